@@ -1,0 +1,1 @@
+"""A conversation: template, context budget, store and session."""

@@ -1,0 +1,237 @@
+"""`localr1 ask`: one question, one answer."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import re
+import sys
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+
+from localr1 import workflow
+from localr1.chat.attachment import question_with, read
+from localr1.chat.session import ChatSession, ReplyOptions
+from localr1.chat.types import (
+    AnswerDelta,
+    Failed,
+    Finished,
+    Notice,
+    ReplyStats,
+    ThinkingDelta,
+)
+from localr1.cli import output
+from localr1.errors import FileError, Interrupted, OfflineError, UsageError
+from localr1.models.types import LocalModel
+from localr1.printable import printable
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Thinking:
+    """What `--thinking` means."""
+
+    show: bool = True
+    budget_tokens: int | None = None
+    budget_seconds: float | None = None
+
+
+def parse_thinking(text: str) -> Thinking:
+    """Read the value of `--thinking`.
+
+    Raises:
+        UsageError: It is none of show, hide, none, N, Ns.
+    """
+    if text in {"show", "hide"}:
+        return Thinking(show=text == "show")
+    if text == "none":
+        return Thinking(budget_tokens=0)
+    if match := re.fullmatch(r"(\d{1,9})(s?)", text):
+        number = int(match[1])
+        return Thinking(budget_seconds=float(number)) if match[2] else Thinking(budget_tokens=number)
+    raise UsageError(
+        f"--thinking {text} is not understood.",
+        "",
+        "Use show, hide, none, a number of tokens (2000) or of seconds (60s).",
+    )
+
+
+def question_of(words: Sequence[str], piped: str) -> str:
+    """The question from the arguments and standard input.
+
+    Raises:
+        UsageError: There is none.
+        FileError: An attached file cannot be read.
+    """
+    files = [word[1:] for word in words if word.startswith("@") and len(word) > 1]
+    text = " ".join(word for word in words if not (word.startswith("@") and len(word) > 1))
+    question = "\n\n".join(part for part in (text.strip(), piped.strip()) if part)
+    if not question and not files:
+        raise UsageError(
+            "There is no question.",
+            "Neither an argument nor standard input holds one.",
+            'Try: localr1 ask "What is 347 + 589?" --model demo',
+        )
+    return question_with([read(Path(name).expanduser()) for name in files], question)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Answer the question."""
+    thinking = parse_thinking(arguments.thinking)
+    question = question_of(arguments.prompt, _piped())
+    home = workflow.open_home(offline=getattr(arguments, "offline", False))
+    local = choose(home, arguments.model)
+    options = ReplyOptions(
+        temperature=arguments.temperature,
+        seed=arguments.seed,
+        max_tokens=arguments.max_tokens,
+        thinking_budget_tokens=thinking.budget_tokens,
+        thinking_budget_seconds=thinking.budget_seconds,
+    )
+    printer = _Printer(show_thinking=thinking.show, quiet=arguments.json)
+    stats = asyncio.run(_ask(home, local, question, arguments, options, printer))
+    if arguments.json:
+        output.print_json(_as_json(local, printer, stats))
+    if stats.finish_reason == "length":
+        output.note("localr1: the reply was cut: it reached its longest allowed length.")
+    return 0
+
+
+def choose(home: workflow.Home, wanted: str | None) -> LocalModel:
+    """The local model to use.
+
+    Raises:
+        UnknownModel: Nothing answers to the name.
+        OfflineError: It is not here and the network may not be used.
+        FileError: It is not here.
+    """
+    if wanted is not None:
+        choice = home.catalogue.resolve(wanted)
+        local = home.library.find(choice)
+        if local is not None:
+            return local
+        name = choice.model.id + (f":{choice.variant.quantization}" if choice.variant else "")
+        if home.offline:
+            raise OfflineError(
+                f"{name} is not on this computer.",
+                "The network may not be used.",
+                f"Run `localr1 pull {name}` once without --offline.",
+            )
+        raise FileError(f"{name} is not on this computer.", "", f"Run `localr1 pull {name}` first.")
+    local = workflow.last_used(home) or workflow.local_models(home)[0]
+    if local.model.demo:
+        output.note(
+            "localr1: using the demo, which only adds, subtracts and compares numbers;"
+            " `localr1 advise` shows which R1 fits this computer."
+        )
+    return local
+
+
+async def _ask(  # noqa: PLR0913 - one call site
+    home: workflow.Home,
+    local: LocalModel,
+    question: str,
+    arguments: argparse.Namespace,
+    options: ReplyOptions,
+    printer: _Printer,
+) -> ReplyStats:
+    machine = await workflow.examine(home)
+    plan = workflow.plan_for(home, machine, local, context_window=arguments.context)
+    engine = await workflow.start_engine(home, local, plan)
+    try:
+        session = ChatSession(engine, None, local.model, system=arguments.system)
+        async with aclosing(session.send(question, options)) as events:
+            async for event in events:
+                match event:
+                    case ThinkingDelta():
+                        printer.thinking_delta(event.text)
+                    case AnswerDelta():
+                        printer.answer_delta(event.text)
+                    case Notice():
+                        output.note(f"localr1: {event.text}")
+                    case Failed():
+                        printer.end()
+                        raise event.error
+                    case Finished():
+                        printer.end()
+                        return event.stats
+    finally:
+        await asyncio.shield(engine.close())
+    raise Interrupted("The reply ended without a word.")
+
+
+class _Printer:
+    """Writes thinking and answer as they come, and keeps both."""
+
+    def __init__(self, *, show_thinking: bool, quiet: bool) -> None:
+        self.thinking = ""
+        self.answer = ""
+        self._show_thinking = show_thinking and not quiet
+        self._quiet = quiet
+        self._dim = sys.stderr.isatty()
+        self._thinking_open = False
+
+    def thinking_delta(self, text: str) -> None:
+        """More thinking."""
+        self.thinking += text
+        if self._show_thinking:
+            if self._dim and not self._thinking_open:
+                sys.stderr.write("\x1b[2m")
+            self._thinking_open = True
+            sys.stderr.write(printable(text))
+            sys.stderr.flush()
+
+    def answer_delta(self, text: str) -> None:
+        """More of the answer."""
+        self._close_thinking()
+        self.answer += text
+        if not self._quiet:
+            sys.stdout.write(printable(text))
+            sys.stdout.flush()
+
+    def end(self) -> None:
+        """No more comes."""
+        self._close_thinking()
+        if self.answer and not self._quiet:
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+
+    def _close_thinking(self) -> None:
+        if self._thinking_open:
+            self._thinking_open = False
+            sys.stderr.write("\x1b[0m\n" if self._dim else "\n")
+            sys.stderr.flush()
+
+
+def _piped() -> str:
+    if sys.stdin is None or sys.stdin.isatty():
+        return ""
+    try:
+        return sys.stdin.buffer.read().decode("utf-8-sig", "replace")
+    except (OSError, ValueError):
+        return ""  # closed: there is no standard input
+
+
+def _as_json(local: LocalModel, printer: _Printer, stats: ReplyStats) -> dict[str, object]:
+    return {
+        "schema": SCHEMA,
+        "model": local.model.id,
+        "variant": local.variant.quantization,
+        "answer": printer.answer,
+        "thinking": printer.thinking,
+        "finish_reason": stats.finish_reason,
+        "seed": stats.seed,
+        "prompt_tokens": stats.prompt_tokens,
+        "cached_tokens": stats.cached_tokens,
+        "thinking_tokens": stats.thinking_tokens,
+        "answer_tokens": stats.answer_tokens,
+        "prompt_tps": stats.prompt_tps,
+        "generation_tps": stats.generation_tps,
+        "time_to_first_token_seconds": stats.time_to_first_token_seconds,
+        "total_seconds": stats.total_seconds,
+    }
+
+

@@ -1,0 +1,105 @@
+"""`localr1 machine`: what this computer has."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from pathlib import Path
+
+from localr1 import workflow
+from localr1.cli import output
+from localr1.fit.explain import gib
+from localr1.machine import profile
+from localr1.machine.types import Machine
+
+
+def machine_for(arguments: argparse.Namespace, home: workflow.Home) -> Machine:
+    """The computer that a command is about: this one, or the one the what-if options describe.
+
+    Raises:
+        ProfileError: A profile or option cannot be understood.
+        UsageError: A size cannot be understood.
+    """
+    base = (
+        profile.load_profile(Path(arguments.profile).expanduser())
+        if arguments.profile
+        else asyncio.run(workflow.examine(home))
+    )
+    sizes = {
+        name: profile.parse_size(text) if text else None
+        for name, text in (("ram", arguments.ram), ("gpu_memory", arguments.gpu_memory))
+    }
+    if not (arguments.gpu or any(sizes.values())):
+        return base
+    return profile.what_if(
+        base, ram_bytes=sizes["ram"], gpu=arguments.gpu, gpu_memory_bytes=sizes["gpu_memory"]
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the machine."""
+    home = workflow.open_home(offline=getattr(arguments, "offline", False))
+    machine = machine_for(arguments, home)
+    if arguments.json:
+        output.print_json(profile.to_json(machine))
+        return 0
+    console = output.console()
+    for label, value in describe(machine):
+        console.print(f"{label:<10} {value}")
+    return 0
+
+
+def describe(machine: Machine) -> list[tuple[str, str]]:
+    """The machine as labelled lines for people."""
+    cpu, memory = machine.cpu, machine.memory
+    bandwidth = memory.bandwidth_bytes_per_second
+    rows = [
+        ("System", machine.operating_system),
+        (
+            "CPU",
+            f"{cpu.name}, {cpu.physical_cores} cores ({cpu.performance_cores} fast,"
+            f" {cpu.logical_cores} threads)",
+        ),
+        ("", "llama.cpp uses: " + (", ".join(cpu.features) or "no special instructions")),
+        (
+            "Memory",
+            f"{gib(memory.available_bytes)} free of"
+            f" {gib(memory.total_bytes)}"
+            + (f", reads {bandwidth / 1e9:.0f} GB/s" if bandwidth else ""),
+        ),
+    ]
+    gpus = [device for device in machine.devices if device.kind != "cpu"]
+    for device in gpus:
+        usable = "" if device.usable_by_engine else ", not usable"
+        pool = " (shared with the CPU)" if device.unified else ""
+        rows.append(
+            (
+                "GPU",
+                f"{device.description}: {gib(device.free_bytes)} free of"
+                f" {gib(device.total_bytes)}{pool}{usable}",
+            )
+        )
+        if device.reason:
+            rows.append(("", device.reason))
+    if not gpus:
+        rows.append(("GPU", "none found"))
+    engine = machine.engine
+    if engine.problem:
+        rows.append(("llama.cpp", f"does not start: {engine.problem}"))
+    else:
+        rows.append(
+            ("llama.cpp", f"llama-cpp-python {engine.version}, built for {', '.join(engine.backends)}")
+        )
+        rows.extend(
+            (
+                "",
+                f"lists {device.name}: {device.description}, "
+                f"{gib(device.free_bytes)} free of {gib(device.total_bytes)}",
+            )
+            for device in engine.devices
+        )
+    if machine.power.on_battery is not None:
+        percent = f", {machine.power.percent:.0f} %" if machine.power.percent is not None else ""
+        rows.append(("Power", ("battery" if machine.power.on_battery else "mains") + percent))
+    rows += [("Note", problem) for problem in machine.problems]
+    return rows

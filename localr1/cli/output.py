@@ -1,0 +1,41 @@
+"""How commands print: tables and JSON on stdout, progress and errors on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from localr1.errors import LocalR1Error
+from localr1.printable import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# A pipe has no width of its own; tables must not be cut for it.
+_PIPE_COLUMNS = 200
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console for a stream; plain where it is no terminal."""
+    from rich.console import Console  # noqa: PLC0415 - heavy, and not every command prints
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else _PIPE_COLUMNS
+    return Console(stderr=stderr, width=width, highlight=False, markup=False, soft_wrap=False)
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """One JSON object on stdout."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def print_error(error: LocalR1Error) -> None:
+    """What happened, why, and what to do, on stderr."""
+    lines = [f"localr1: {error.what}", *(f"  {part}" for part in (error.why, error.todo) if part)]
+    sys.stderr.write("\n".join(printable(line) for line in lines) + "\n")
+
+
+def note(text: str) -> None:
+    """A remark on stderr."""
+    sys.stderr.write(printable(text) + "\n")

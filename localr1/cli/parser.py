@@ -1,0 +1,188 @@
+"""The command line's grammar. Nothing heavy is imported here: `--help` must be instant."""
+
+from __future__ import annotations
+
+import argparse
+
+from localr1 import __version__
+
+_SIZES = "Sizes: 24G and 24GiB are 2^30, 24GB is 10^9."
+_MODEL = "a catalogue id (r1-distill-qwen-7b, demo), an unambiguous part (7b), or a .gguf file"
+
+
+def build() -> argparse.ArgumentParser:
+    """The parser of the whole command line; `command` is the chosen command or None."""
+    shared = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    shared.add_argument(
+        "--offline", action="store_true", help="never use the network; what is not here fails with exit code 4"
+    )
+    parser = argparse.ArgumentParser(
+        prog="localr1",
+        parents=[shared],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=(
+            "A private DeepSeek R1 machine in your terminal: see which R1 fits this computer\n"
+            "and how long an answer takes, download it once, chat offline.\n\n"
+            "Without a command, the app opens: machine, advice, download, chat; later runs go\n"
+            "straight to the chat."
+        ),
+        epilog=(
+            "examples:\n"
+            "  localr1                                      open the app\n"
+            "  localr1 advise                               what fits here, and how fast\n"
+            "  localr1 advise --gpu 'RTX 4090' --ram 64G    what would fit there\n"
+            "  localr1 pull 7b                              download the 7B distill\n"
+            '  localr1 ask "What is 347 + 589?" --model demo\n\n'
+            "exit codes: 0 fine, 1 failed, 2 wrong usage, 3 nothing fits,\n"
+            "            4 offline and not here, 130 interrupted"
+        ),
+    )
+    parser.add_argument("--version", action="version", version=f"localr1 {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    def command(name: str, summary: str, description: str, examples: str = "") -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            parents=[shared],
+            help=summary,
+            description=description,
+            epilog=f"examples:\n{examples}" if examples else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    advise = command(
+        "advise",
+        "which R1 fits this computer, ranked",
+        "Rank every R1 model and quantization for this computer: whether it fits, the memory it\n"
+        "needs, how fast it runs, how long an answer takes, and why. The what-if options ask the\n"
+        f"same for another computer. {_SIZES}",
+        "  localr1 advise\n"
+        "  localr1 advise --goal fast --context 8192\n"
+        "  localr1 advise --gpu 'RTX 3090 x2' --ram 64G\n"
+        "  localr1 machine --json > desk.json; localr1 advise --profile desk.json",
+    )
+    _json(advise)
+    _what_if(advise)
+    advise.add_argument("--context", type=_positive, metavar="N", help="context window in tokens")
+    advise.add_argument(
+        "--goal",
+        choices=("best", "balanced", "fast"),
+        help="rank by quality, by both, or by speed (default: balanced, or your setting)",
+    )
+    advise.add_argument("--all", action="store_true", help="every variant, not the best of each model")
+
+    machine = command(
+        "machine",
+        "what this computer has, and what llama.cpp can use of it",
+        "Show what was detected: CPU, memory, GPUs, and the devices that the installed llama.cpp\n"
+        "lists itself. With --json the same as data, without any name or serial number: fit for\n"
+        "bug reports, and for `--profile`.",
+    )
+    _json(machine)
+    _what_if(machine)
+
+    models = command(
+        "models",
+        "the models, and which are here",
+        "List the R1 family: what is on this disk, and what can be pulled.",
+    )
+    _json(models)
+    models.add_argument("--all", action="store_true", help="every variant")
+
+    pull = command(
+        "pull",
+        "download a model",
+        "Download a model from the hub, or go on with a download that was stopped. Without a\n"
+        "variant the one that suits this computer best is taken. HF_ENDPOINT, HF_TOKEN and\n"
+        "proxies are honoured.",
+        "  localr1 pull 7b\n  localr1 pull r1-distill-qwen-14b:Q5_K_M",
+    )
+    pull.add_argument("model", metavar="MODEL[:VARIANT]", help=_MODEL)
+
+    remove = command("rm", "delete a downloaded model", "Delete a model that localr1 downloaded.")
+    remove.add_argument("model", metavar="MODEL[:VARIANT]", help=_MODEL)
+
+    chat = command(
+        "chat",
+        "open the app on a model",
+        "Open the app's chat on a model; without one, on the model of the last conversation.",
+        "  localr1 chat\n  localr1 chat 7b\n  localr1 chat ~/models/R1-Distill-Qwen-7B-Q4_K_M.gguf",
+    )
+    chat.add_argument("model", metavar="MODEL[:VARIANT]", nargs="?", help=_MODEL)
+
+    ask = command(
+        "ask",
+        "one question, one answer, for pipes and scripts",
+        "Ask one question: the answer goes to stdout, the thinking to stderr. Standard input is\n"
+        "appended to the question; @FILE puts a text file before it. A reply cut by length\n"
+        "exits 0 with a note on stderr.",
+        '  localr1 ask "What is 347 + 589?" --model demo\n'
+        '  echo "12 + 30" | localr1 ask --model demo\n'
+        '  localr1 ask --thinking 2000 "Why is the sky blue?" @notes.txt\n'
+        '  localr1 ask --json "Is 91 prime?" | jq -r .answer',
+    )
+    ask.add_argument("prompt", nargs="*", metavar="PROMPT", help="the question; @FILE attaches a text file")
+    ask.add_argument("--model", metavar="MODEL[:VARIANT]", help=f"{_MODEL}; default: the one last used")
+    ask.add_argument(
+        "--thinking",
+        default="show",
+        metavar="show|hide|none|N|Ns",
+        help="show thinking on stderr (default), hide it, allow none, or end it after N tokens or Ns seconds",
+    )
+    ask.add_argument("--system", default="", metavar="TEXT", help="a system prompt (R1's makers advise against one; R1-0528 supports it)")
+    ask.add_argument("--seed", type=_seed, metavar="N", help="for a repeatable answer (default: random)")
+    ask.add_argument("--temperature", type=_temperature, metavar="X", help="0 takes the likeliest token (default: the model's own, 0.6)")
+    ask.add_argument("--max-tokens", type=_positive, default=0, metavar="N", help="longest reply, thinking included")
+    ask.add_argument("--context", type=_positive, metavar="N", help="context window in tokens")
+    _json(ask)
+
+    doctor = command(
+        "doctor",
+        "what is wrong, and how to mend it",
+        "Check everything localr1 needs: the engine and its build, GPUs, disk, settings,\n"
+        "terminal, and the hub unless --offline. Each finding names its remedy.",
+    )
+    _json(doctor)
+
+    history = command(
+        "history",
+        "conversations without the app",
+        "List, search, show or delete conversations.",
+        "  localr1 history list\n  localr1 history search prime\n  localr1 history show 3",
+    )
+    history.add_argument("action", choices=("list", "search", "show", "delete"))
+    history.add_argument("words", nargs="*", metavar="WORDS|ID", help="what to search for, or the conversation's number")
+    return parser
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def _what_if(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what-if")
+    group.add_argument("--ram", metavar="SIZE", help="as if the computer had this much memory")
+    group.add_argument("--gpu", metavar='"NAME[ xN]"', help="as if it had this GPU, N times; `none` for no GPU")
+    group.add_argument("--gpu-memory", metavar="SIZE", help="memory of each such GPU")
+    group.add_argument("--profile", metavar="FILE", help="a computer described by `localr1 machine --json`")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not a positive number")
+    return value
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError("a seed is a whole number from 0 to 4294967295")
+    return value
+
+
+def _temperature(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 5:
+        raise argparse.ArgumentTypeError("a temperature is a number from 0 to 5")
+    return value

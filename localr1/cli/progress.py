@@ -1,0 +1,68 @@
+"""A download's progress bar on a terminal."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from localr1.cli import output
+from localr1.models.download import DownloadEvent, DownloadNotice, DownloadProgress, Verifying
+
+
+class DownloadBar:
+    """Shows download events on stderr.
+
+    Args:
+        total_bytes: Expected, until the hub says exactly.
+    """
+
+    def __init__(self, total_bytes: int) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=output.console(stderr=True),
+        )
+        self._task = self._progress.add_task("downloading", total=total_bytes)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+        if kind is not None:
+            output.note("localr1: what has come so far is kept; the same command goes on with it.")
+
+    def show(self, event: DownloadEvent) -> None:
+        """Draw one event."""
+        match event:
+            case DownloadProgress():
+                self._progress.update(
+                    self._task,
+                    description="downloading",
+                    completed=event.done_bytes,
+                    total=event.total_bytes,
+                )
+            case Verifying():
+                self._progress.update(self._task, description="verifying")
+            case DownloadNotice():
+                self._progress.console.print(event.text, markup=False)
+            case _:
+                pass

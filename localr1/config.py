@@ -1,0 +1,282 @@
+"""Settings, the app's own state, and where everything lies.
+
+`LOCALR1_HOME` puts all of it under one folder (a USB disk, a test); otherwise the
+operating system's own places are used, by platformdirs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Literal, cast, get_args, get_type_hints
+
+import platformdirs
+
+from localr1.errors import FileError, SettingsError
+
+ThinkingDisplay = Literal["folded", "open", "hidden"]
+Goal = Literal["best", "balanced", "fast"]
+
+_TRUE = frozenset({"1", "on", "yes", "true"})
+
+
+@dataclass(frozen=True)
+class Directories:
+    """Where localr1 keeps its files. Nothing is created before it is needed: see `ensure`."""
+
+    settings: Path
+    """`settings.toml` and the user's own `models.toml`."""
+    data: Path
+    """State and the conversation database."""
+    models: Path
+    """Our own downloads; movable by the setting `models_directory`."""
+    cache: Path
+    """What can be computed again: probe results, measured speeds."""
+    logs: Path
+    database: Path
+    """The SQLite file of conversations."""
+
+    @classmethod
+    def standard(cls, environment: Mapping[str, str] = os.environ) -> Directories:
+        """The places on this computer.
+
+        Args:
+            environment: Environment variables; `LOCALR1_HOME` is read from it.
+        """
+        home = environment.get("LOCALR1_HOME", "").strip()
+        if home:
+            root = Path(home).expanduser().absolute()
+            data = root / "data"
+            return cls(
+                settings=root / "settings",
+                data=data,
+                models=root / "models",
+                cache=root / "cache",
+                logs=root / "logs",
+                database=data / "conversations.db",
+            )
+        places = platformdirs.PlatformDirs("localr1", appauthor=False)
+        data = places.user_data_path
+        return cls(
+            settings=places.user_config_path,
+            data=data,
+            models=data / "models",
+            cache=places.user_cache_path,
+            logs=places.user_log_path,
+            database=data / "conversations.db",
+        )
+
+    def preferring(self, preferences: Preferences) -> Directories:
+        """The same places, with downloads where the user's settings put them."""
+        if preferences.models_directory is None:
+            return self
+        return replace(self, models=preferences.models_directory)
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """What a user may set in `settings.toml`; every key is optional."""
+
+    models_directory: Path | None = None
+    """Folder for downloaded models; unset means the standard place. `~` is expanded, and a
+    relative path is relative to the settings file."""
+    theme: str = ""
+    """Name of a Textual theme; empty means the app's own."""
+    thinking: ThinkingDisplay = "folded"
+    """How a reply's thinking is shown: `folded` into one line once it is over, `open`, or
+    `hidden`."""
+    context_window: int = 0
+    """Tokens a conversation can hold; 0 lets the advice decide."""
+    goal: Goal = "balanced"
+    """What advice is ranked by: `best` quality, `fast` answers, or `balanced`."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What the app remembers between runs; written by the app, not by people."""
+
+    last_model: str = ""
+    """Catalogue id of the model last chatted with; empty for none, or for a plain file."""
+    last_quantization: str = ""
+    last_path: str = ""
+    """The file that was loaded."""
+    first_run_done: bool = False
+    """Whether the user has been through machine, advice and download once."""
+
+
+def load_preferences(directories: Directories) -> Preferences:
+    """Read the user's settings; a missing file means defaults.
+
+    Raises:
+        SettingsError: Not TOML, an unknown key or a value of the wrong kind; names the line
+            and the key.
+        FileError: The file exists but cannot be read.
+    """
+    path = directories.settings / "settings.toml"
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        return Preferences()
+    except OSError as error:
+        raise FileError(
+            f"The settings file {path} cannot be read.", _reason(error), "Check its permissions."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise _settings_error(path, str(error)) from error
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _settings_error(path, str(error)) from error
+    return _preferences(table, text, path)
+
+
+def load_state(directories: Directories) -> State:
+    """Read what the app remembers; a damaged file is set aside, never an error.
+
+    A file that is not JSON of the right shape is renamed to `state.json.damaged`.
+    """
+    path = directories.data / "state.json"
+    try:
+        data = json.loads(path.read_bytes())
+    except OSError:
+        return State()
+    except ValueError:
+        return _set_aside(path)
+    if not isinstance(data, dict):
+        return _set_aside(path)
+    kinds = get_type_hints(State)
+    known = {name: data[name] for name in kinds if name in data}
+    if any(type(value) is not kinds[name] for name, value in known.items()):
+        return _set_aside(path)
+    return State(**known)
+
+
+def save_state(directories: Directories, state: State) -> None:
+    """Write what the app remembers, in one step.
+
+    Raises:
+        FileError: The folder or file cannot be written.
+    """
+    ensure(directories.data)
+    write_atomically(directories.data / "state.json", json.dumps(asdict(state), indent=1) + "\n")
+
+
+def ensure(path: Path) -> Path:
+    """Create a folder and its parents where they are missing.
+
+    Returns:
+        The same path.
+
+    Raises:
+        FileError: It cannot be created, or a file is in the way.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(
+            f"The folder {path} cannot be created.",
+            _reason(error),
+            "Check its permissions, or set LOCALR1_HOME to a folder you can write to.",
+        ) from error
+    return path
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that a reader or a crash sees the old or the new text, never half.
+
+    Raises:
+        FileError: The file cannot be written.
+    """
+    temporary: Path | None = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            temporary = Path(file.name)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise FileError(
+            f"The file {path} cannot be written.", _reason(error), "Check permissions and space."
+        ) from error
+
+
+def network_allowed(offline_flag: bool, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether localr1 may open a connection to the hub.
+
+    Args:
+        offline_flag: The command line's `--offline`.
+        environment: Environment variables; `HF_HUB_OFFLINE` is read as huggingface_hub does
+            (`1`, `ON`, `YES`, `TRUE` in any case).
+    """
+    return not offline_flag and environment.get("HF_HUB_OFFLINE", "").lower() not in _TRUE
+
+
+def _preferences(table: dict[str, object], text: str, path: Path) -> Preferences:
+    names = [field.name for field in fields(Preferences)]
+    for key, value in table.items():
+        if key not in names:
+            raise _settings_error(
+                path,
+                f"line {_line_of(key, text)}: there is no setting `{key}`; "
+                f"the settings are {', '.join(names)}",
+            )
+        if problem := _problem(key, value):
+            raise _settings_error(path, f"line {_line_of(key, text)}: `{key}` {problem}")
+    values = dict(table)
+    if "models_directory" in values:
+        folder = Path(cast("str", values["models_directory"])).expanduser()
+        values["models_directory"] = path.parent.absolute() / folder
+    return Preferences(**values)  # type: ignore[arg-type]  # checked key by key above
+
+
+def _problem(key: str, value: object) -> str:
+    """What is wrong with a setting's value; empty when it is fine."""
+    choices = {"thinking": get_args(ThinkingDisplay), "goal": get_args(Goal)}
+    if key in choices:
+        allowed = choices[key]
+        return "" if value in allowed else f"must be one of {', '.join(allowed)}, not {value!r}"
+    if key == "context_window":
+        good = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        return "" if good else f"must be a whole number of tokens, 0 or more, not {value!r}"
+    if not isinstance(value, str):
+        return f"must be text in quotes, not {value!r}"
+    if key == "models_directory" and not value.strip():
+        return "must name a folder"
+    return ""
+
+
+def _settings_error(path: Path, why: str) -> SettingsError:
+    return SettingsError(
+        f"The settings file {path} cannot be used.", why, "Correct that line or remove it."
+    )
+
+
+def _line_of(key: str, text: str) -> int:
+    """The line where a key or table of a TOML text is first set; 1 where it cannot be found."""
+    name = re.escape(key)
+    pattern = re.compile(rf"""^\s*\[*\s*["']?{name}["']?\s*[=.\]]""")
+    return next((n for n, line in enumerate(text.splitlines(), 1) if pattern.match(line)), 1)
+
+
+def _set_aside(path: Path) -> State:
+    try:
+        path.replace(path.with_name(path.name + ".damaged"))
+    except OSError:
+        # Only a read-only disk gets here; the state is rebuilt from defaults either way.
+        return State()
+    return State()
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)

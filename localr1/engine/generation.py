@@ -1,0 +1,262 @@
+"""One reply: prompt, thinking, answer. Worker side; the model comes in through a small interface."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from localr1.engine import protocol
+from localr1.engine.detokenizer import TextDecoder
+from localr1.engine.model import Cancelled, Model, Sampler
+from localr1.engine.protocol import Generate, Segment
+from localr1.engine.reply import Part, ReplySplitter, StablePrefix, ThinkingLimits
+from localr1.engine.thinking import ANSWER_SEPARATOR, CLOSING_NEWLINE, CLOSING_SENTENCE
+
+# Deltas are joined for this long: thirty a second read as a stream.
+_DELTA_SECONDS: Final = 0.033
+# Prompt chunks aim at this long, so that progress moves and a stop is answered soon.
+_CHUNK_SECONDS: Final = 1.0
+_SMALLEST_CHUNK: Final = 32
+
+
+class PromptTooLong(Exception):  # noqa: N818 - becomes an error on the client's side
+    """The prompt leaves no room for a reply."""
+
+    def __init__(self, prompt_tokens: int, context_window: int) -> None:
+        super().__init__()
+        self.prompt_tokens = prompt_tokens
+        self.context_window = context_window
+
+
+@dataclass
+class Control:
+    """What the user may do to a running reply; set from another thread."""
+
+    stopped: Callable[[], bool]
+    answer_asked: Callable[[], bool]
+
+
+@dataclass
+class _Stream:
+    """Joins text and sends it as deltas."""
+
+    request: Generate
+    send: Callable[[protocol.Event], None]
+    _part: Part = "thinking"
+    _text: str = ""
+    _sent_at: float = 0.0
+    _began_at: dict[str, float] = field(default_factory=dict)
+
+    def add(self, part: Part, text: str, tokens: int) -> None:
+        """Queue text; send when the part changes or enough time has passed."""
+        now = time.monotonic()
+        self._began_at.setdefault(part, now)
+        if part != self._part:
+            self._part, self._text = part, ""
+        self._text += text
+        if self._text and now - self._sent_at >= _DELTA_SECONDS:
+            self.flush(tokens)
+
+    def flush(self, tokens: int) -> None:
+        """Send what is queued."""
+        if not self._text:
+            return
+        now = time.monotonic()
+        seconds = now - self._began_at.get(self._part, now)
+        event = protocol.Text(self.request.request_id, self._part, self._text, tokens, seconds)
+        self._text, self._sent_at = "", now
+        self.send(event)
+
+
+class Reply:
+    """Runs one `Generate` request on a model.
+
+    Args:
+        model: The loaded model.
+        request: What to generate.
+        control: Stop and answer-now.
+        send: Takes the events as they happen.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        request: Generate,
+        control: Control,
+        send: Callable[[protocol.Event], None],
+    ) -> None:
+        self._model = model
+        self._request = request
+        self._control = control
+        self._send = send
+        self._splitter = ReplySplitter(model.vocabulary, thinking_open=request.thinking_open)
+        self._limits = ThinkingLimits()
+        self._stream = _Stream(request, send)
+        self._decoder = TextDecoder()
+        self._answer = StablePrefix(self._emit_answer)
+        self._answer_ids: list[int] = []
+        self._started = time.monotonic()
+        self._first_token_at = 0.0
+        self._thinking_from = 0.0
+        self._thinking_seconds = 0.0
+
+    def run(self) -> protocol.Generated:
+        """Generate the whole reply.
+
+        Raises:
+            PromptTooLong: When the prompt leaves no room.
+            DecodeError: When llama.cpp fails.
+        """
+        model, request = self._model, self._request
+        prompt = model.tokenize(request.segments)
+        room = model.context_window - len(prompt)
+        if room < 1 or not prompt:
+            raise PromptTooLong(len(prompt), model.context_window)
+        limit = min(room, request.max_tokens) if request.max_tokens else room
+        self._limits = ThinkingLimits(
+            request.thinking_budget_tokens,
+            request.thinking_budget_seconds,
+            # A short reply is not all reserve.
+            min(request.answer_reserve_tokens, limit // 4),
+        )
+        cached = model.reuse(prompt)
+        reason: Literal["stop", "length", "cancelled"] = "cancelled"
+        prompt_seconds = 0.0
+        sampler = model.sampler(request)
+        try:
+            self._process_prompt(prompt, cached)
+            prompt_seconds = time.monotonic() - self._started
+            reason = self._generate(sampler, limit)
+        except Cancelled:
+            prompt_seconds = prompt_seconds or time.monotonic() - self._started
+        finally:
+            sampler.close()
+        self._end_part()
+        now = time.monotonic()
+        return protocol.Generated(
+            request_id=request.request_id,
+            finish_reason=reason,
+            prompt_tokens=len(prompt),
+            cached_tokens=cached,
+            thinking_tokens=self._splitter.thinking_tokens,
+            answer_tokens=self._splitter.answer_tokens,
+            prompt_seconds=prompt_seconds,
+            generation_seconds=now - self._started - prompt_seconds,
+            time_to_first_token_seconds=(self._first_token_at or now) - self._started,
+            thinking_seconds=self._thinking_seconds,
+            total_seconds=now - self._started,
+            context_used=len(model.cached),
+            answer_token_ids=tuple(self._answer_ids),
+            sequence_id=request.sequence_id,
+        )
+
+    def _process_prompt(self, prompt: list[int], cached: int) -> None:
+        model, total = self._model, len(prompt)
+        # Start small: nobody knows yet how fast this machine is.
+        chunk = min(_SMALLEST_CHUNK, model.ubatch)
+        done = cached
+        while done < total:
+            self._send(
+                protocol.PromptProgressed(self._request.request_id, done, total)
+            )
+            if self._control.stopped():
+                raise Cancelled
+            started = time.monotonic()
+            model.decode(prompt[done : done + chunk])
+            done = min(total, done + chunk)
+            rate = chunk / max(time.monotonic() - started, 1e-6)
+            chunk = max(_SMALLEST_CHUNK, min(model.ubatch, int(rate * _CHUNK_SECONDS)))
+        self._send(protocol.PromptProgressed(self._request.request_id, total, total))
+
+    def _generate(self, sampler: Sampler, limit: int) -> Literal["stop", "length", "cancelled"]:
+        model, splitter, sample = self._model, self._splitter, sampler.sample
+        if splitter.part == "thinking":
+            self._thinking_from = time.monotonic()
+        produced = self._end_thinking_if_due(0, limit, [])
+        while produced < limit:
+            if self._control.stopped():
+                return "cancelled"
+            token = sample()
+            if not self._first_token_at:
+                self._first_token_at = time.monotonic()
+            was = splitter.part
+            verdict = splitter.accept(token)
+            if verdict == "end":
+                return "stop"
+            produced += 1
+            if splitter.part != was:
+                self._change_part(was)
+            if splitter.part == "answer" and verdict != "marker":
+                self._answer_ids.append(token)
+            if verdict != "marker":
+                self._emit(self._decoder.feed(model.piece(token)))
+            if produced < limit:
+                produced = self._end_thinking_if_due(produced, limit, [token])
+        return "length"
+
+    def _end_thinking_if_due(self, produced: int, limit: int, pending: list[int]) -> int:
+        """Decode the pending tokens, followed by the closing words when thinking must end."""
+        model, splitter, request = self._model, self._splitter, self._request
+        due = None
+        closing: list[int] = []
+        if splitter.part == "thinking" and model.vocabulary.knows_thinking:
+            closing = self._closing()
+            due = self._limits.reason_to_end(
+                thinking_tokens=splitter.thinking_tokens,
+                thinking_seconds=time.monotonic() - self._thinking_from,
+                room_tokens=limit - produced - len(closing),
+                asked=self._control.answer_asked(),
+            )
+        if due is None or produced + len(closing) >= limit:
+            if pending:
+                model.decode(pending)
+            return produced
+        self._emit(self._decoder.flush())
+        for token in closing:
+            was = splitter.part
+            verdict = splitter.accept(token)
+            if splitter.part != was:
+                self._change_part(was)
+            elif splitter.part == "answer":
+                self._answer_ids.append(token)
+            if verdict == "thinking":
+                self._emit(self._decoder.feed(model.piece(token)))
+        self._send(protocol.ThinkingEnded(request.request_id, due, request.sequence_id))
+        model.decode(pending + closing)
+        return produced + len(closing)
+
+    def _closing(self) -> list[int]:
+        return [
+            *self._model.tokenize([Segment(CLOSING_SENTENCE + CLOSING_NEWLINE)]),
+            self._model.vocabulary.end_think,
+            *self._model.tokenize([Segment(ANSWER_SEPARATOR)]),
+        ]
+
+    def _emit(self, text: str) -> None:
+        if self._splitter.part == "thinking":
+            self._stream.add("thinking", text, self._splitter.thinking_tokens)
+        else:
+            self._answer.feed(text)
+
+    def _emit_answer(self, text: str) -> None:
+        self._stream.add("answer", text, self._splitter.answer_tokens)
+
+    def _change_part(self, was: Part) -> None:
+        """Send what is left of the part that ended."""
+        rest = self._decoder.flush()
+        if was == "thinking":
+            self._stream.add("thinking", rest, self._splitter.thinking_tokens)
+            self._stream.flush(self._splitter.thinking_tokens)
+            self._thinking_seconds += time.monotonic() - self._thinking_from
+        else:
+            self._thinking_from = time.monotonic()
+
+    def _end_part(self) -> None:
+        self._emit(self._decoder.flush())
+        thinking = self._splitter.part == "thinking"
+        tokens = self._splitter.thinking_tokens if thinking else self._splitter.answer_tokens
+        self._stream.flush(tokens)
+        if thinking and self._thinking_from:
+            self._thinking_seconds += time.monotonic() - self._thinking_from

@@ -1,0 +1,1 @@
+"""What fits a machine and how well it runs: pure functions."""

@@ -1,0 +1,59 @@
+"""Placing one model variant on one machine, with reasons."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from localr1.fit.counterfactual import would_fit_if
+from localr1.fit.explain import reasons
+from localr1.fit.search import Asked, find
+from localr1.fit.types import Plan
+from localr1.machine.types import Machine
+from localr1.models.types import Model, Variant
+
+
+def place(  # noqa: PLR0913 - three independent choices, each by keyword
+    model: Model,
+    variant: Variant,
+    machine: Machine,
+    *,
+    context_window: int | None = None,
+    kv_cache_type: str | None = None,
+    gpu_layers: int | None = None,
+) -> Plan:
+    """The best placement of a variant, with its estimate and reasons.
+
+    What is asked for is honoured, or the reasons say why not; the rest is chosen: as many
+    layers on the GPUs as fit (experts go to the CPU first), then a context of 16,384 tokens
+    or less, then a KV cache type that does not harm the model. A plan that `fits` leaves the
+    headroom of `pool` free in every memory.
+
+    Args:
+        model: The model.
+        variant: One of its files; need not be among `model.variants`.
+        machine: What it is to run on.
+        context_window: Tokens; the model's own maximum at most.
+        kv_cache_type: `f16`, `q8_0` or `q4_0`.
+        gpu_layers: Of `layers + 1`; more counts as all.
+
+    Raises:
+        ValueError: An unknown KV cache type, or a context window below 1.
+    """
+    asked = Asked(context_window, kv_cache_type, gpu_layers)
+    plan = find(model, variant, machine, asked)
+    smaller = None if plan.fits else _smaller_that_fits(plan, machine, asked)
+    return replace(
+        plan,
+        reasons=reasons(plan, machine, asked),
+        would_fit_if=would_fit_if(plan, machine, asked, smaller),
+    )
+
+
+def _smaller_that_fits(plan: Plan, machine: Machine, asked: Asked) -> Plan | None:
+    """The best smaller variant of the model that fits as asked."""
+    for variant in plan.model.variants:
+        if variant.size_bytes < plan.variant.size_bytes:
+            other = find(plan.model, variant, machine, asked)
+            if other.fits:
+                return other
+    return None

@@ -1,0 +1,327 @@
+"""Finding the best placement of one model variant on one machine.
+
+What is looked for, in this order: everything on the GPU rather than part of it, a context
+that R1's long thinking fits into, an unquantized KV cache. A longer context gives way only
+where a shorter one is much faster, because more of the model then is on the GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from localr1.fit.memory import CPU, compute_is_upper_bound, memory_of, padded_context
+from localr1.fit.mix import Mix, repacked_types
+from localr1.fit.pool import Shortage, gpu_pools, pool_needs, shortages
+from localr1.fit.speed import Speed, predict, time_to_answer, typical_depth
+from localr1.fit.types import DeviceMemory, Plan, Settings
+from localr1.fit.weights import Weights, spread
+from localr1.gguf.types import Architecture
+from localr1.machine.types import Device, Machine
+from localr1.models.types import Model, Variant
+
+CONTEXT_WINDOWS = (16384, 8192, 4096)
+"""Context windows that are tried, best first: a hard problem takes R1 about 12,000 tokens."""
+WORTH_SHRINKING = 0.7
+"""A shorter context is taken where the longer one has less than this share of its speed."""
+WORTH_QUANTIZING = 0.85
+"""The same for a KV cache with fewer bits, among types that do not harm the model."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user fixed; None leaves the choice to localr1."""
+
+    context_window: int | None = None
+    kv_cache_type: str | None = None
+    gpu_layers: int | None = None
+
+
+NOTHING = Asked()
+
+
+def find(model: Model, variant: Variant, machine: Machine, asked: Asked = NOTHING) -> Plan:
+    """The best placement, without reasons; `fits` is False where there is none.
+
+    Args:
+        model: The model.
+        variant: One of its files.
+        machine: What it is to run on.
+        asked: Choices that are not localr1's to make.
+
+    Raises:
+        ValueError: An unknown KV cache type, or a context window below 1.
+    """
+    if asked.context_window is not None and asked.context_window < 1:
+        raise ValueError(f"a context window of {asked.context_window} tokens")
+    site = _Site(model.architecture, variant, machine)
+    best = _choose(model, site, asked)
+    settings = best.settings
+    architecture = model.architecture
+    speed = best.speed
+    return Plan(
+        model=model,
+        variant=variant,
+        settings=settings,
+        devices=best.devices,
+        fits=not best.lacks,
+        upper_bound=compute_is_upper_bound(architecture, settings),
+        prompt_tps=speed.prompt_tps(),
+        generation_tps=speed.generation_tps(typical_depth(model)),
+        time_to_answer=time_to_answer(model, speed, settings.context_window),
+        reasons=(),
+    )
+
+
+def speed_of(plan: Plan, machine: Machine) -> Speed:
+    """The speed prediction behind a plan, for other depths and questions."""
+    site = _Site(plan.model.architecture, plan.variant, machine)
+    return _Placed(site, plan.settings).speed
+
+
+@dataclass(frozen=True)
+class _Site:
+    """A variant and a machine, and what does not depend on the placement."""
+
+    architecture: Architecture
+    variant: Variant
+    machine: Machine
+
+    @cached_property
+    def weights(self) -> Weights:
+        repacked = repacked_types(self.machine.cpu.features)
+        variant = self.variant
+        return spread(self.architecture, variant.size_bytes, variant.quantization, repacked)
+
+    @cached_property
+    def gpus(self) -> tuple[Device, ...]:
+        """GPUs worth using, the fastest first: cards of their own before shared memory."""
+        gpus = self.machine.gpus
+        own = [gpu for gpu in gpus if not gpu.unified] or list(gpus[:1])
+        own.sort(key=lambda gpu: -(gpu.bandwidth_bytes_per_second or 0))
+        return tuple(own)
+
+    @cached_property
+    def budgets(self) -> dict[str, int]:
+        pools = gpu_pools(self.machine)
+        return {name: pool.budget_bytes for name, pool in pools.items()}
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """One placement with what it needs."""
+
+    site: _Site
+    settings: Settings
+
+    @cached_property
+    def devices(self) -> tuple[DeviceMemory, ...]:
+        site = self.site
+        return memory_of(site.architecture, site.weights, self.settings, site.machine)
+
+    @cached_property
+    def lacks(self) -> tuple[Shortage, ...]:
+        return shortages(self.devices, self.site.machine)
+
+    @property
+    def gpus_hold(self) -> bool:
+        """Whether the GPUs have room for their part."""
+        budgets = self.site.budgets
+        return all(d.total_bytes <= budgets[d.name] for d in self.devices[1:])
+
+    @cached_property
+    def speed(self) -> Speed:
+        site = self.site
+        short = 0
+        if self.lacks:
+            need = pool_needs(self.devices, site.machine)[CPU]
+            short = max(0, need - site.machine.memory.available_bytes)
+        return predict(
+            Mix(site.variant.quantization, site.architecture),
+            site.weights,
+            self.settings,
+            site.machine,
+            short,
+        )
+
+
+def _choose(model: Model, site: _Site, asked: Asked) -> _Placed:
+    fitting: list[_Placed] = []
+    last: _Placed | None = None
+    for settings in _wishes(model, asked):
+        placed = _arrange(site, settings, asked.gpu_layers)
+        last = placed
+        if placed.lacks:
+            continue
+        fitting.append(placed)
+        if not site.gpus or _whole(site.architecture, placed.settings):
+            # Nothing that follows is faster by much.
+            break
+    if not fitting:
+        if last is None:
+            raise ValueError("no KV cache type to choose from")
+        return last
+    if len(fitting) == 1:
+        return fitting[0]
+    depth = typical_depth(model)
+    speeds = [(placed, placed.speed.generation_tps(depth).expected) for placed in fitting]
+    enough = max(speed for _, speed in speeds) * WORTH_SHRINKING
+    context = next(p.settings.context_window for p, speed in speeds if speed >= enough)
+    speeds = [pair for pair in speeds if pair[0].settings.context_window == context]
+    enough = max(speed for _, speed in speeds) * WORTH_QUANTIZING
+    return next(p for p, speed in speeds if speed >= enough)
+
+
+def _wishes(model: Model, asked: Asked) -> Iterator[Settings]:
+    """Contexts and cache types to try, best first."""
+    longest = model.architecture.context_length
+    contexts: Sequence[int] = [c for c in CONTEXT_WINDOWS if c <= longest] or [longest]
+    if asked.context_window is not None:
+        contexts = [min(asked.context_window, longest)]
+    types = (asked.kv_cache_type,) if asked.kv_cache_type else model.kv_cache_types or ("f16",)
+    for context in contexts:
+        for kv_cache_type in types:
+            yield Settings(context_window=context, kv_cache_type=kv_cache_type)
+
+
+def _whole(architecture: Architecture, settings: Settings) -> bool:
+    """Whether the whole model is on the GPUs."""
+    return settings.gpu_layers > architecture.layers and not settings.cpu_expert_layers
+
+
+def _arrange(site: _Site, settings: Settings, gpu_layers: int | None) -> _Placed:
+    """Put as much as fits on the GPUs, or the layers that were asked for."""
+    if not site.gpus or gpu_layers == 0:
+        return _Placed(site, settings)
+    every = site.architecture.layers + 1
+    if gpu_layers is not None:
+        return _asked_layers(site, settings, min(max(gpu_layers, 0), every))
+    gpus = site.gpus
+    weights = site.weights.total_bytes - site.weights.embedding_bytes
+    # One GPU that holds everything is as fast as several, and simpler.
+    sets = [(gpu,) for gpu in gpus] + ([gpus] if len(gpus) > 1 else [])
+    for some in sets:
+        if weights < sum(site.budgets[gpu.name] for gpu in some):
+            placed = _on(site, some, settings, every, 0)
+            if placed.gpus_hold:
+                return placed
+    layers = site.architecture.layers
+    if site.architecture.expert_count:
+
+        def with_experts_of(kept: int) -> _Placed:
+            return _on(site, gpus, settings, every, kept)
+
+        if with_experts_of(layers).gpus_hold:
+            return _smallest(with_experts_of, 0, layers)
+    kept = layers if site.architecture.expert_count else 0
+
+    def without(on_cpu: int) -> _Placed:
+        return _on(site, gpus, settings, every - on_cpu, kept)
+
+    # With no layer on the GPUs nothing is needed of them, so that the search always ends.
+    return _smallest(without, 0, every)
+
+
+def _asked_layers(site: _Site, settings: Settings, gpu_layers: int) -> _Placed:
+    for gpu in site.gpus:
+        placed = _on(site, (gpu,), settings, gpu_layers, 0)
+        if placed.gpus_hold:
+            return placed
+    placed = _on(site, site.gpus, settings, gpu_layers, 0)
+    layers = site.architecture.layers
+    if placed.gpus_hold or not site.architecture.expert_count:
+        return placed
+
+    def with_experts_of(kept: int) -> _Placed:
+        return _on(site, site.gpus, settings, gpu_layers, kept)
+
+    held = with_experts_of(layers).gpus_hold
+    return _smallest(with_experts_of, 0, layers) if held else placed
+
+
+def _smallest(make: Callable[[int], _Placed], low: int, high: int) -> _Placed:
+    """The placement with the smallest number in (low, high] whose GPUs hold it."""
+    best = make(high)
+    while high - low > 1:
+        middle = (low + high) // 2
+        placed = make(middle)
+        if placed.gpus_hold:
+            high, best = middle, placed
+        else:
+            low = middle
+    return best
+
+
+def _on(
+    site: _Site, gpus: Sequence[Device], settings: Settings, gpu_layers: int, kept: int
+) -> _Placed:
+    """A placement on these GPUs, split so that each has room where that can be done."""
+    if gpu_layers == 0:
+        return _Placed(site, settings)
+    wanted = replace(
+        settings,
+        gpu_layers=gpu_layers,
+        cpu_expert_layers=kept,
+        device_names=tuple(gpu.name for gpu in gpus),
+    )
+    if len(gpus) == 1:
+        return _Placed(site, wanted)
+    sizes = _sizes(site, wanted)
+    # What a GPU needs whatever its layers, as an even split shows it.
+    placed = _Placed(site, wanted)
+    fixed = max(d.compute_buffer_bytes + d.overhead_bytes for d in placed.devices[1:])
+    room = [max(0, site.budgets[gpu.name] - fixed) for gpu in gpus]
+    for counts in (_even_counts(sizes, room), _greedy_counts(sizes, room)):
+        used = [(gpu.name, float(n)) for gpu, n in zip(gpus, counts, strict=True) if n]
+        placed = _Placed(
+            site,
+            replace(
+                wanted,
+                device_names=tuple(name for name, _ in used),
+                tensor_split=tuple(n for _, n in used) if len(used) > 1 else (),
+            ),
+        )
+        if placed.gpus_hold:
+            break
+    return placed
+
+
+def _sizes(site: _Site, settings: Settings) -> list[int]:
+    """Bytes of each layer that goes to a GPU, the output last."""
+    architecture, weights = site.architecture, site.weights
+    first = architecture.layers + 1 - settings.gpu_layers
+    per_token = architecture.kv_cache_bytes_per_token(settings.kv_cache_type)
+    kv = per_token // architecture.layers * padded_context(settings.context_window)
+    sizes = [
+        layer.dense_bytes + (0 if index < settings.cpu_expert_layers else layer.expert_bytes) + kv
+        for index, layer in enumerate(weights.layers[first:], first)
+    ]
+    return [*sizes, weights.output_bytes or weights.embedding_bytes]
+
+
+def _even_counts(sizes: Sequence[int], room: Sequence[int]) -> list[int]:
+    """Layers per GPU, so that all are filled to the same share of their room."""
+    total, whole = sum(sizes), max(1, sum(room))
+    counts = [0] * len(room)
+    gpu, passed, border = 0, 0.0, room[0] / whole * total
+    for size in sizes:
+        while passed + size / 2 > border and gpu < len(room) - 1:
+            gpu += 1
+            border += room[gpu] / whole * total
+        counts[gpu] += 1
+        passed += size
+    return counts
+
+
+def _greedy_counts(sizes: Sequence[int], room: Sequence[int]) -> list[int]:
+    """Layers per GPU, each filled before the next."""
+    counts = [0] * len(room)
+    gpu, left = 0, room[0]
+    for size in sizes:
+        while size > left and gpu < len(room) - 1:
+            gpu += 1
+            left = room[gpu]
+        counts[gpu] += 1
+        left -= size
+    return counts

@@ -1,0 +1,104 @@
+"""AMD graphics on Linux, through the amdgpu driver's files in sysfs.
+
+`mem_info_vram_*` and `mem_info_gtt_*` are described in the kernel's
+Documentation/gpu/amdgpu. GTT is main memory that the GPU may use.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from localr1.machine.findings import Findings
+from localr1.machine.gpu_table import bandwidth_of, find_cards
+from localr1.machine.host import read_int
+from localr1.machine.pci import AMD, PciGpu, list_gpus, product_name
+from localr1.machine.types import SystemGpu
+
+if TYPE_CHECKING:
+    from localr1.machine.host import Host
+
+# The names of AMD's cards by device and revision, kept by libdrm.
+_NAMES = "/usr/share/libdrm/amdgpu.ids"
+
+
+def probe(host: Host) -> Findings:
+    """Return AMD's cards and the graphics of AMD's processors."""
+    if host.system != "Linux":
+        return Findings()
+    return Findings(tuple(_gpu(host, card) for card in list_gpus(host, AMD)))
+
+
+def _gpu(host: Host, card: PciGpu) -> SystemGpu:
+    vram = read_int(host, f"{card.folder}/mem_info_vram_total")
+    name = _name(host, card, vram)
+    if vram is None:
+        why = f"It is run by {card.driver}, not by amdgpu." if card.driver else "No driver runs it."
+        return SystemGpu(name, "amd", None, None, False, None, "PCI bus", why)
+    vram_used = read_int(host, f"{card.folder}/mem_info_vram_used") or 0
+    gtt = read_int(host, f"{card.folder}/mem_info_gtt_total") or 0
+    gtt_used = read_int(host, f"{card.folder}/mem_info_gtt_used") or 0
+    integrated = _is_integrated(host, card, name, vram)
+    if integrated and not vram > gtt > 0:
+        # A small carve-out, and the rest by and by from main memory: the two add up.
+        total_bytes, used_bytes, unified = vram + gtt, vram_used + gtt_used, True
+    else:
+        # A card, or a processor whose owner gave the GPU most of the memory for its own
+        # (96 of 128 GiB, say): the system no longer counts that part as main memory.
+        total_bytes, used_bytes, unified = vram, vram_used, False
+    return SystemGpu(
+        name,
+        "amd",
+        total_bytes,
+        max(0, total_bytes - used_bytes),
+        unified,
+        bandwidth_of(name, None if integrated else vram),
+        "sysfs",
+    )
+
+
+def _is_integrated(host: Host, card: PciGpu, name: str, vram: int) -> bool:
+    """Tell a processor's graphics from a card.
+
+    A card has memory chips of its own and the driver names their maker; for a processor's
+    graphics it says `unknown` or has no such file. A card that the table knows by name and
+    memory is one even so.
+    """
+    maker = (host.read_text(f"{card.folder}/mem_info_vram_vendor") or "").strip()
+    if maker not in ("", "unknown"):
+        return False
+    return not any(known.memory_gib for known in find_cards(name, vram))
+
+
+def _name(host: Host, card: PciGpu, vram: int | None) -> str:
+    given = (host.read_text(f"{card.folder}/product_name") or "").strip()
+    listed = _listed_name(host.read_text(_NAMES) or "", card)
+    name = given or listed or _narrowed(product_name(host, card), vram)
+    if not name:
+        return f"AMD GPU {card.device_id}"
+    return name if name.startswith("AMD") else f"AMD {name}"
+
+
+def _listed_name(text: str, card: PciGpu) -> str:
+    """Look a device up in amdgpu.ids: `744C,<tab>C8,<tab>AMD Radeon RX 7900 XTX`."""
+    wanted = (card.device_id[2:].upper(), card.revision[2:].upper().zfill(2))
+    for line in text.splitlines():
+        fields = [field.strip() for field in line.split(",", 2)]
+        if len(fields) == 3 and (fields[0].upper(), fields[1].upper().zfill(2)) == wanted:
+            return fields[2]
+    return ""
+
+
+def _narrowed(name: str, vram: int | None) -> str:
+    """Pick from a PCI name for several cards the one with this memory.
+
+    `Radeon RX 7900 XT/7900 XTX/7900 GRE/7900M` with 24 GiB is the Radeon RX 7900 XTX.
+    """
+    first, *others = name.split("/")
+    if not others or vram is None:
+        return name
+    series = re.match(r"(.*?)\s*\d{3,}", first)
+    prefix = series.group(1) if series else ""
+    options = [first, *(f"{prefix} {other}".strip() for other in others)]
+    matching = [option for option in options if find_cards(option, vram)]
+    return matching[0] if len(matching) == 1 else name

@@ -1,0 +1,57 @@
+"""Intel graphics on Linux, through the files of the i915 and xe drivers in sysfs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from localr1.machine.findings import Findings
+from localr1.machine.gpu_table import bandwidth_of
+from localr1.machine.host import read_int
+from localr1.machine.pci import INTEL, PciGpu, list_gpus, product_name
+from localr1.machine.types import SystemGpu
+
+if TYPE_CHECKING:
+    from localr1.machine.host import Host
+
+# Intel's processors always have their graphics at device 2 of the first bus.
+_INTEGRATED_SLOT = "0000:00:02.0"
+
+
+def probe(host: Host) -> Findings:
+    """Return Intel's cards and the graphics of Intel's processors."""
+    if host.system != "Linux":
+        return Findings()
+    return Findings(tuple(_gpu(host, card) for card in list_gpus(host, INTEL)))
+
+
+def _gpu(host: Host, card: PciGpu) -> SystemGpu:
+    found = product_name(host, card)
+    name = found or f"GPU {card.device_id}"
+    name = name if name.startswith("Intel") else f"Intel {name}"
+    unified = card.slot == _INTEGRATED_SLOT
+    total_bytes = None if unified else _dedicated_bytes(host, card)
+    problem = "" if card.driver else "No driver runs it."
+    return SystemGpu(
+        name,
+        "intel",
+        total_bytes,
+        None,
+        unified,
+        bandwidth_of(name, total_bytes),
+        "sysfs" if card.driver else "PCI bus",
+        problem,
+    )
+
+
+def _dedicated_bytes(host: Host, card: PciGpu) -> int | None:
+    """Return a card's memory: xe lists it by tile, i915 (Intel's own build) by card."""
+    tiles = [name for name in host.list_directory(card.folder) if name.startswith("tile")]
+    sizes = [
+        read_int(host, f"{card.folder}/{tile}/physical_vram_size_bytes") or 0 for tile in tiles
+    ]
+    sizes += [
+        read_int(host, f"{card.folder}/drm/{name}/lmem_total_bytes") or 0
+        for name in host.list_directory(f"{card.folder}/drm")
+        if name.startswith("card")
+    ]
+    return sum(sizes) or None

@@ -1,0 +1,119 @@
+"""NVIDIA cards, through NVML, the management library of NVIDIA's driver."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from localr1.machine.findings import Findings
+from localr1.machine.gpu_table import bandwidth_of
+from localr1.machine.host import ProbeError
+from localr1.machine.pci import NVIDIA, PciGpu, list_gpus, product_name
+from localr1.machine.types import SystemGpu
+
+if TYPE_CHECKING:
+    from localr1.machine.host import Host
+
+
+def probe(host: Host) -> Findings:
+    """Return NVIDIA's cards; a card whose driver does not work carries the driver's words."""
+    if host.system == "Darwin":
+        return Findings()
+    try:
+        nvml = host.nvml()
+    except ProbeError as error:
+        return Findings(_silent_cards(host, str(error)))
+    try:
+        gpus = _from_nvml(nvml)
+    except ProbeError as error:
+        gpus = _silent_cards(host, str(error))
+        # With neither a driver nor a card there is nothing to tell.
+        if gpus or "Not Found" in str(error):
+            return Findings(gpus)
+        return Findings(problems=(f"NVIDIA's driver does not answer: {error}",))
+    return Findings(gpus or _silent_cards(host, "NVIDIA's driver does not list the card."))
+
+
+def _from_nvml(nvml: Any) -> tuple[SystemGpu, ...]:  # noqa: ANN401  # pynvml has no types
+    """Ask NVML for every card.
+
+    Raises:
+        ProbeError: NVML does not start; the text is NVML's own.
+    """
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError as error:
+        raise ProbeError(_words(error)) from error
+    try:
+        count = nvml.nvmlDeviceGetCount()
+        return tuple(_card(nvml, index) for index in range(count))
+    except nvml.NVMLError as error:
+        raise ProbeError(_words(error)) from error
+    finally:
+        nvml.nvmlShutdown()
+
+
+def _card(nvml: Any, index: int) -> SystemGpu:  # noqa: ANN401
+    try:
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        name = _text(nvml.nvmlDeviceGetName(handle))
+    except nvml.NVMLError as error:
+        # One lost card must not hide the others.
+        return SystemGpu(
+            f"NVIDIA GPU {index}", "nvidia", None, None, False, None, "NVML", _words(error)
+        )
+    unified, problem = False, ""
+    total_bytes: int | None = None
+    free_bytes: int | None = None
+    try:
+        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+        total_bytes, free_bytes = int(memory.total), int(memory.free)
+    except nvml.NVMLError_NotSupported:
+        # Chips that share main memory (GB10, Jetson) have no memory of their own to report.
+        unified = True
+    except nvml.NVMLError as error:
+        problem = _words(error)
+    bandwidth = _bandwidth(nvml, handle) or bandwidth_of(name, total_bytes)
+    return SystemGpu(name, "nvidia", total_bytes, free_bytes, unified, bandwidth, "NVML", problem)
+
+
+def _bandwidth(nvml: Any, handle: Any) -> float | None:  # noqa: ANN401
+    """Return bus width x memory clock x 2 transfers a clock, in bytes per second.
+
+    The factor 2 is that of CUDA's deviceQuery sample; NVML reports the clock of GDDR and
+    HBM memory so that it holds for both (RTX 4090: 10,501 MHz x 384 bit = 1008 GB/s).
+    """
+    try:
+        bits = nvml.nvmlDeviceGetMemoryBusWidth(handle)
+        megahertz = nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_MEM)
+    except nvml.NVMLError:
+        return None
+    return 2.0 * megahertz * 1e6 * bits / 8 or None
+
+
+def _silent_cards(host: Host, why: str) -> tuple[SystemGpu, ...]:
+    """Return the cards on Linux' PCI bus, each with the reason why it does not work."""
+    cards = list_gpus(host, NVIDIA) if host.system == "Linux" else ()
+    return tuple(_silent_card(host, card, why) for card in cards)
+
+
+def _silent_card(host: Host, card: PciGpu, why: str) -> SystemGpu:
+    model = re.search(
+        r"^Model:\s*(.+)$",
+        host.read_text(f"/proc/driver/nvidia/gpus/{card.slot}/information") or "",
+        re.MULTILINE,
+    )
+    found = model.group(1).strip() if model else product_name(host, card)
+    name = found or f"NVIDIA GPU {card.device_id}"
+    if card.driver and card.driver != "nvidia":
+        why = f"{why} The card is run by {card.driver}, not by NVIDIA's driver."
+    return SystemGpu(name, "nvidia", None, None, False, None, "PCI bus", why)
+
+
+def _words(error: Exception) -> str:
+    text = str(error).strip()
+    return text if text.endswith(".") else f"{text}."
+
+
+def _text(name: str | bytes) -> str:
+    return name.decode(errors="replace") if isinstance(name, bytes) else name

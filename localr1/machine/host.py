@@ -1,0 +1,181 @@
+"""The operating system, behind one object, so that probes can be fed recordings.
+
+A probe never opens a file or starts a program itself: it asks a `Host`. Tests hand it
+a host that replays what a real computer answered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+COMMAND_LIMIT_SECONDS = 2.5
+"""How long a helper program (lspci, system_profiler) may take."""
+
+
+class ProbeError(Exception):
+    """A probe could not find something out; the text is one sentence for the user."""
+
+
+class Host:
+    """The computer we run on.
+
+    Attributes:
+        system: `Linux`, `Darwin` or `Windows`.
+        release: Release of the kernel or system, for people.
+        architecture: `x86_64`, `arm64`, `AMD64`, ...
+    """
+
+    def __init__(self) -> None:
+        self.system = platform.system()
+        self.release = platform.release()
+        self.architecture = platform.machine()
+
+    def read_text(self, path: str) -> str | None:
+        """Return a text file's content, or None where it is absent or may not be read."""
+        try:
+            return Path(path).read_text(encoding="utf-8", errors="replace")
+        except (OSError, ValueError):
+            return None
+
+    def list_directory(self, path: str) -> tuple[str, ...]:
+        """Return a directory's names, sorted; empty where it is absent."""
+        try:
+            return tuple(sorted(entry.name for entry in Path(path).iterdir()))
+        except OSError:
+            return ()
+
+    def run(self, *command: str, limit_seconds: float = COMMAND_LIMIT_SECONDS) -> str:
+        """Return what a program prints.
+
+        Raises:
+            ProbeError: It is not installed, fails, or takes longer than its limit.
+        """
+        name = command[0]
+        try:
+            done = subprocess.run(  # noqa: S603  # fixed programs, arguments from the kernel
+                command,
+                capture_output=True,
+                stdin=subprocess.DEVNULL,
+                timeout=limit_seconds,
+                check=False,
+                env={**os.environ, "LC_ALL": "C"},
+            )
+        except FileNotFoundError as error:
+            raise ProbeError(f"{name} is not installed.") from error
+        except subprocess.TimeoutExpired as error:
+            raise ProbeError(f"{name} did not answer in {limit_seconds:g} s.") from error
+        except OSError as error:
+            raise ProbeError(f"{name} does not start: {error.strerror}.") from error
+        if done.returncode != 0:
+            words = done.stderr.decode(errors="replace").strip() or f"exit {done.returncode}"
+            raise ProbeError(f"{name} failed: {words}")
+        return done.stdout.decode(errors="replace")
+
+    def cpu_affinity(self) -> frozenset[int] | None:
+        """Return the logical CPUs this process may use; None where there is no such limit."""
+        affinity = getattr(os, "sched_getaffinity", None)
+        return None if affinity is None else frozenset(affinity(0))
+
+    def cpu_count(self, *, logical: bool) -> int | None:
+        """Return the number of logical or physical cores, as psutil counts them."""
+        import psutil  # noqa: PLC0415  # only commands that look at the machine pay for it
+
+        return psutil.cpu_count(logical=logical)
+
+    def virtual_memory(self) -> tuple[int, int]:
+        """Return total and available main memory, in bytes, as psutil counts them."""
+        import psutil  # noqa: PLC0415
+
+        memory = psutil.virtual_memory()
+        return int(memory.total), int(memory.available)
+
+    def battery(self) -> tuple[bool | None, float] | None:
+        """Return (plugged in, percent) of the battery; None where psutil sees none."""
+        import psutil  # noqa: PLC0415
+
+        probe = getattr(psutil, "sensors_battery", None)
+        state = probe() if probe is not None else None
+        return None if state is None else (state.power_plugged, float(state.percent))
+
+    def nvml(self) -> Any:  # noqa: ANN401  # the module has no types
+        """Return NVIDIA's management library, as the module `pynvml`.
+
+        Raises:
+            ProbeError: nvidia-ml-py is not installed.
+        """
+        try:
+            import pynvml  # noqa: PLC0415
+        except ImportError as error:
+            raise ProbeError(f"nvidia-ml-py cannot be imported: {error}.") from error
+        return pynvml
+
+    def registry_keys(self, path: str) -> tuple[str, ...]:
+        """Return the names of the keys under a key of `HKEY_LOCAL_MACHINE` (Windows)."""
+        if sys.platform == "win32":
+            import winreg  # noqa: PLC0415
+
+            with (
+                contextlib.suppress(OSError),
+                winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, path) as key,
+            ):
+                return tuple(winreg.EnumKey(key, i) for i in range(winreg.QueryInfoKey(key)[0]))
+        return ()
+
+    def registry_value(self, path: str, name: str) -> str | int | bytes | None:
+        """Return a value under a key of `HKEY_LOCAL_MACHINE`; None where it is absent."""
+        if sys.platform == "win32":
+            import winreg  # noqa: PLC0415
+
+            with (
+                contextlib.suppress(OSError),
+                winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, path) as key,
+            ):
+                value = winreg.QueryValueEx(key, name)[0]
+                return value if isinstance(value, (str, int, bytes)) else None
+        return None
+
+    def processor_feature(self, number: int) -> bool:
+        """Ask Windows for one processor feature (`IsProcessorFeaturePresent`)."""
+        if sys.platform == "win32":
+            import ctypes  # noqa: PLC0415
+
+            return bool(ctypes.windll.kernel32.IsProcessorFeaturePresent(number))
+        return False
+
+    def processor_relations(self) -> bytes:
+        """Return Windows' list of cores (`GetLogicalProcessorInformationEx`); empty elsewhere."""
+        if sys.platform == "win32":
+            import ctypes  # noqa: PLC0415
+
+            call = ctypes.windll.kernel32.GetLogicalProcessorInformationEx
+            size = ctypes.c_ulong(0)
+            call(0, None, ctypes.byref(size))
+            buffer = ctypes.create_string_buffer(size.value)
+            if call(0, buffer, ctypes.byref(size)):
+                return buffer.raw[: size.value]
+        return b""
+
+
+def read_int(host: Host, path: str) -> int | None:
+    """Return a file's content as a whole number; None where it is absent or another thing."""
+    text = host.read_text(path)
+    try:
+        return None if text is None else int(text.strip(), 0)
+    except ValueError:
+        return None
+
+
+def parse_cpu_list(text: str) -> frozenset[int]:
+    """Return the numbers of a kernel CPU list: `0-3,8` is 0, 1, 2, 3, 8."""
+    numbers: set[int] = set()
+    for part in text.strip().split(","):
+        first, _, last = part.partition("-")
+        if first.isdigit() and (not last or last.isdigit()):
+            numbers.update(range(int(first), int(last or first) + 1))
+    return frozenset(numbers)

@@ -1,0 +1,74 @@
+"""Graphics processors on Linux' PCI bus, whether or not a driver works."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from localr1.machine.host import ProbeError
+
+if TYPE_CHECKING:
+    from localr1.machine.host import Host
+
+BUS = "/sys/bus/pci/devices"
+NVIDIA, AMD, INTEL = "0x10de", "0x1002", "0x8086"
+_DISPLAY_CLASS = "0x03"
+
+
+@dataclass(frozen=True)
+class PciGpu:
+    """One display controller of the PCI bus."""
+
+    slot: str
+    """Its address: `0000:03:00.0`."""
+    vendor_id: str
+    """`0x10de`."""
+    device_id: str
+    revision: str
+    driver: str
+    """Kernel driver in charge; empty for none."""
+
+    @property
+    def folder(self) -> str:
+        """Its folder in sysfs."""
+        return f"{BUS}/{self.slot}"
+
+
+def list_gpus(host: Host, vendor_id: str) -> tuple[PciGpu, ...]:
+    """Return a vendor's display controllers (PCI class 03), in the order of the bus."""
+    found: list[PciGpu] = []
+    for slot in host.list_directory(BUS):
+        folder = f"{BUS}/{slot}"
+        if (host.read_text(f"{folder}/vendor") or "").strip() != vendor_id:
+            continue
+        if not (host.read_text(f"{folder}/class") or "").startswith(_DISPLAY_CLASS):
+            continue
+        driver = re.search(r"^DRIVER=(.+)$", host.read_text(f"{folder}/uevent") or "", re.MULTILINE)
+        found.append(
+            PciGpu(
+                slot,
+                vendor_id,
+                (host.read_text(f"{folder}/device") or "").strip(),
+                (host.read_text(f"{folder}/revision") or "").strip(),
+                driver.group(1).strip() if driver else "",
+            )
+        )
+    return tuple(found)
+
+
+def product_name(host: Host, gpu: PciGpu) -> str:
+    """Return the name that lspci has for a device; empty where it has none.
+
+    `lspci -vmm` prints one field a line: `Device:<tab>Navi 31 [Radeon RX 7900 XTX]`. The
+    marketing name is the one in brackets.
+    """
+    try:
+        text = host.run("lspci", "-vmm", "-s", gpu.slot, limit_seconds=1.0)
+    except ProbeError:
+        return ""
+    line = re.search(r"^Device:\s*(.+)$", text, re.MULTILINE)
+    if line is None:
+        return ""
+    bracketed = re.search(r"\[(.+)\]", line.group(1))
+    return (bracketed.group(1) if bracketed else line.group(1)).strip()

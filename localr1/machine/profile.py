@@ -1,0 +1,299 @@
+"""A machine as JSON and back: the form of `machine --json` and `--profile`.
+
+The object holds no serial numbers, no host name and no user's name: a path to somebody's
+home directory in an engine's message becomes `~`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from localr1.errors import ProfileError
+from localr1.machine.types import (
+    Cpu,
+    Device,
+    DeviceKind,
+    EngineDevice,
+    EngineInfo,
+    Machine,
+    Memory,
+    Power,
+)
+from localr1.machine.what_if import parse_size, what_if
+
+__all__ = ["SCHEMA", "from_json", "load_profile", "parse_size", "to_json", "what_if"]
+
+SCHEMA = 1
+_HOME = re.compile(r"(?:/home|/Users|[A-Za-z]:[\\/]Users)[\\/][^\\/\s'\":]+|/root(?=[\\/])")
+_KINDS: tuple[DeviceKind, ...] = get_args(DeviceKind)
+
+
+def to_json(machine: Machine) -> dict[str, Any]:
+    """Return a machine as an object for `json.dumps`; see the contract in the documentation."""
+    return {
+        "schema": SCHEMA,
+        "operating_system": machine.operating_system,
+        "cpu": {
+            "name": machine.cpu.name,
+            "physical_cores": machine.cpu.physical_cores,
+            "logical_cores": machine.cpu.logical_cores,
+            "performance_cores": machine.cpu.performance_cores,
+            "features": list(machine.cpu.features),
+        },
+        "memory": {
+            "total_bytes": machine.memory.total_bytes,
+            "available_bytes": machine.memory.available_bytes,
+            "bandwidth_bytes_per_second": machine.memory.bandwidth_bytes_per_second,
+        },
+        "devices": [
+            {
+                "name": device.name,
+                "description": device.description,
+                "kind": device.kind,
+                "vendor": device.vendor,
+                "backend": device.backend,
+                "total_bytes": device.total_bytes,
+                "free_bytes": device.free_bytes,
+                "unified": device.unified,
+                "bandwidth_bytes_per_second": device.bandwidth_bytes_per_second,
+                "usable_by_engine": device.usable_by_engine,
+                "reason": _without_home(device.reason),
+            }
+            for device in machine.devices
+        ],
+        "engine": {
+            "version": machine.engine.version,
+            "backends": list(machine.engine.backends),
+            "devices": [
+                {
+                    "name": device.name,
+                    "description": device.description,
+                    "kind": device.kind,
+                    "total_bytes": device.total_bytes,
+                    "free_bytes": device.free_bytes,
+                }
+                for device in machine.engine.devices
+            ],
+            "system_info": machine.engine.system_info,
+            "problem": _without_home(machine.engine.problem),
+        },
+        "power": {
+            "on_battery": machine.power.on_battery,
+            "percent": machine.power.percent,
+        },
+        "problems": [_without_home(problem) for problem in machine.problems],
+    }
+
+
+def from_json(obj: object) -> Machine:
+    """Return the machine that an object of `to_json` describes.
+
+    Unknown keys are ignored. Needed are `schema`, `cpu` (`name`, `physical_cores`),
+    `memory.total_bytes`, and of each device `name`, `kind` and `total_bytes`; the rest has
+    plain defaults, so that a profile can be written by hand.
+
+    Raises:
+        ProfileError: A key is missing or holds the wrong thing; `why` names it.
+    """
+    top = _Reader(obj, "")
+    if top.whole("schema") != SCHEMA:
+        raise _wrong("schema", f"is {top.whole('schema')}, and this localr1 reads {SCHEMA}")
+    cpu = _cpu(top.inside("cpu"))
+    memory = _memory(top.inside("memory"))
+    devices = tuple(_device(reader) for reader in top.each("devices", needed=True))
+    power = top.inside("power", needed=False)
+    return Machine(
+        operating_system=top.text("operating_system", ""),
+        cpu=cpu,
+        memory=memory,
+        devices=devices or (_main_memory(cpu, memory),),
+        engine=_engine(top.inside("engine", needed=False)),
+        power=Power(power.flag("on_battery"), power.number("percent")),
+        problems=top.texts("problems"),
+    )
+
+
+def load_profile(path: Path) -> Machine:
+    """Return the machine in a file that `localr1 machine --json` wrote.
+
+    Raises:
+        ProfileError: The file cannot be read, is not JSON, or is no profile.
+    """
+    todo = "Write one with: localr1 machine --json > machine.json"
+    try:
+        obj = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ProfileError(f"The profile {path} cannot be read.", f"{reason}.", todo) from error
+    except (ValueError, RecursionError) as error:
+        raise ProfileError(f"The profile {path} is not JSON.", f"{error}.", todo) from error
+    try:
+        return from_json(obj)
+    except ProfileError as error:
+        raise ProfileError(f"The profile {path} cannot be used.", error.why, todo) from error
+
+
+def _without_home(text: str) -> str:
+    return _HOME.sub("~", text)
+
+
+def _wrong(key: str, what: str) -> ProfileError:
+    return ProfileError("The machine profile cannot be used.", f"`{key}` {what}.")
+
+
+class _Reader:
+    """Typed look-ups in one JSON object; every error names the whole key."""
+
+    def __init__(self, obj: object, path: str) -> None:
+        if not isinstance(obj, Mapping):
+            raise _wrong(path or "profile", "is not an object")
+        self._obj = obj
+        self._path = path
+
+    def _key(self, name: str) -> str:
+        return f"{self._path}.{name}" if self._path else name
+
+    def text(self, name: str, default: str | None = None) -> str:
+        value = self._obj.get(name, default)
+        if value is None:
+            raise _wrong(self._key(name), "is missing")
+        if not isinstance(value, str):
+            raise _wrong(self._key(name), "is not text")
+        return value
+
+    def whole(self, name: str, default: int | None = None) -> int:
+        value = self._obj.get(name, default)
+        if value is None:
+            raise _wrong(self._key(name), "is missing")
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise _wrong(self._key(name), "is not a whole number of 0 or more")
+        return value
+
+    def number(self, name: str) -> float | None:
+        value = self._obj.get(name)
+        if value is None:
+            return None
+        good = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not good or not math.isfinite(value) or value < 0:
+            raise _wrong(self._key(name), "is not a number of 0 or more")
+        return float(value)
+
+    def flag(self, name: str, default: bool | None = None) -> bool | None:
+        value = self._obj.get(name)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            raise _wrong(self._key(name), "is not true or false")
+        return value
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        value = self._list(name)
+        if not all(isinstance(item, str) for item in value):
+            raise _wrong(self._key(name), "is not a list of texts")
+        return tuple(value)
+
+    def inside(self, name: str, *, needed: bool = True) -> _Reader:
+        value = self._obj.get(name)
+        if value is None:
+            if needed:
+                raise _wrong(self._key(name), "is missing")
+            value = {}
+        return _Reader(value, self._key(name))
+
+    def each(self, name: str, *, needed: bool = False) -> list[_Reader]:
+        if needed and name not in self._obj:
+            raise _wrong(self._key(name), "is missing")
+        return [
+            _Reader(item, f"{self._key(name)}[{index}]")
+            for index, item in enumerate(self._list(name))
+        ]
+
+    def kind(self) -> DeviceKind:
+        value = self.text("kind")
+        for kind in _KINDS:
+            if value == kind:
+                return kind
+        raise _wrong(self._key("kind"), f"is none of {', '.join(_KINDS)}")
+
+    def _list(self, name: str) -> Sequence[Any]:
+        value = self._obj.get(name, ())
+        if not isinstance(value, (list, tuple)):
+            raise _wrong(self._key(name), "is not a list")
+        return value
+
+
+def _cpu(reader: _Reader) -> Cpu:
+    physical = reader.whole("physical_cores")
+    return Cpu(
+        reader.text("name"),
+        physical,
+        reader.whole("logical_cores", physical),
+        reader.whole("performance_cores", physical),
+        reader.texts("features"),
+    )
+
+
+def _memory(reader: _Reader) -> Memory:
+    total_bytes = reader.whole("total_bytes")
+    return Memory(
+        total_bytes,
+        reader.whole("available_bytes", total_bytes),
+        reader.number("bandwidth_bytes_per_second"),
+    )
+
+
+def _device(reader: _Reader) -> Device:
+    name, total_bytes = reader.text("name"), reader.whole("total_bytes")
+    return Device(
+        name=name,
+        description=reader.text("description", name),
+        kind=reader.kind(),
+        vendor=reader.text("vendor", ""),
+        backend=reader.text("backend", ""),
+        total_bytes=total_bytes,
+        free_bytes=reader.whole("free_bytes", total_bytes),
+        unified=bool(reader.flag("unified", default=False)),
+        bandwidth_bytes_per_second=reader.number("bandwidth_bytes_per_second"),
+        usable_by_engine=bool(reader.flag("usable_by_engine", default=True)),
+        reason=reader.text("reason", ""),
+    )
+
+
+def _main_memory(cpu: Cpu, memory: Memory) -> Device:
+    return Device(
+        name="CPU",
+        description=cpu.name,
+        kind="cpu",
+        vendor="",
+        backend="CPU",
+        total_bytes=memory.total_bytes,
+        free_bytes=memory.available_bytes,
+        unified=False,
+        bandwidth_bytes_per_second=memory.bandwidth_bytes_per_second,
+        usable_by_engine=True,
+        reason="main memory",
+    )
+
+
+def _engine(reader: _Reader) -> EngineInfo:
+    return EngineInfo(
+        version=reader.text("version", ""),
+        backends=reader.texts("backends"),
+        devices=tuple(
+            EngineDevice(
+                device.text("name"),
+                device.text("description", ""),
+                device.kind(),
+                device.whole("total_bytes", 0),
+                device.whole("free_bytes", 0),
+            )
+            for device in reader.each("devices")
+        ),
+        system_info=reader.text("system_info", ""),
+        problem=reader.text("problem", ""),
+    )

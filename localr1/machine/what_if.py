@@ -1,0 +1,191 @@
+"""A machine that is not there: the flags `--ram`, `--gpu` and `--gpu-memory`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from decimal import Decimal
+
+from localr1.errors import ProfileError, UsageError
+from localr1.machine.gpu_apple import working_set_bytes
+from localr1.machine.gpu_table import bandwidth_of, find_cards, is_laptop, vendor_of
+from localr1.machine.types import Device, Machine, Memory
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(iB|B)?|B)?", re.IGNORECASE | re.ASCII)
+_POWERS = {"K": 1, "M": 2, "G": 3, "T": 4}
+_MOST_BYTES = 1 << 60
+_COUNTED = re.compile(r"(.*?)\s*(?:\s[x\N{MULTIPLICATION SIGN}]\s*(\d+))?", re.IGNORECASE)
+_COUNT_FIRST = re.compile(r"(\d+)\s*[x\N{MULTIPLICATION SIGN}]\s+(.*)", re.IGNORECASE)
+_MOST_GPUS = 16
+# The backend that serves a vendor's cards best with one build of llama.cpp.
+_BACKENDS = {"nvidia": "CUDA", "apple": "Metal"}
+_OTHER_BACKEND = "Vulkan"
+
+
+def parse_size(text: str) -> int:
+    """Return a size in bytes.
+
+    `G` and `GiB` are 2^30, `GB` is 10^9; K, M and T likewise; a plain number is bytes.
+
+    Raises:
+        UsageError: The text is no such size.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    size = Decimal(0)
+    if match is not None:
+        power = _POWERS.get((match.group(2) or "").upper(), 0)
+        base = 1000 if (match.group(3) or "").upper() == "B" else 1024
+        size = Decimal(match.group(1)) * base**power
+    if match is None or size > _MOST_BYTES or (size and size < 1):
+        raise UsageError(
+            f"{text!r} is not a size.", "", "Write it as 24G or 24GiB (2^30), 24GB (10^9) or 512M."
+        )
+    return int(size)
+
+
+def what_if(
+    machine: Machine,
+    ram_bytes: int | None = None,
+    gpu: str | None = None,
+    gpu_memory_bytes: int | None = None,
+) -> Machine:
+    """Return the machine with other memory or other GPUs, of the same form.
+
+    Args:
+        machine: What was detected, or a profile.
+        ram_bytes: Main memory; what is in use stays in use, at most a quarter of it.
+        gpu: `RTX 4090`, `RTX 4090 x2`, `RTX 3060 8GB`, `M3 Max`, or `none`; it replaces
+            every GPU and is taken as usable by the engine.
+        gpu_memory_bytes: Memory of each GPU, named or detected.
+
+    Raises:
+        ProfileError: The GPU is not in the table and its memory is not given, or there is
+            no GPU for the given memory.
+    """
+    if ram_bytes is not None:
+        machine = _with_ram(machine, ram_bytes)
+    if gpu is not None:
+        return _with_gpus(machine, gpu, gpu_memory_bytes)
+    if gpu_memory_bytes is not None:
+        return _with_gpu_memory(machine, gpu_memory_bytes)
+    return machine
+
+
+def _with_ram(machine: Machine, ram_bytes: int) -> Machine:
+    before = machine.memory
+    used = min(max(0, before.total_bytes - before.available_bytes), ram_bytes // 4)
+    memory = Memory(ram_bytes, ram_bytes - used, before.bandwidth_bytes_per_second)
+    devices: list[Device] = []
+    for device in machine.devices:
+        if device.kind == "cpu":
+            devices.append(
+                replace(device, total_bytes=ram_bytes, free_bytes=memory.available_bytes)
+            )
+        elif device.unified:
+            # A GPU that shares main memory keeps its share of it.
+            share = device.total_bytes * ram_bytes // max(1, before.total_bytes)
+            total = (
+                working_set_bytes(ram_bytes) if device.vendor == "apple" else min(share, ram_bytes)
+            )
+            free = min(total, memory.available_bytes)
+            devices.append(replace(device, total_bytes=total, free_bytes=free))
+        else:
+            devices.append(device)
+    return replace(machine, memory=memory, devices=tuple(devices))
+
+
+def _with_gpus(machine: Machine, text: str, memory_bytes: int | None) -> Machine:
+    others = tuple(device for device in machine.devices if device.kind == "cpu")
+    if text.strip().lower() in ("none", "no", "0"):
+        if memory_bytes is not None:
+            raise ProfileError("--gpu none has no memory.", "", "Leave --gpu-memory out.")
+        return replace(machine, devices=others)
+    name, count = _counted(text)
+    device = _named_gpu(machine, name, memory_bytes)
+    gpus = tuple(
+        replace(device, name=device.backend if device.unified else f"{device.backend}{number}")
+        for number in range(count)
+    )
+    return replace(machine, devices=(*others, *gpus))
+
+
+def _counted(text: str) -> tuple[str, int]:
+    """Split `RTX 4090 x2` (or `2x RTX 4090`) into the name and the number of cards."""
+    text = " ".join(text.split())
+    first = _COUNT_FIRST.fullmatch(text)
+    last = _COUNTED.fullmatch(text)
+    name, number = text, "1"
+    if first is not None:
+        number, name = first.group(1), first.group(2)
+    elif last is not None:
+        name, number = last.group(1), last.group(2) or "1"
+    if not name or len(number) > 3 or not 1 <= int(number) <= _MOST_GPUS:
+        raise ProfileError(
+            f"{text!r} names no GPUs.",
+            f"A name is needed, and at most {_MOST_GPUS} of them.",
+            'Write it as "RTX 4090" or "RTX 4090 x2".',
+        )
+    return name, int(number)
+
+
+def _named_gpu(machine: Machine, name: str, memory_bytes: int | None) -> Device:
+    cards = find_cards(name)
+    vendor = cards[0].vendor if cards else vendor_of(name)
+    shared = bool(cards) and cards[0].memory_gib is None
+    if memory_bytes is None and shared:
+        memory_bytes = _lent_bytes(vendor, machine.memory.total_bytes)
+    if memory_bytes is None:
+        memory_bytes = cards[0].memory_bytes if cards else None
+    if memory_bytes is None:
+        why = (
+            "A laptop's card has other memory than the desktop's of the same name."
+            if is_laptop(name)
+            else "It is not in localr1's table."
+        )
+        raise ProfileError(
+            f"The memory of the GPU {name!r} is not known.", why, "Give it: --gpu-memory 24G"
+        )
+    free_bytes = min(memory_bytes, machine.memory.available_bytes) if shared else memory_bytes
+    speed = bandwidth_of(name, None if shared else memory_bytes)
+    if speed is None and cards:
+        speed = cards[0].bandwidth_bytes_per_second
+    backend = _BACKENDS.get(vendor, _OTHER_BACKEND)
+    return Device(
+        name=backend,
+        description=name,
+        kind="igpu" if shared else "gpu",
+        vendor=vendor,
+        backend=backend,
+        total_bytes=memory_bytes,
+        free_bytes=free_bytes,
+        unified=shared,
+        bandwidth_bytes_per_second=speed,
+        usable_by_engine=True,
+        reason="what if",
+    )
+
+
+def _lent_bytes(vendor: str, ram_bytes: int) -> int:
+    """Return how much main memory the system lends to a GPU that has none of its own.
+
+    Linux (TTM's default) and Windows lend half; NVIDIA's GB10 uses all of it.
+    """
+    if vendor == "apple":
+        return working_set_bytes(ram_bytes)
+    return ram_bytes if vendor == "nvidia" else ram_bytes // 2
+
+
+def _with_gpu_memory(machine: Machine, memory_bytes: int) -> Machine:
+    if all(device.kind == "cpu" for device in machine.devices):
+        raise ProfileError(
+            "--gpu-memory needs a GPU, and this machine has none.", "", "Name one: --gpu NAME"
+        )
+    devices: list[Device] = []
+    for device in machine.devices:
+        total, free = memory_bytes, memory_bytes
+        if device.unified:
+            total = min(total, machine.memory.total_bytes)
+            free = min(free, machine.memory.available_bytes)
+        other = replace(device, total_bytes=total, free_bytes=free)
+        devices.append(device if device.kind == "cpu" else other)
+    return replace(machine, devices=tuple(devices))

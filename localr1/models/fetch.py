@@ -1,0 +1,154 @@
+"""Several connections fetching the missing ranges of one file."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable
+
+from localr1.models.part import PartFile
+from localr1.models.patience import Patience
+from localr1.models.transfer import RetryError, Source
+
+# One connection keeps at most this much in memory: with 8 of them, and what `part` may not
+# have recorded yet, a kill costs less than 16 MiB.
+BLOCK_BYTES = 512 << 10
+_MIN_SEGMENT_BYTES = 1 << 20
+_MAX_SEGMENT_BYTES = 64 << 20
+
+
+class Segments:
+    """The ranges still to fetch, handed out from the front in pieces.
+
+    Pieces are large at first, so that few requests are made, and small at the end, so that
+    all connections finish together.
+
+    Args:
+        missing: Half-open ranges.
+        connections: How many connections share them.
+    """
+
+    def __init__(self, missing: list[tuple[int, int]], connections: int) -> None:
+        self._heap = list(missing)
+        heapq.heapify(self._heap)
+        self._connections = connections
+
+    def take(self) -> tuple[int, int] | None:
+        """The next piece; None when all are handed out."""
+        if not self._heap:
+            return None
+        left = sum(end - start for start, end in self._heap)
+        wanted = left // (4 * self._connections)
+        size = min(max(wanted, _MIN_SEGMENT_BYTES), _MAX_SEGMENT_BYTES)
+        start, end = heapq.heappop(self._heap)
+        if end - start > size:
+            heapq.heappush(self._heap, (start + size, end))
+            end = start + size
+        return start, end
+
+    def give_back(self, start: int, end: int) -> None:
+        """Return a piece, or the rest of one, that was not fetched."""
+        if start < end:
+            heapq.heappush(self._heap, (start, end))
+
+    def clear(self) -> None:
+        """Hand out nothing more."""
+        self._heap.clear()
+
+
+class Fetch:
+    """Fills a part file.
+
+    Args:
+        source: Where the bytes come from.
+        part: Where they go.
+        connections: How many at once, if the server knows ranges.
+        patience: Retries.
+        on_notice: Called with a sentence when a try failed and another follows.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        part: PartFile,
+        connections: int,
+        patience: Patience,
+        on_notice: Callable[[str], None],
+    ) -> None:
+        self._source = source
+        self._part = part
+        self._connections = connections
+        self._patience = patience
+        self._on_notice = on_notice
+        self._size = part.content.size_bytes
+        self._segments = Segments(part.done.missing(self._size), connections)
+        self._answered = asyncio.Event()
+        self._received_bytes = 0
+
+    async def run(self) -> None:
+        """Fetch everything that is missing.
+
+        Raises:
+            ChangedError: The server has another version now.
+            LocalR1Error: It cannot be done, or not any more.
+        """
+        workers = [asyncio.create_task(self._worker(n)) for n in range(self._connections)]
+        try:
+            done, _ = await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
+            for worker in done:
+                worker.result()
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _worker(self, number: int) -> None:
+        if number > 0:
+            # The first answer tells whether the server knows ranges at all.
+            await self._answered.wait()
+            if not self._source.ranged:
+                return
+        failures = 0
+        received = -1
+        while (segment := self._segments.take()) is not None:
+            try:
+                await self._fetch(*segment)
+                failures = 0
+            except RetryError as error:
+                # What any connection receives is progress: a server may serve only a few.
+                failures = failures + 1 if self._received_bytes == received else 1
+                received = self._received_bytes
+                if failures >= self._patience.attempts:
+                    raise error.error from error
+                seconds = self._patience.wait_seconds(failures, error.wait_seconds)
+                if failures > 1 or error.wait_seconds:
+                    self._on_notice(f"{error.error.what} Trying again in {seconds:.0f} s.")
+                await asyncio.sleep(seconds)
+        self._answered.set()
+
+    async def _fetch(self, start: int, end: int) -> None:
+        """Fetch one piece; what is missing of it afterwards goes back."""
+        position = start
+        buffer = bytearray()
+        try:
+            async with self._source.open(start, end) as reply:
+                if not reply.ranged:
+                    self._segments.clear()
+                position, end = reply.start, reply.end
+                await self._part.remember_etag(self._source.etag)
+                self._answered.set()
+                async for chunk in reply.chunks:
+                    data = chunk[: end - position - len(buffer)]
+                    buffer += data
+                    self._received_bytes += len(data)
+                    if len(buffer) >= BLOCK_BYTES:
+                        await self._part.write(position, buffer)
+                        position += len(buffer)
+                        buffer = bytearray()
+        finally:
+            try:
+                if buffer:
+                    await self._part.write(position, buffer)
+                    position += len(buffer)
+            finally:
+                self._segments.give_back(position, end)

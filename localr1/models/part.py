@@ -1,0 +1,327 @@
+"""A file being downloaded: `.part` and its journal, written on a thread of its own.
+
+Bytes count as fetched once they are synced and then recorded: after a crash of the program
+or of the computer the journal never promises more than the disk holds. That happens every
+`COMMIT_BYTES` or `COMMIT_SECONDS`, so little is fetched twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import time
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from io import FileIO
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+from localr1.models.journal import (
+    Content,
+    Journal,
+    WrittenRange,
+    content_record,
+    etag_record,
+    range_records,
+    read,
+)
+from localr1.models.place import disk_errors, journal_path, part_path
+from localr1.models.ranges import Ranges
+
+COMMIT_BYTES = 8 << 20
+COMMIT_SECONDS = 1.0
+_READ_BYTES = 4 << 20
+
+_T = TypeVar("_T")
+
+
+class PartFile:
+    """A partial file, open for writing at any place.
+
+    Use `await PartFile.open(...)`, and `await close()` at the end whatever happens. One task
+    opens and closes it; several may write.
+    """
+
+    def __init__(self, target: Path, content: Content) -> None:
+        self.path = part_path(target)
+        self.content = content
+        self.etag = ""
+        self.done = Ranges()
+        """What has been written; at most `COMMIT_BYTES` of it may not be recorded yet."""
+        self.changed = False
+        """Whether an older part file was dropped because the hub has other bytes now."""
+        self._journal_path = journal_path(target)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="localr1-disk")
+        self._file: FileIO | None = None
+        self._journal: FileIO | None = None
+        self._recorded: list[WrittenRange] = []
+        self._pending: list[WrittenRange] = []
+        self._committed_at = time.monotonic()
+
+    @classmethod
+    async def open(cls, target: Path, content: Content) -> PartFile:
+        """Open or create a part file; what an earlier run recorded for the same bytes counts.
+
+        Raises:
+            FileError: It cannot be created or read.
+        """
+        part = cls(target, content)
+        try:
+            await part._run(part._open)
+        except BaseException:
+            await part.close()
+            raise
+        return part
+
+    async def write(self, offset: int, data: bytes | bytearray) -> None:
+        """Write bytes at a place.
+
+        Raises:
+            DiskFull: No room left; everything recorded so far stays good.
+            FileError: The disk refuses otherwise.
+        """
+        await self._run(lambda: self._write(offset, data))
+        self.done.add(offset, offset + len(data))
+
+    async def commit(self) -> None:
+        """Sync and record everything written.
+
+        Raises:
+            DiskFull: No room left.
+            FileError: The disk refuses otherwise.
+        """
+        await self._run(self._commit)
+
+    async def remember_etag(self, etag: str) -> None:
+        """Record which version the server sends."""
+        if etag != self.etag:
+            self.etag = etag
+            await self._run(lambda: self._append(etag_record(etag)))
+
+    async def restart(self) -> None:
+        """Forget everything and start from an empty file."""
+        self.done = Ranges()
+        self.etag = ""
+        await self._run(self._restart)
+
+    async def drop_damaged(self) -> int:
+        """Compare the bytes on the disk with the checksums taken when they came.
+
+        Ranges that differ, or that have no checksum, count as missing again.
+
+        Returns:
+            How many bytes were dropped.
+        """
+        sound = await self._run(self._sound)
+        before = self.done.total_bytes
+        self._recorded = sound
+        self.done = Ranges((item.start, item.end) for item in sound)
+        await self._run(self._rewrite_journal)
+        return before - self.done.total_bytes
+
+    async def finish(self, target: Path) -> None:
+        """Put the complete file in its place, in one step; the journal goes.
+
+        Raises:
+            FileError: The place is taken by something that cannot be replaced.
+        """
+        await self._run(self._commit)
+        await self._run(lambda: self._finish(target))
+
+    async def discard(self) -> None:
+        """Delete the part file and its journal."""
+        await self._run(self._discard)
+
+    async def close(self) -> None:
+        """Record what was written and close; the download can be resumed later."""
+        try:
+            await self._run(self._close)
+        finally:
+            self._thread.shutdown(wait=False)
+
+    async def _run(self, function: Callable[[], _T]) -> _T:
+        loop = asyncio.get_running_loop()
+        with disk_errors(self.path, self.content.size_bytes - self.done.total_bytes):
+            return await loop.run_in_executor(self._thread, function)
+
+    # From here on: on the disk thread.
+
+    def _open(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        journal = read(self._journal_path)
+        same = journal is not None and journal.content.same_bytes(self.content)
+        self.changed = journal is not None and not same and bool(journal.ranges)
+        if journal is None or not same or not self.path.exists():
+            self._restart()
+            return
+        self._file = FileIO(self.path, "r+")
+        self._journal = FileIO(self._journal_path, "a")
+        # A last line without its end must not swallow the next record.
+        self._append(b"\n")
+        self._adopt(journal)
+
+    def _adopt(self, journal: Journal) -> None:
+        size = self.path.stat().st_size
+        self.etag = journal.etag
+        self._recorded = [item for item in journal.ranges if item.end <= size]
+        self.done = Ranges((item.start, item.end) for item in self._recorded)
+
+    def _restart(self) -> None:
+        self._close_files()
+        self._recorded.clear()
+        self._pending.clear()
+        # The journal first: it must never describe bytes of another file.
+        self._journal = FileIO(self._journal_path, "w")
+        self._append(content_record(self.content))
+        os.fsync(self._journal.fileno())
+        self._file = FileIO(self.path, "w+")
+
+    def _write(self, offset: int, data: bytes | bytearray) -> None:
+        file = self._opened()
+        file.seek(offset)
+        view = memoryview(data)
+        while view:
+            view = view[file.write(view) :]
+        end = offset + len(data)
+        # A checksum can only be carried on where the bytes follow each other.
+        for index, item in enumerate(self._pending):
+            if item.end == offset:
+                crc32 = zlib.crc32(data, item.crc32)
+                self._pending[index] = WrittenRange(item.start, end, crc32)
+                break
+        else:
+            self._pending.append(WrittenRange(offset, end, zlib.crc32(data)))
+        waiting = sum(item.end - item.start for item in self._pending)
+        if waiting >= COMMIT_BYTES or time.monotonic() - self._committed_at >= COMMIT_SECONDS:
+            self._commit()
+
+    def _commit(self) -> None:
+        if self._pending:
+            os.fsync(self._opened().fileno())
+            self._append(range_records(self._pending))
+            self._recorded += self._pending
+            self._pending.clear()
+        if self._journal is not None:
+            os.fsync(self._journal.fileno())
+        self._committed_at = time.monotonic()
+
+    def _append(self, records: bytes) -> None:
+        if self._journal is not None:
+            view = memoryview(records)
+            while view:
+                view = view[self._journal.write(view) :]
+
+    def _sound(self) -> list[WrittenRange]:
+        self._commit()
+        with self.path.open("rb") as file:
+            return [item for item in self._recorded if _crc32(file, item) == item.crc32]
+
+    def _rewrite_journal(self) -> None:
+        if self._journal is not None:
+            self._journal.close()
+        self._journal = FileIO(self._journal_path, "w")
+        self._append(content_record(self.content))
+        if self.etag:
+            self._append(etag_record(self.etag))
+        self._append(range_records(self._recorded))
+        os.fsync(self._journal.fileno())
+
+    def _finish(self, target: Path) -> None:
+        self._close_files()
+        self.path.replace(target)
+        self._journal_path.unlink(missing_ok=True)
+
+    def _discard(self) -> None:
+        self._close_files()
+        self._pending.clear()
+        self.path.unlink(missing_ok=True)
+        self._journal_path.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        # What cannot be recorded any more is simply fetched again.
+        with suppress(OSError):
+            if self._file is not None:
+                self._commit()
+        self._close_files()
+
+    def _close_files(self) -> None:
+        for file in (self._file, self._journal):
+            if file is not None:
+                file.close()
+        self._file = self._journal = None
+
+    def _opened(self) -> FileIO:
+        if self._file is None:
+            raise OSError(0, "the file is closed")
+        return self._file
+
+
+class PrefixHash:
+    """The sha256 of a file that is still growing: it follows the part without gaps.
+
+    Args:
+        path: The file.
+        available: How many bytes from the start are there now.
+    """
+
+    def __init__(self, path: Path, available: Callable[[], int]) -> None:
+        self.hashed_bytes = 0
+        self._path = path
+        self._available = available
+        self._digest = hashlib.sha256()
+        self._stopping = False
+
+    async def follow(self) -> None:
+        """Hash whatever is there, until `stop`."""
+        while not self._stopping:
+            if self._available() - self.hashed_bytes >= _READ_BYTES:
+                await self.step()
+            else:
+                await asyncio.sleep(0.05)
+
+    def stop(self) -> None:
+        """Let `follow` return after its current step."""
+        self._stopping = True
+
+    async def step(self) -> bool:
+        """Hash the next few megabytes.
+
+        Returns:
+            False when everything available is hashed.
+
+        Raises:
+            FileError: The file cannot be read.
+        """
+        with disk_errors(self._path):
+            return await asyncio.to_thread(self._step)
+
+    def hexdigest(self) -> str:
+        """The hash of the first `hashed_bytes`."""
+        return self._digest.hexdigest()
+
+    def _step(self) -> bool:
+        wanted = min(_READ_BYTES, self._available() - self.hashed_bytes)
+        if wanted <= 0:
+            return False
+        with self._path.open("rb") as file:
+            file.seek(self.hashed_bytes)
+            data = file.read(wanted)
+        self._digest.update(data)
+        self.hashed_bytes += len(data)
+        return bool(data)
+
+
+def _crc32(file: BinaryIO, item: WrittenRange) -> int:
+    crc32 = 0
+    position = item.start
+    file.seek(position)
+    while position < item.end:
+        data = file.read(min(_READ_BYTES, item.end - position))
+        if not data:
+            return -1
+        crc32 = zlib.crc32(data, crc32)
+        position += len(data)
+    return crc32

@@ -1,0 +1,77 @@
+"""What a download tells while it runs, and its speed."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+_RATE_WINDOW_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class DownloadProgress:
+    """Bytes are coming; sent four times a second, also while nothing comes."""
+
+    done_bytes: int
+    """Of all files together, what earlier runs fetched included."""
+    total_bytes: int
+    bytes_per_second: float
+    """Over the last seconds."""
+    seconds_left: float | None
+    """None while there is no telling."""
+    file_name: str
+
+
+@dataclass(frozen=True)
+class Verifying:
+    """All bytes of a file are here; the rest of its hash is being computed."""
+
+    file_name: str
+    done_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True)
+class DownloadNotice:
+    """Something the user should know: a wait, a new try, a clean start."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class DownloadDone:
+    """Everything is here and verified."""
+
+    path: Path
+    """The first file."""
+
+
+DownloadEvent = DownloadProgress | Verifying | DownloadNotice | DownloadDone
+
+
+class RateMeter:
+    """Bytes per second over a sliding window, and the time left.
+
+    Args:
+        clock: Seconds, only ever growing.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._samples: deque[tuple[float, int]] = deque()
+
+    def sample(self, done_bytes: int) -> float:
+        """Note how far it is.
+
+        Returns:
+            Bytes per second.
+        """
+        now = self._clock()
+        self._samples.append((now, done_bytes))
+        while len(self._samples) > 2 and now - self._samples[1][0] >= _RATE_WINDOW_SECONDS:
+            self._samples.popleft()
+        seconds = now - self._samples[0][0]
+        return max(0.0, (done_bytes - self._samples[0][1]) / seconds) if seconds > 0 else 0.0

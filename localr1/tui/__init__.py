@@ -1,0 +1,1 @@
+"""The terminal app: screens and widgets; no decision is made here."""

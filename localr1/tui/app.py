@@ -1,0 +1,149 @@
+"""The app: which screen is shown, and what lives as long as the app does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import work
+from textual.app import App, ComposeResult, SystemCommand
+from textual.binding import BindingType
+from textual.content import Content
+from textual.screen import Screen
+from textual.widgets import Static
+
+from localr1.models.types import Choice, LocalModel
+from localr1.tui import theme
+from localr1.tui.command import APP, Command, bindings
+from localr1.tui.runner import Runner
+from localr1.tui.screens.chat import Chat
+from localr1.tui.screens.help import Help, Section
+from localr1.tui.screens.welcome import Welcome
+from localr1.tui.services import Services
+
+if TYPE_CHECKING:
+    from localr1.workflow import Home
+
+
+class LocalR1App(App[None]):
+    """localr1 in the terminal.
+
+    Args:
+        home: Where things are and what the user asked for.
+        choice: The model that the user named; None for the last one used.
+        services: The layers below; made from `home` when None.
+    """
+
+    TITLE = "localr1"
+    CSS = """
+    Screen { background: $background; }
+    #splash { width: 1fr; height: 1fr; content-align: center middle; }
+    Footer { background: $background; padding: 0 1; }
+    Toast { background: $panel; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = bindings(APP)
+    ENABLE_COMMAND_PALETTE = True
+
+    def __init__(
+        self, home: Home, choice: Choice | None = None, services: Services | None = None
+    ) -> None:
+        super().__init__()
+        self._home = home
+        self._choice = choice
+        self.services = services or Services(home)
+        self.runner = Runner(self.services)
+        for each in theme.THEMES:
+            self.register_theme(each)
+        chosen = home.preferences.theme
+        self.theme = chosen if chosen in self.available_themes else theme.DEFAULT
+
+    def compose(self) -> ComposeResult:
+        """The first frame; the first screen comes over it as soon as it is known."""
+        yield Static(
+            Content.assemble(("localr1", "bold $primary"), ("\nstarting…", "dim")), id="splash"
+        )
+
+    def on_mount(self) -> None:
+        """Paint first, then decide."""
+        wanted = self._home.preferences.theme
+        if wanted and wanted not in self.available_themes:
+            self.notify(f"There is no theme “{wanted}”.", severity="warning", markup=False)
+        self._begin()
+
+    @work(exclusive=True, group="begin")
+    async def _begin(self) -> None:
+        if self._choice is not None:
+            local = await self.services.find(self._choice)
+        else:
+            local = await self.services.last_used()
+        if local is not None:
+            await self.push_screen(Chat(self.services, self.runner, local))
+        else:
+            await self.push_screen(
+                Welcome(self.services, self.runner, self._choice), self._model_chosen
+            )
+
+    def action_models(self) -> None:
+        """Show machine and models; the chat stays below."""
+        if not isinstance(self.screen, Welcome):
+            self.push_screen(
+                Welcome(self.services, self.runner, can_go_back=self._chat is not None),
+                self._model_chosen,
+            )
+
+    def _model_chosen(self, local: LocalModel | None) -> None:
+        if local is None:
+            return
+        if self._chat is not None:
+            self._chat.use(local)
+        else:
+            self.push_screen(Chat(self.services, self.runner, local))
+
+    @property
+    def _chat(self) -> Chat | None:
+        return next((s for s in self.screen_stack if isinstance(s, Chat)), None)
+
+    def action_show_help(self) -> None:
+        """The keys of this screen, and those that work everywhere."""
+        if isinstance(self.screen, Help):
+            return
+        own = getattr(self.screen, "COMMANDS_HELPED", _commands_of(self.screen))
+        title = getattr(self.screen, "HELP_TITLE", "Here")
+        sections: list[Section] = [(title, own)] if own else []
+        self.push_screen(Help([*sections, ("Everywhere", APP)]))
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """The palette: this screen's commands, the app's, and the themes."""
+        for command in _commands_of(screen):
+            if command.palette and screen.check_action(command.action, ()) is not False:
+                yield SystemCommand(
+                    f"{command.label} ({command.keys_text})",
+                    command.help,
+                    lambda action=command.action: self.run_action(action, screen),
+                )
+        for command in APP:
+            if command.palette:
+                yield SystemCommand(
+                    f"{command.label} ({command.keys_text})",
+                    command.help,
+                    lambda action=command.action: self.run_action(action),
+                )
+        yield SystemCommand("Theme", "Change the colours.", self.action_change_theme)
+
+    async def action_quit(self) -> None:
+        """Leave; a running reply is stopped and kept."""
+        chat = self._chat
+        if chat is not None:
+            await chat.finish()
+        self.workers.cancel_all()
+        self.exit()
+
+    async def on_unmount(self) -> None:
+        """End the engine and close the database, however the app ends."""
+        await self.runner.close()
+        await self.services.close()
+
+
+def _commands_of(screen: Screen[object]) -> Sequence[Command]:
+    commands: Sequence[Command] = getattr(screen, "COMMANDS_SHOWN", ())
+    return commands

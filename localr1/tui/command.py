@@ -1,0 +1,290 @@
+"""Every command of the app in one table: keys, footer, palette and help are all made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from textual.binding import Binding, BindingType
+
+
+@dataclass(frozen=True)
+class Command:
+    """Something a user can ask for."""
+
+    id: str
+    """Stable name, for keymaps: `chat.stop`."""
+    keys: str
+    """As Textual writes them, several separated by commas; empty for the palette only."""
+    action: str
+    """The action of the screen or widget that does it."""
+    label: str
+    """A word or two for the footer and the palette."""
+    help: str
+    """One sentence."""
+    shown: bool = False
+    """Whether the footer has it."""
+    palette: bool = True
+    """Whether the command palette has it."""
+    priority: bool = False
+    """Whether it goes before keys of the focused widget."""
+    display: str = ""
+    """How the keys are written; empty for Textual's own way."""
+
+    @property
+    def keys_text(self) -> str:
+        """The keys for people: `Ctrl+N`, `Esc`."""
+        if self.display:
+            return self.display
+        names = (key.strip() for key in self.keys.split(","))
+        return " or ".join(
+            "+".join(_NAMES.get(p, p.capitalize()) for p in n.split("+")) for n in names
+        )
+
+
+_NAMES = {"escape": "Esc", "pageup": "PgUp", "pagedown": "PgDn", "question_mark": "?"}
+
+APP = (
+    Command(
+        "app.palette",
+        "ctrl+p",
+        "command_palette",
+        "Commands",
+        "Search every command.",
+        shown=True,
+        palette=False,
+        priority=True,
+    ),
+    Command(
+        "app.help",
+        "f1",
+        "show_help",
+        "Help",
+        "Show what the keys do here.",
+        shown=True,
+    ),
+    Command(
+        "app.quit",
+        "ctrl+q",
+        "quit",
+        "Quit",
+        "Leave localr1; everything is saved.",
+        palette=True,
+        priority=True,
+    ),
+)
+
+WELCOME = (
+    Command(
+        "welcome.all",
+        "a",
+        "toggle_all",
+        "All variants",
+        "Show every quantization, or only the best of each model.",
+        shown=True,
+    ),
+    Command(
+        "welcome.goal",
+        "g",
+        "next_goal",
+        "Goal",
+        "Rank by balance, best quality, or speed.",
+        shown=True,
+    ),
+    Command(
+        "welcome.again", "r", "examine", "Look again", "Examine this machine again.", shown=True
+    ),
+    Command("welcome.back", "escape", "back", "Back", "Return to the chat.", shown=True),
+    Command("welcome.quit", "q", "app.quit", "Quit", "Leave localr1.", palette=False),
+)
+
+DOWNLOAD = (
+    Command(
+        "download.start",
+        "enter",
+        "start",
+        "Download",
+        "Start the download, or go on with it.",
+        shown=True,
+    ),
+    Command(
+        "download.cancel",
+        "escape",
+        "cancel",
+        "Stop",
+        "Stop; what is here stays and the next download goes on from it.",
+        shown=True,
+    ),
+    Command(
+        "download.demo",
+        "d",
+        "demo",
+        "Use the demo",
+        "Chat with the demonstration model instead.",
+        shown=True,
+    ),
+)
+
+CHAT = (
+    Command(
+        "chat.stop",
+        "escape",
+        "stop",
+        "Stop",
+        "Stop the reply; what came so far is kept.",
+        shown=True,
+    ),
+    Command(
+        "chat.answer_now",
+        "ctrl+t",
+        "answer_now",
+        "Answer now",
+        "End the thinking; the answer begins at once.",
+        shown=True,
+        priority=True,
+    ),
+    Command(
+        "chat.thinking",
+        "ctrl+o",
+        "toggle_thinking",
+        "Thinking",
+        "Open or fold the thinking of the last reply.",
+        shown=True,
+        priority=True,
+    ),
+    Command(
+        "chat.new", "ctrl+n", "new", "New", "Begin a new conversation.", shown=True, priority=True
+    ),
+    Command(
+        "chat.list",
+        "ctrl+l",
+        "conversations",
+        "Chats",
+        "Find, open or delete an earlier conversation.",
+        shown=True,
+        priority=True,
+    ),
+    Command(
+        "chat.models",
+        "f2",
+        "models",
+        "Models",
+        "See this machine and its models, and choose another one.",
+        shown=True,
+        priority=True,
+    ),
+    Command(
+        "chat.copy",
+        "ctrl+y",
+        "copy_answer",
+        "Copy answer",
+        "Copy the last answer as Markdown.",
+        priority=True,
+    ),
+    Command(
+        "chat.restart",
+        "ctrl+r",
+        "restart",
+        "Restart engine",
+        "Load the model again, after it stopped or failed.",
+        priority=True,
+    ),
+    Command(
+        "chat.interrupt",
+        "ctrl+c",
+        "interrupt",
+        "Copy, clear, stop, quit",
+        "Copy the selection; else clear the prompt; else stop the reply; else, pressed twice, quit.",
+        palette=False,
+        priority=True,
+    ),
+    Command(
+        "chat.page_up",
+        "pageup",
+        "page(-1)",
+        "Page up",
+        "Scroll the conversation up.",
+        palette=False,
+        priority=True,
+    ),
+    Command(
+        "chat.page_down",
+        "pagedown",
+        "page(1)",
+        "Page down",
+        "Scroll the conversation down.",
+        palette=False,
+        priority=True,
+    ),
+    Command(
+        "chat.end",
+        "ctrl+end",
+        "follow",
+        "To the end",
+        "Go to the end and follow the reply.",
+        palette=False,
+        priority=True,
+    ),
+)
+
+COMPOSER = (
+    Command("composer.send", "enter", "send", "Send", "Send the message.", palette=False),
+    Command(
+        "composer.newline",
+        "shift+enter,ctrl+j",
+        "newline",
+        "New line",
+        "Begin a new line.",
+        palette=False,
+    ),
+    Command(
+        "composer.earlier",
+        "up",
+        "earlier",
+        "Earlier prompt",
+        "In an empty prompt: bring back what you sent before.",
+        palette=False,
+    ),
+)
+
+CONVERSATIONS = (
+    Command(
+        "conversations.open",
+        "enter",
+        "open",
+        "Open",
+        "Open the conversation.",
+        shown=True,
+        palette=False,
+    ),
+    Command(
+        "conversations.delete",
+        "ctrl+d",
+        "delete",
+        "Delete",
+        "Delete the conversation, after asking.",
+        shown=True,
+        palette=False,
+        priority=True,
+    ),
+    Command(
+        "conversations.close", "escape", "close", "Close", "Go back.", shown=True, palette=False
+    ),
+)
+
+
+def bindings(commands: Iterable[Command]) -> list[BindingType]:
+    """The commands that have keys, as Textual's bindings; ids let users change the keys."""
+    return [
+        Binding(
+            command.keys,
+            command.action,
+            command.label,
+            show=command.shown,
+            priority=command.priority,
+            tooltip=command.help,
+            id=command.id,
+        )
+        for command in commands
+        if command.keys
+    ]

@@ -1,0 +1,143 @@
+"""The layers below, as the screens use them: one thin object, nothing decided here.
+
+File and database work runs in threads, so that nothing blocks the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from localr1 import workflow
+from localr1.chat.session import ChatSession
+from localr1.chat.store import Store
+from localr1.chat.types import Conversation, ConversationSummary
+from localr1.config import network_allowed
+from localr1.fit.types import Advice, Goal, Plan
+from localr1.machine.types import Machine
+from localr1.models.hub import endpoint_url
+from localr1.models.library import free_bytes
+from localr1.models.types import Choice, LocalModel, Model, Variant
+
+if TYPE_CHECKING:
+    from localr1.engine.client import Engine
+    from localr1.models.download import DownloadEvent
+    from localr1.workflow import Home
+
+
+class Services:
+    """What the app needs done, by the functions of `workflow` and the conversation store.
+
+    Args:
+        home: Where things are and what the user asked for.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self._store: Store | None = None
+        self._store_lock = asyncio.Lock()
+
+    @property
+    def online(self) -> bool:
+        """Whether downloads are allowed; says nothing about the connection itself."""
+        return network_allowed(self.home.offline)
+
+    @property
+    def hub(self) -> str:
+        """The host that downloads come from."""
+        return urlsplit(endpoint_url()).netloc
+
+    async def examine(self) -> Machine:
+        """What this computer has and what llama.cpp can use of it."""
+        return await workflow.examine(self.home)
+
+    async def advise(self, machine: Machine, goal: Goal) -> Advice:
+        """Ranked plans for a machine."""
+        return await asyncio.to_thread(workflow.advise, self.home, machine, goal=goal)
+
+    async def local_models(self) -> tuple[LocalModel, ...]:
+        """Complete models on this disk; the demo is the last."""
+        return await asyncio.to_thread(workflow.local_models, self.home)
+
+    async def plan_for(self, machine: Machine, local: LocalModel) -> Plan:
+        """How a local model is run on a machine."""
+        return await asyncio.to_thread(workflow.plan_for, self.home, machine, local)
+
+    async def fetch(
+        self, model: Model, variant: Variant, on_event: Callable[[DownloadEvent], None]
+    ) -> LocalModel:
+        """Download a variant, or go on with a stopped download; cancelling keeps what is here."""
+        return await workflow.fetch(self.home, model, variant, on_event)
+
+    async def free_disk_bytes(self) -> int:
+        """Room where downloads go."""
+        return await asyncio.to_thread(free_bytes, self.home.directories.models)
+
+    async def start_engine(
+        self,
+        local: LocalModel,
+        plan: Plan,
+        on_progress: Callable[[float], None],
+    ) -> Engine:
+        """Load a model in a worker."""
+        return await workflow.start_engine(self.home, local, plan, on_progress)
+
+    async def last_used(self) -> LocalModel | None:
+        """The model of the last run, if it is still here."""
+        return await asyncio.to_thread(workflow.last_used, self.home)
+
+    async def find(self, choice: Choice) -> LocalModel | None:
+        """The files of what the user named, if they are complete on this disk."""
+        return await asyncio.to_thread(self.home.library.find, choice)
+
+    async def remember(self, local: LocalModel) -> None:
+        """Use this model at the next start."""
+        await asyncio.to_thread(workflow.remember, self.home, local)
+
+    async def store(self) -> Store:
+        """The conversation database, opened at first use."""
+        async with self._store_lock:
+            if self._store is None:
+                self._store = await asyncio.to_thread(workflow.open_store, self.home)
+            return self._store
+
+    async def session(
+        self, engine: Engine, local: LocalModel, conversation: Conversation | None
+    ) -> ChatSession:
+        """A conversation with a loaded model, new or gone on with."""
+        store = await self.store()
+        return ChatSession(engine, store, local.model, conversation=conversation)
+
+    async def summaries(self, query: str = "") -> tuple[ConversationSummary, ...]:
+        """Earlier conversations, newest first; `query` searches their text."""
+        store = await self.store()
+        return await asyncio.to_thread(store.summaries, query=query)
+
+    async def conversation(self, conversation_id: int) -> Conversation:
+        """One conversation with all its messages."""
+        store = await self.store()
+        return await asyncio.to_thread(store.conversation, conversation_id)
+
+    async def delete_conversation(self, conversation_id: int) -> None:
+        """Delete a conversation for good."""
+        store = await self.store()
+        await asyncio.to_thread(store.delete, conversation_id)
+
+    async def draft(self, conversation_id: int | None) -> str:
+        """What was typed and not sent; None for the next new conversation."""
+        store = await self.store()
+        return await asyncio.to_thread(store.draft, conversation_id)
+
+    async def save_draft(self, conversation_id: int | None, text: str) -> None:
+        """Keep what is typed and not sent."""
+        store = await self.store()
+        await asyncio.to_thread(store.save_draft, conversation_id, text)
+
+    async def close(self) -> None:
+        """Close the database."""
+        async with self._store_lock:
+            if self._store is not None:
+                await asyncio.to_thread(self._store.close)
+                self._store = None

@@ -1,0 +1,55 @@
+"""What an empty conversation shows: what is loaded and how to begin."""
+
+from __future__ import annotations
+
+from textual.content import Content
+from textual.widgets import Static
+
+from localr1.models.types import LocalModel
+from localr1.tui import wording
+from localr1.tui.untrusted import clean
+
+
+def blank_content(local: LocalModel, conversations: int) -> Content:
+    """The words of the empty page.
+
+    Args:
+        local: The model that is used.
+        conversations: How many earlier conversations there are.
+    """
+    if local.model.demo:
+        lines = [
+            Content.styled("This is a demonstration, not an R1 model.", "bold $accent"),
+            Content(
+                "It adds, subtracts and compares numbers of up to four digits, and nothing else."
+            ),
+            Content(""),
+            Content.assemble(("Try  ", "dim"), "What is 347 + 589?"),
+            Content.assemble(("Then ", "dim"), "F2 shows which R1 fits this machine."),
+        ]
+    else:
+        lines = [
+            Content.styled(clean(wording.short_name(local.model.name)), "bold"),
+            Content.styled(
+                f"{clean(local.variant.quantization)} · on this machine, nothing leaves it", "dim"
+            ),
+            Content(""),
+            Content(
+                "R1 thinks before it answers. Ctrl+O opens its thinking, Ctrl+T ends it early."
+            ),
+        ]
+    if conversations:
+        earlier = wording.plural(conversations, "earlier conversation")
+        lines += [Content(""), Content.assemble((f"{earlier}: ", "dim"), "Ctrl+L")]
+    return Content("\n").join(lines)
+
+
+class Blank(Static):
+    """The empty page."""
+
+    DEFAULT_CSS = """
+    Blank { width: 1fr; height: auto; margin: 1 0; padding: 0 2; text-align: center; }
+    """
+
+    def __init__(self, local: LocalModel, conversations: int) -> None:
+        super().__init__(blank_content(local, conversations), markup=False)

@@ -1,0 +1,103 @@
+"""The prompt: several lines, Enter sends."""
+
+from __future__ import annotations
+
+from textual import events
+from textual.message import Message
+from textual.widgets import TextArea
+
+from localr1.tui.untrusted import clean
+
+_NEW_LINE = frozenset({"shift+enter", "ctrl+j", "alt+enter"})
+_RECALL = {"up": -1, "down": 1}
+
+
+class Composer(TextArea):
+    """A multi-line prompt with a memory of what was sent before."""
+
+    DEFAULT_CSS = """
+    Composer {
+        height: auto;
+        min-height: 3;
+        max-height: 10;
+        padding: 0 1;
+        margin: 0 1;
+        border: round $border-blurred;
+        background: $background;
+        scrollbar-size-vertical: 1;
+    }
+    Composer:focus { border: round $primary; background-tint: $background 0%; }
+    Composer .text-area--cursor-line { background: $background 0%; }
+    """
+
+    class Sent(Message):
+        """The user pressed Enter on a prompt that is not empty."""
+
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
+
+    def __init__(self) -> None:
+        super().__init__(
+            placeholder="Ask anything. Enter sends, Ctrl+J begins a new line.",
+            show_line_numbers=False,
+            soft_wrap=True,
+            highlight_cursor_line=False,
+            tab_behavior="focus",
+            id="composer",
+        )
+        self._sent: list[str] = []
+        self._at: int | None = None
+
+    def remember(self, prompts: list[str]) -> None:
+        """Take the prompts of a conversation as what was sent before, oldest first."""
+        self._sent, self._at = list(prompts), None
+
+    def load(self, text: str) -> None:
+        """Put a text into the prompt, the cursor at its end."""
+        self.load_text(clean(text))
+        self.move_cursor(self.document.end)
+
+    async def _on_key(self, event: events.Key) -> None:
+        if event.key == "enter":
+            self._take(event)
+            self.send()
+        elif event.key in _NEW_LINE:
+            self._take(event)
+            self.insert("\n")
+        elif event.key in _RECALL and self._recall(_RECALL[event.key]):
+            self._take(event)
+        else:
+            await super()._on_key(event)
+
+    def send(self) -> None:
+        """Post the text; it stays until it is accepted. An empty prompt sends nothing."""
+        if text := clean(self.text).strip():
+            self.post_message(self.Sent(text))
+
+    def accept(self, text: str) -> None:
+        """The text was taken: remember it and empty the prompt."""
+        self._sent.append(text)
+        self._at = None
+        self.load_text("")
+
+    def _recall(self, step: int) -> bool:
+        """Replace an empty or recalled prompt by an earlier (-1) or later (1) one."""
+        browsing = self._at is not None and self.text == self._sent[self._at]
+        if not self._sent or not (browsing or (step < 0 and not self.text)):
+            return False
+        at = (self._at if browsing and self._at is not None else len(self._sent)) + step
+        if at < 0:
+            return True
+        if at >= len(self._sent):
+            self._at = None
+            self.load("")
+        else:
+            self._at = at
+            self.load(self._sent[at])
+        return True
+
+    @staticmethod
+    def _take(event: events.Key) -> None:
+        event.stop()
+        event.prevent_default()

@@ -1,0 +1,105 @@
+"""Notes: failures and news as part of the page, with what happened, why, and what to do."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical
+from textual.message import Message
+from textual.widgets import Button, Static
+
+from localr1.errors import LocalR1Error
+from localr1.tui.command import Command, bindings
+from localr1.tui.untrusted import clean
+
+
+class Note(Vertical, can_focus=False):
+    """What happened, why, and what to do.
+
+    Args:
+        what: One sentence.
+        why: The reason; may be empty.
+        todo: The next step; may be empty.
+        severity: `error`, `warning` or `info`; decides the colour of the bar.
+    """
+
+    DEFAULT_CSS = """
+    Note {
+        height: auto;
+        margin: 0 0 1 0;
+        padding: 0 1;
+        border-left: thick $primary;
+        background: $surface;
+    }
+    Note.error { border-left: thick $error; }
+    Note.warning { border-left: thick $warning; }
+    Note > Static { height: auto; }
+    Note > .what { text-style: bold; }
+    Note > .why { color: $text-muted; }
+    Note > .todo { color: $text; }
+    """
+
+    def __init__(self, what: str, why: str = "", todo: str = "", severity: str = "info") -> None:
+        super().__init__(classes=severity)
+        self.what, self.why, self.todo = clean(what), clean(why), clean(todo)
+
+    @classmethod
+    def of(cls, error: LocalR1Error) -> Note:
+        """A note about an error."""
+        return cls(error.what, error.why, error.todo, "error")
+
+    def compose(self) -> ComposeResult:
+        """The sentences that there are."""
+        yield Static(self.what, classes="what", markup=False)
+        if self.why:
+            yield Static(self.why, classes="why", markup=False)
+        if self.todo:
+            yield Static(self.todo, classes="todo", markup=False)
+
+
+class ActionNote(Note):
+    """A note with a button, also done with a key while the note has the focus.
+
+    Args:
+        error: What happened, why, and what to do.
+        label: What the button says.
+        hint: Which keys do the same.
+    """
+
+    DEFAULT_CSS = """
+    ActionNote > Horizontal { height: 1; margin: 1 0 0 0; }
+    ActionNote Button { height: 1; min-width: 8; border: none; padding: 0 1; }
+    ActionNote .hint { width: auto; color: $text-muted; padding: 0 1; }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = bindings(
+        [Command("note.act", "r", "act", "Do it", "Do what the note offers.", palette=False)]
+    )
+
+    class Wanted(Message):
+        """The note's button was pressed."""
+
+    def __init__(self, error: LocalR1Error, label: str, hint: str) -> None:
+        super().__init__(error.what, error.why, error.todo, "error")
+        self._label, self._hint = label, hint
+
+    def compose(self) -> ComposeResult:
+        """The sentences, and a button under them."""
+        yield from super().compose()
+        with Horizontal():
+            yield Button(self._label, variant="primary", compact=True)
+            yield Static(self._hint, classes="hint", markup=False)
+
+    def action_act(self) -> None:
+        """Tell the screen, once."""
+        button = self.query_one(Button)
+        if not button.disabled:
+            button.disabled = True
+            self.post_message(self.Wanted())
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        """The same by mouse or Enter."""
+        event.stop()
+        self.action_act()

@@ -1,0 +1,217 @@
+"""One reply: its thinking, its answer, what happened meanwhile, and its figures."""
+
+from __future__ import annotations
+
+import time
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.widget import Widget
+from textual.widgets import Static
+
+from localr1.chat.types import (
+    AnswerDelta,
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    Message,
+    Notice,
+    PromptProgress,
+    ReplyStats,
+    ThinkingDelta,
+)
+from localr1.tui import wording
+from localr1.tui.widgets.answer import Answer
+from localr1.tui.widgets.note import Note
+from localr1.tui.widgets.thinking import ThinkingBlock
+
+_DRAW_SECONDS = 0.1
+_INTERRUPTED = "interrupted: localr1 ended while this was written"
+_ENDINGS: dict[FinishReason, str] = {
+    "stop": "",
+    "length": "cut off: the context window is full",
+    "cancelled": "stopped",
+    "failed": "failed",
+    "": _INTERRUPTED,
+}
+
+
+class Reply(Vertical):
+    """A reply, streaming or from an earlier day.
+
+    Args:
+        message: A finished reply; None for one that is about to stream.
+        display: The user's setting for thinking: `folded`, `open` or `hidden`.
+    """
+
+    DEFAULT_CSS = """
+    Reply { height: auto; padding: 0 2; margin: 0 0 1 0; }
+    Reply > .figures { color: $text-muted; text-style: dim; height: auto; margin: 0; }
+    """
+
+    def __init__(self, message: Message | None = None, display: str = "folded") -> None:
+        super().__init__()
+        self._message = message
+        self._thinking = ThinkingBlock(message.thinking if message else "", display)
+        self._answer: Answer | None = None
+        self._figures: Static | None = None
+        self._began = time.monotonic()
+        self._phase = "waiting"
+        self._dirty = False
+        self._answer_text = message.text if message else ""
+        self._last_thinking: ThinkingDelta | None = None
+        self._ticker = self.set_interval(_DRAW_SECONDS, self.draw, pause=True)
+
+    @property
+    def answer_text(self) -> str:
+        """The answer so far, as the model wrote it."""
+        return self._answer_text
+
+    @property
+    def thinking(self) -> ThinkingBlock:
+        """The thinking."""
+        return self._thinking
+
+    def compose(self) -> ComposeResult:
+        """The parts that there are."""
+        yield self._thinking
+        message = self._message
+        if message is None:
+            return
+        stats = message.stats or ReplyStats()
+        if message.text:
+            self._answer = Answer(message.text)
+            yield self._answer
+        if figures := figures_text(stats):
+            yield Static(figures, classes="figures", markup=False)
+
+    def on_mount(self) -> None:
+        """Begin to draw at most ten times a second; a finished reply is never drawn again."""
+        if self._message is None:
+            self._label()
+            self._ticker.resume()
+            return
+        stats = self._message.stats or ReplyStats()
+        self._thinking.label(thought_text(stats))
+        self._thinking.display = bool(self._message.thinking)
+
+    async def receive(self, event: Event) -> None:
+        """Take an event of the session; text waits for the next drawing.
+
+        Why a reply failed is for the screen to say, which knows what can be done about it.
+        """
+        match event:
+            case PromptProgress():
+                self._phase = "prompt"
+                self._thinking.label(prompt_text(event))
+            case ThinkingDelta():
+                self._phase = "thinking"
+                self._last_thinking = event
+                self._thinking.extend(event.text)
+                self._dirty = True
+            case AnswerDelta():
+                if self._phase != "answer":
+                    await self._begin_answer()
+                self._answer_text += event.text
+                if self._answer is not None:
+                    self._answer.extend(event.text)
+                self._dirty = True
+            case Notice():
+                await self._add(Note(event.text))
+            case Finished():
+                await self._complete(event.stats)
+            case Failed():
+                await self._complete(None)
+
+    async def draw(self) -> None:
+        """Show what came since the last drawing."""
+        self._label()
+        if not self._dirty:
+            return
+        self._dirty = False
+        await self._thinking.draw()
+        if self._answer is not None:
+            await self._answer.draw()
+
+    async def _begin_answer(self) -> None:
+        self._phase = "answer"
+        await self._end_thinking(ReplyStats())
+        self._answer = Answer()
+        await self._add(self._answer)
+
+    async def _end_thinking(self, stats: ReplyStats) -> None:
+        last = self._last_thinking
+        if last is not None:
+            tokens = stats.thinking_tokens or last.tokens
+            seconds = stats.thinking_seconds or last.seconds
+            verb = "Thought" if self._phase == "answer" else "Thinking stopped"
+            self._thinking.label(_thought(verb, seconds, tokens))
+        await self._thinking.end()
+        self._thinking.display = bool(self._thinking.text)
+
+    async def _complete(self, stats: ReplyStats | None) -> None:
+        self._ticker.stop()
+        await self._end_thinking(stats or ReplyStats())
+        if self._answer is not None:
+            await self._answer.complete()
+        figures = figures_text(stats) if stats else "failed" if self._answer_text else ""
+        if figures:
+            await self._add(Static(figures, classes="figures", markup=False))
+
+    async def _add(self, widget: Widget) -> None:
+        await self.mount(widget)
+
+    def _label(self) -> None:
+        last = self._last_thinking
+        if self._phase == "waiting":
+            waited = time.monotonic() - self._began
+            self._thinking.label(
+                "Reading…" if waited < 1 else f"Reading… {wording.duration(waited)}"
+            )
+        elif self._phase == "thinking" and last is not None:
+            rate = last.tokens / last.seconds if last.seconds > 0.5 else 0.0
+            parts = [
+                f"Thinking {wording.duration(max(1, last.seconds))}",
+                wording.plural(last.tokens, "token"),
+            ]
+            if rate:
+                parts.append(f"{wording.speed(rate)} tok/s")
+            self._thinking.label(" · ".join(parts))
+
+
+def prompt_text(event: PromptProgress) -> str:
+    """The line while the prompt is processed: `Reading 512 of 2,048 tokens ━━━───`."""
+    fraction = event.done_tokens / event.total_tokens if event.total_tokens else 0.0
+    filled, empty = wording.gauge(fraction, 12)
+    return (
+        f"Reading {wording.count(event.done_tokens)} of "
+        f"{wording.plural(event.total_tokens, 'token')} {filled}{empty}"
+    )
+
+
+def thought_text(stats: ReplyStats) -> str:
+    """The line of a finished thinking: `Thought for 12 s · 210 tokens`."""
+    ended = stats.answer_tokens > 0 or stats.finish_reason == "stop"
+    return _thought(
+        "Thought" if ended else "Thinking stopped", stats.thinking_seconds, stats.thinking_tokens
+    )
+
+
+def figures_text(stats: ReplyStats) -> str:
+    """The line under a reply: how it ended, if not by itself, and its speed."""
+    parts = [_ENDINGS[stats.finish_reason]]
+    if tokens := stats.thinking_tokens + stats.answer_tokens:
+        parts.append(wording.plural(tokens, "token"))
+    if stats.generation_tps:
+        parts.append(f"{wording.speed(stats.generation_tps)} tok/s")
+    if stats.total_seconds:
+        parts.append(wording.duration(stats.total_seconds))
+    return " · ".join(part for part in parts if part)
+
+
+def _thought(verb: str, seconds: float, tokens: int) -> str:
+    if not tokens:
+        return verb
+    preposition = "for" if verb == "Thought" else "after"
+    return f"{verb} {preposition} {wording.duration(seconds)} · {wording.plural(tokens, 'token')}"

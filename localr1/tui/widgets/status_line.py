@@ -1,0 +1,120 @@
+"""The line under the prompt: which model, how fast, how much of the context is used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual import events
+from textual.content import Content
+from textual.widgets import Static
+
+from localr1.tui import wording
+
+_GAUGE_CELLS = 10
+_NEARLY_FULL = 0.8
+_Part = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the line says."""
+
+    model: str = ""
+    quantization: str = ""
+    state: str = ""
+    """`loading 40 %`, `ready`, `stopped`, ..."""
+    generation_tps: float = 0.0
+    prompt_tps: float = 0.0
+    context_used: int = 0
+    context_window: int = 0
+    context_base: int = 0
+    """What the prompt took of the context, while a reply grows on top of it."""
+    thinking_tokens: int = 0
+    """Of the reply that is being written."""
+
+
+def status_content(status: Status, width: int) -> Content:
+    """The line in the room that there is; what matters least goes first.
+
+    Args:
+        status: What to say.
+        width: Cells.
+    """
+    name = wording.short_name(status.model)
+    model = (name, "bold") if name else ("", "")
+    quantization = (f" {status.quantization}", "dim") if status.quantization else ("", "")
+    left = [model, quantization]
+    state = (status.state, "$accent") if status.state else ("", "")
+    speed = (
+        (f"{wording.speed(status.generation_tps)} tok/s", "") if status.generation_tps else ("", "")
+    )
+    prompt = (
+        (f"prompt {wording.speed(status.prompt_tps)} tok/s", "dim")
+        if status.prompt_tps
+        else ("", "")
+    )
+    context = _context(status, _GAUGE_CELLS)
+    short_context = _context(status, 0)
+    attempts: tuple[tuple[list[_Part], list[list[_Part]]], ...] = (
+        (left, [[state], [speed], [prompt], context]),
+        (left, [[state], [speed], context]),
+        (left, [[state], [speed], short_context]),
+        (left, [[speed], short_context]),
+        ([model], [short_context]),
+        ([model], []),
+    )
+    for begin, groups in attempts:
+        right = _joined(groups)
+        line = Content.assemble(*begin)
+        room = width - line.cell_length - right.cell_length
+        if room >= 2:
+            return Content.assemble(line, " " * room, right)
+    return Content.assemble(model).truncate(width, ellipsis=True)
+
+
+def _context(status: Status, cells: int) -> list[_Part]:
+    if not status.context_window:
+        return []
+    fraction = status.context_used / status.context_window
+    filled, empty = wording.gauge(fraction, cells)
+    colour = "$warning" if fraction >= _NEARLY_FULL else "$primary"
+    text = (
+        f"{wording.short_count(status.context_used)}/{wording.short_count(status.context_window)}"
+    )
+    return [(filled, colour), (empty, "dim"), (f" {text}" if cells else text, "")]
+
+
+def _joined(groups: list[list[_Part]]) -> Content:
+    full = [Content.assemble(*group) for group in groups if any(text for text, _ in group)]
+    return Content("  ").join(full)
+
+
+class StatusLine(Static):
+    """The line; it never changes its size, so drawing it is cheap."""
+
+    DEFAULT_CSS = """
+    StatusLine { height: 1; width: 1fr; padding: 0 2; color: $text-muted; text-wrap: nowrap; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__("", markup=False, id="status")
+        self._status = Status()
+
+    @property
+    def status(self) -> Status:
+        """What the line says."""
+        return self._status
+
+    @status.setter
+    def status(self, status: Status) -> None:
+        if status != self._status:
+            self._status = status
+            self._draw()
+
+    def on_resize(self, _event: events.Resize) -> None:
+        """Fit the text to the new width."""
+        self._draw()
+
+    def _draw(self) -> None:
+        width = max(0, self.content_size.width)
+        self.update(status_content(self._status, width), layout=False)

@@ -1,0 +1,348 @@
+"""Everything that goes wrong on the way: the bytes are right in the end, or the error is clear."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from downloading import (
+    NAME,
+    QUICK,
+    REPOSITORY,
+    Events,
+    assert_whole,
+    content,
+    fetch,
+    listed,
+    loopback,
+    names_in,
+    size_of,
+)
+from loopback_hub import Fault, LoopbackHub
+
+from localr1.errors import (
+    ChecksumMismatch,
+    DiskFull,
+    DownloadError,
+    FileError,
+    HubDenied,
+    HubNotFound,
+    HubUnreachable,
+)
+from localr1.models.download import download
+from localr1.models.part import PartFile
+from localr1.models.place import journal_path, part_path, target_path
+
+MIB = 1 << 20
+DATA = content(6 * MIB + 321)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+    with loopback(monkeypatch) as running:
+        running.add(REPOSITORY, {NAME: DATA})
+        yield running
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return target_path(tmp_path, REPOSITORY, NAME)
+
+
+PASSING = {
+    "reset at once": Fault("drop", times=3),
+    "reset in the middle": Fault("drop", after_bytes=700_000, times=3),
+    "cut short": Fault("truncate", after_bytes=300_000, times=3),
+    "stall at once": Fault("stall"),
+    "stall in the middle": Fault("stall", after_bytes=500_000),
+    "429 with a wait": Fault("status", status=429, headers={"Retry-After": "1"}),
+    "500": Fault("status", status=500, times=3),
+    "503": Fault("status", status=503, times=3),
+    "403 from the storage host": Fault("status", status=403, times=2),
+    "other range": Fault("wrong-range", times=2),
+    "no range for once": Fault("no-range", skip=1),
+    "encoded by a proxy": Fault("gzip"),
+    "hub 503": Fault("status", host="hub", method="HEAD", status=503, times=2),
+    "hub 429": Fault("status", host="hub", method="HEAD", status=429, headers={"Retry-After": "0"}),
+}
+
+
+@pytest.mark.parametrize("connections", [1, 4])
+@pytest.mark.parametrize("name", PASSING)
+async def test_a_passing_trouble_passes(
+    hub: LoopbackHub, tmp_path: Path, name: str, connections: int
+) -> None:
+    fault = PASSING[name]
+    files = listed(hub)
+    hub.inject(Fault(**vars(fault)))
+    assert_whole(await fetch(files, tmp_path, connections=connections), DATA)
+    # What was sent twice is what the faults threw away, and no more than a piece for each.
+    wasted = len(DATA) if fault.kind == "no-range" else fault.times * 2 * MIB
+    assert hub.bytes_sent <= len(DATA) + wasted
+
+
+async def test_links_that_expire_are_asked_for_again(hub: LoopbackHub, tmp_path: Path) -> None:
+    hub.bytes_per_second = 2 * MIB
+    files = listed(hub)
+    task = asyncio.create_task(fetch(files, tmp_path))
+    await asyncio.to_thread(hub.wait_for_bytes, 2 * MIB)
+    hub.expire_links()
+    hub.bytes_per_second = 0
+    assert_whole(await task, DATA)
+    assert len(hub.requests("hub", "HEAD")) >= 2
+
+
+async def test_a_server_without_ranges_sends_one_stream(hub: LoopbackHub, tmp_path: Path) -> None:
+    hub.ranges = False
+    assert_whole(await fetch(listed(hub), tmp_path), DATA)
+    assert len(hub.requests("cdn")) == 1
+
+
+async def test_one_stream_that_breaks_starts_over_and_ends(
+    hub: LoopbackHub, tmp_path: Path
+) -> None:
+    hub.ranges = False
+    hub.inject(Fault("drop", after_bytes=3 * MIB, times=2))
+    events = Events()
+    assert_whole(await fetch(listed(hub), tmp_path, events), DATA)
+    done = [event.done_bytes for event in events.progress]
+    assert done == sorted(done)
+
+
+async def test_a_trouble_that_stays_is_reported_and_the_bytes_are_kept(
+    hub: LoopbackHub, tmp_path: Path, target: Path
+) -> None:
+    files = listed(hub)
+    hub.inject(Fault("status", status=503, times=10_000, skip=2))
+    events = Events()
+    with pytest.raises(HubUnreachable) as caught:
+        await fetch(files, tmp_path, events, connections=2)
+    assert caught.value.todo
+    assert "Trying again" in events.notices
+    assert NAME not in names_in(target.parent)
+    assert size_of(part_path(target)) > 0
+    hub.clear_faults()
+    hub.reset_counts()
+    assert_whole(await fetch(files, tmp_path), DATA)
+    assert hub.bytes_sent < len(DATA)
+
+
+async def test_a_storage_host_that_always_refuses_is_not_called_gated(
+    hub: LoopbackHub, tmp_path: Path
+) -> None:
+    files = listed(hub)
+    hub.inject(Fault("status", status=403, times=10_000))
+    with pytest.raises(HubUnreachable, match="storage host"):
+        await fetch(files, tmp_path)
+
+
+async def test_wrong_bytes_are_refused_and_dropped(
+    hub: LoopbackHub, tmp_path: Path, target: Path
+) -> None:
+    files = listed(hub)
+    hub.inject(Fault("wrong-bytes", after_bytes=1000))
+    with pytest.raises(ChecksumMismatch, match="sha256"):
+        await fetch(files, tmp_path)
+    assert names_in(target.parent) == []
+    assert_whole(await fetch(files, tmp_path), DATA)
+
+
+async def test_a_captive_portal_is_named(hub: LoopbackHub, tmp_path: Path, target: Path) -> None:
+    files = listed(hub)
+    hub.inject(Fault("page", times=100))
+    with pytest.raises(HubUnreachable) as caught:
+        await fetch(files, tmp_path)
+    assert "browser" in caught.value.todo
+    assert NAME not in names_in(target.parent)
+
+
+async def test_a_version_that_changes_under_way_starts_from_zero(
+    hub: LoopbackHub, tmp_path: Path
+) -> None:
+    files = listed(hub)
+    hub.bytes_per_second = 2 * MIB
+    task = asyncio.create_task(
+        fetch(files, tmp_path, Events(cancel_after_bytes=3 * MIB)), name="download"
+    )
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    hub.etag_suffix = "-2"
+    hub.bytes_per_second = 0
+    events = Events()
+    assert_whole(await fetch(files, tmp_path, events), DATA)
+    assert "has changed on the server" in events.notices
+
+
+async def test_a_commit_that_is_gone_is_said(hub: LoopbackHub, tmp_path: Path) -> None:
+    files = listed(hub)
+    hub.replace(REPOSITORY, NAME, content(MIB))
+    with pytest.raises(HubNotFound, match="revision"):
+        await fetch(files, tmp_path)
+
+
+async def test_another_size_on_the_storage_host_is_said(hub: LoopbackHub, tmp_path: Path) -> None:
+    repository = hub.repositories[REPOSITORY]
+    files = listed(hub)
+    repository.files[NAME] = DATA + b"more"
+    with pytest.raises(DownloadError, match="has changed on the hub"):
+        await fetch(files, tmp_path)
+
+
+@pytest.mark.parametrize("token", ["", "hf_wrong"])
+async def test_gated_is_the_hubs_own_word(hub: LoopbackHub, tmp_path: Path, token: str) -> None:
+    hub.repositories[REPOSITORY].gated = True
+    files = listed(hub)
+    with pytest.raises(HubDenied) as caught:
+        await fetch(files, tmp_path, token=token)
+    assert "HF_TOKEN" in caught.value.todo
+    assert hub.requests("cdn") == []
+
+
+async def test_no_room_is_known_before_the_first_byte(
+    hub: LoopbackHub, tmp_path: Path, target: Path
+) -> None:
+    files = listed(hub)
+    with pytest.raises(DiskFull) as caught:
+        await download(
+            files,
+            tmp_path,
+            on_event=Events(),
+            token="",
+            patience=QUICK,
+            free=lambda _: 3_000_000,
+        )
+    assert "6 MB more are needed and 3 MB are free" in caught.value.why
+    assert hub.bytes_sent == 0
+    assert not target.parent.exists()
+
+
+async def test_room_is_counted_without_what_is_already_here(
+    hub: LoopbackHub, tmp_path: Path
+) -> None:
+    files = listed(hub)
+    hub.bytes_per_second = 2 * MIB
+    task = asyncio.create_task(
+        fetch(files, tmp_path, Events(cancel_after_bytes=4 * MIB)), name="download"
+    )
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with pytest.raises(DiskFull) as caught:
+        await download(
+            files, tmp_path, on_event=Events(), token="", patience=QUICK, free=lambda _: 0
+        )
+    assert caught.value.why.startswith(("1 MB more are needed", "2 MB more are needed"))
+
+
+async def test_a_disk_that_fills_up_keeps_what_came(
+    hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The write fails as the system reports it; a real full disk is tested below."""
+    files = listed(hub)
+    written = 0
+    whole = PartFile._write
+
+    def limited(self: PartFile, offset: int, data: bytes | bytearray) -> None:
+        nonlocal written
+        written += len(data)
+        if written > 3 * MIB:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        whole(self, offset, data)
+
+    monkeypatch.setattr(PartFile, "_write", limited)
+    with pytest.raises(DiskFull) as caught:
+        await fetch(files, tmp_path)
+    assert "more are needed" in caught.value.why
+    monkeypatch.setattr(PartFile, "_write", whole)
+    hub.reset_counts()
+    assert_whole(await fetch(files, tmp_path), DATA)
+    assert hub.bytes_sent <= len(DATA) - 2 * MIB
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 4 MiB."""
+    mount = shutil.which("mount")
+    if not sys.platform.startswith("linux") or mount is None:
+        pytest.skip("a tiny file system can only be mounted on Linux")
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = [mount, "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
+    if subprocess.run(command, check=False, capture_output=True).returncode != 0:
+        pytest.skip("mounting a tiny file system needs root")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+async def test_a_really_full_disk(hub: LoopbackHub, tiny_disk: Path) -> None:
+    files = listed(hub)
+    with pytest.raises(DiskFull) as caught:
+        await download(
+            files,
+            tiny_disk,
+            on_event=Events(),
+            token="",
+            patience=QUICK,
+            free=lambda _: 10**12,
+        )
+    assert "are free" in caught.value.why
+    target = target_path(tiny_disk, REPOSITORY, NAME)
+    assert size_of(part_path(target)) > MIB
+    remount = ["mount", "-o", "remount,size=64m", str(tiny_disk)]
+    await asyncio.to_thread(subprocess.run, remount, check=True)
+    hub.reset_counts()
+    assert_whole(
+        await download(
+            files,
+            tiny_disk,
+            on_event=Events(),
+            token="",
+            patience=QUICK,
+            free=lambda _: 10**12,
+        ),
+        DATA,
+    )
+    assert hub.bytes_sent < len(DATA) - MIB
+
+
+async def test_a_file_in_the_place_of_the_folder(hub: LoopbackHub, tmp_path: Path) -> None:
+    blocked = tmp_path / "models"
+    blocked.write_text("not a folder")
+    with pytest.raises(FileError) as caught:
+        await fetch(listed(hub), blocked)
+    assert caught.value.todo
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
+async def test_a_folder_that_may_not_be_written(hub: LoopbackHub, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir(mode=0o500)
+    try:
+        (folder / "probe").mkdir()
+    except PermissionError:
+        with pytest.raises(FileError, match="Permission"):
+            await fetch(listed(hub), folder)
+    else:
+        pytest.skip("root may write anywhere")
+
+
+async def test_a_journal_of_nonsense_starts_clean(
+    hub: LoopbackHub, tmp_path: Path, target: Path
+) -> None:
+    target.parent.mkdir(parents=True)
+    part_path(target).write_bytes(b"x" * 5000)
+    journal_path(target).write_bytes(b"\xff\x00 nonsense\n00000000 {}\n[1,2,3]\n")
+    assert_whole(await fetch(listed(hub), tmp_path), DATA)
+
+
+async def test_a_callback_that_fails_stops_the_download(hub: LoopbackHub, tmp_path: Path) -> None:
+    def broken(_: object) -> None:
+        raise RuntimeError("drawing failed")
+
+    with pytest.raises(RuntimeError, match="drawing failed"):
+        await download(listed(hub), tmp_path, on_event=broken, token="", patience=QUICK)

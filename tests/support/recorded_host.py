@@ -1,0 +1,210 @@
+"""A computer on file: what one answered to every question, replayed.
+
+`RecordingHost` asks the real computer and keeps the answers; `RecordedHost` gives them
+again. Recordings are JSON: `source` says where the answers come from.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from localr1.machine.host import Host, ProbeError
+
+MACHINES = Path(__file__).parents[1] / "data" / "machines"
+
+
+class NvmlError(Exception):
+    """Stands for pynvml.NVMLError."""
+
+
+class NvmlNotSupportedError(NvmlError):
+    """Stands for pynvml.NVMLError_NotSupported."""
+
+
+class RecordedNvml:
+    """The part of pynvml that the probe uses, answering from a recording."""
+
+    NVMLError = NvmlError
+    NVMLError_NotSupported = NvmlNotSupportedError
+    NVML_CLOCK_MEM = 2
+
+    def __init__(self, recording: dict[str, Any]) -> None:
+        self._error: str = recording.get("error", "")
+        self._cards: list[dict[str, Any]] = recording.get("cards", [])
+        self.open = 0
+
+    def nvmlInit(self) -> None:  # noqa: N802  # NVML's own names
+        if self._error:
+            raise NvmlError(self._error)
+        self.open += 1
+
+    def nvmlShutdown(self) -> None:  # noqa: N802
+        self.open -= 1
+
+    def nvmlDeviceGetCount(self) -> int:  # noqa: N802
+        return len(self._cards)
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> dict[str, Any]:  # noqa: N802
+        card = self._cards[index]
+        if "error" in card:
+            raise NvmlError(card["error"])
+        return card
+
+    def nvmlDeviceGetName(self, card: dict[str, Any]) -> str:  # noqa: N802
+        return str(card["name"])
+
+    def nvmlDeviceGetMemoryInfo(self, card: dict[str, Any]) -> SimpleNamespace:  # noqa: N802
+        if card["memory"] is None:
+            raise NvmlNotSupportedError("Not Supported")
+        return SimpleNamespace(total=card["memory"][0], free=card["memory"][1])
+
+    def nvmlDeviceGetMemoryBusWidth(self, card: dict[str, Any]) -> int:  # noqa: N802
+        return self._number(card, "bus_width_bits")
+
+    def nvmlDeviceGetMaxClockInfo(self, card: dict[str, Any], kind: int) -> int:  # noqa: N802
+        assert kind == self.NVML_CLOCK_MEM
+        return self._number(card, "memory_clock_mhz")
+
+    def _number(self, card: dict[str, Any], key: str) -> int:
+        if card.get(key) is None:
+            raise NvmlNotSupportedError("Not Supported")
+        return int(card[key])
+
+
+class RecordedHost(Host):
+    """A computer that answers from a recording, or from keywords given by a test."""
+
+    def __init__(self, recording: dict[str, Any]) -> None:
+        super().__init__()
+        self.system = recording["system"]
+        self.release = recording.get("release", "")
+        self.architecture = recording["architecture"]
+        self._r = recording
+
+    @classmethod
+    def load(cls, name: str) -> RecordedHost:
+        return cls(json.loads((MACHINES / f"{name}.json").read_text(encoding="utf-8")))
+
+    def read_text(self, path: str) -> str | None:
+        text: str | None = self._r.get("files", {}).get(path)
+        return text
+
+    def list_directory(self, path: str) -> tuple[str, ...]:
+        inside = [
+            file.removeprefix(f"{path}/").split("/")[0]
+            for file in self._r.get("files", {})
+            if file.startswith(f"{path}/")
+        ]
+        return tuple(sorted({*inside, *self._r.get("directories", {}).get(path, ())}))
+
+    def run(self, *command: str, limit_seconds: float = 0) -> str:
+        del limit_seconds
+        text: str | None = self._r.get("commands", {}).get(" ".join(command))
+        if text is None:
+            raise ProbeError(f"{command[0]} is not installed.")
+        return text
+
+    def cpu_affinity(self) -> frozenset[int] | None:
+        allowed = self._r.get("affinity")
+        return None if allowed is None else frozenset(allowed)
+
+    def cpu_count(self, *, logical: bool) -> int | None:
+        counts: list[int] = self._r["cpu_counts"]
+        return counts[0] if logical else counts[1]
+
+    def virtual_memory(self) -> tuple[int, int]:
+        total, available = self._r["memory"]
+        return total, available
+
+    def battery(self) -> tuple[bool | None, float] | None:
+        state = self._r.get("battery")
+        return None if state is None else (state[0], state[1])
+
+    def nvml(self) -> Any:
+        return RecordedNvml(self._r.get("nvml", {"error": "NVML Shared Library Not Found"}))
+
+    def registry_keys(self, path: str) -> tuple[str, ...]:
+        keys = self._r.get("registry", {})
+        return tuple(sorted(k.rpartition("\\")[2] for k in keys if k.rpartition("\\")[0] == path))
+
+    def registry_value(self, path: str, name: str) -> str | int | bytes | None:
+        value: str | int | None = self._r.get("registry", {}).get(path, {}).get(name)
+        return value
+
+    def processor_feature(self, number: int) -> bool:
+        return number in self._r.get("processor_features", ())
+
+    def processor_relations(self) -> bytes:
+        return bytes.fromhex(self._r.get("processor_relations", ""))
+
+
+class RecordingHost(Host):
+    """The real computer; every answer of its files and programs is kept in `recording`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recording: dict[str, Any] = {
+            "system": self.system,
+            "release": self.release,
+            "architecture": self.architecture,
+            "files": {},
+            "directories": {},
+            "commands": {},
+        }
+
+    def read_text(self, path: str) -> str | None:
+        text = super().read_text(path)
+        if text is not None:
+            self.recording["files"][path] = text
+        return text
+
+    def list_directory(self, path: str) -> tuple[str, ...]:
+        names = super().list_directory(path)
+        self.recording["directories"][path] = list(names)
+        return names
+
+    def run(self, *command: str, limit_seconds: float = 2.5) -> str:
+        text = super().run(*command, limit_seconds=limit_seconds)
+        self.recording["commands"][" ".join(command)] = text
+        return text
+
+    def cpu_affinity(self) -> frozenset[int] | None:
+        allowed = super().cpu_affinity()
+        self.recording["affinity"] = None if allowed is None else sorted(allowed)
+        return allowed
+
+    def virtual_memory(self) -> tuple[int, int]:
+        values = super().virtual_memory()
+        self.recording["memory"] = list(values)
+        return values
+
+    def battery(self) -> tuple[bool | None, float] | None:
+        state = super().battery()
+        self.recording["battery"] = None if state is None else list(state)
+        return state
+
+    def nvml(self) -> Any:
+        nvml = super().nvml()
+        try:
+            nvml.nvmlInit()
+        except nvml.NVMLError as error:
+            self.recording["nvml"] = {"error": str(error)}
+            return nvml
+        cards = []
+        for index in range(nvml.nvmlDeviceGetCount()):
+            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+            memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+            cards.append(
+                {
+                    "name": nvml.nvmlDeviceGetName(handle),
+                    "memory": [memory.total, memory.free],
+                    "bus_width_bits": nvml.nvmlDeviceGetMemoryBusWidth(handle),
+                    "memory_clock_mhz": nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_MEM),
+                }
+            )
+        nvml.nvmlShutdown()
+        self.recording["nvml"] = {"cards": cards}
+        return nvml

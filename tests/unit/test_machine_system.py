@@ -1,0 +1,486 @@
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from recorded_host import MACHINES, RecordedHost, RecordedNvml
+
+from localr1.machine import cpu, gpu_amd, gpu_apple, gpu_intel, gpu_nvidia, memory, power
+from localr1.machine.bandwidth import cached_bandwidth, measure_bandwidth, remember_bandwidth
+from localr1.machine.cgroup import cpu_quota
+from localr1.machine.findings import Findings
+from localr1.machine.host import Host, ProbeError, parse_cpu_list
+from localr1.machine.system import detect
+
+GIB = 1 << 30
+
+
+def linux(**recording: Any) -> RecordedHost:
+    base = {"system": "Linux", "architecture": "x86_64", "cpu_counts": [4, 4]}
+    return RecordedHost({**base, "memory": [64 * GIB, 60 * GIB], **recording})
+
+
+def changed(name: str, **changes: Any) -> RecordedHost:
+    recording = json.loads((MACHINES / f"{name}.json").read_text(encoding="utf-8"))
+    return RecordedHost({**recording, **changes})
+
+
+def pci(slot: str, **files: str) -> dict[str, str]:
+    return {
+        f"/sys/bus/pci/devices/{slot}/{name.strip('_')}": f"{text}\n"
+        for name, text in files.items()
+    }
+
+
+def test_every_recording_names_its_source() -> None:
+    for path in MACHINES.glob("*.json"):
+        assert len(json.loads(path.read_text(encoding="utf-8"))["source"]) > 40, path
+
+
+def test_h100_recording_is_read_in_full() -> None:
+    system = detect(RecordedHost.load("linux-h100"))
+
+    assert system.operating_system == "Linux 6.18.44 x86_64"
+    assert system.problems == ()
+    assert system.cpu.name == "Intel(R) Xeon(R) Processor"
+    assert (system.cpu.physical_cores, system.cpu.logical_cores) == (16, 16)
+    assert {"AVX2", "AVX512", "AVX512_VNNI", "AMX_INT8", "FMA", "F16C"} <= set(system.cpu.features)
+    (gpu,) = system.gpus
+    assert gpu.name == "NVIDIA H100 80GB HBM3"
+    assert (gpu.vendor, gpu.source, gpu.unified, gpu.problem) == ("nvidia", "NVML", False, "")
+    assert gpu.total_bytes == 85520809984
+    # 2619 MHz x 5120 bit, twice a clock: the 3.35 TB/s of NVIDIA's data sheet.
+    assert gpu.bandwidth_bytes_per_second == pytest.approx(3352.32e9)
+
+
+def test_mac_recording_is_read_in_full() -> None:
+    system = detect(RecordedHost.load("mac-m1-pro"))
+
+    assert system.problems == ()
+    assert system.cpu.name == "Apple M1 Pro"
+    assert (system.cpu.physical_cores, system.cpu.performance_cores) == (10, 8)
+    assert system.cpu.features == ("NEON", "FP16_VA", "DOTPROD")
+    (gpu,) = system.gpus
+    assert (gpu.name, gpu.vendor, gpu.unified) == ("Apple M1 Pro", "apple", True)
+    # llama.cpp reports 11453.25 MB for this chip with 16 GiB.
+    assert gpu.total_bytes == pytest.approx(11453.25e6, rel=1e-6)
+    assert gpu.bandwidth_bytes_per_second == 200e9
+    assert system.power.on_battery is False
+    assert system.power.percent == 80
+
+
+def test_windows_recording_is_read_in_full() -> None:
+    system = detect(RecordedHost.load("windows-7900xtx"))
+
+    assert system.problems == ()
+    assert system.cpu.name == "AMD Ryzen 9 7950X 16-Core Processor"
+    assert system.cpu.features == ("SSE3", "SSSE3", "AVX", "AVX2", "AVX512")
+    assert system.cpu.performance_cores == 2
+    card, integrated = system.gpus
+    assert card.name == "AMD Radeon RX 7900 XTX"
+    assert (card.total_bytes, card.unified) == (24 * GIB, False)
+    assert card.bandwidth_bytes_per_second == 960e9
+    assert integrated.unified
+    assert integrated.total_bytes is None
+
+
+def windows_nvidia(nvml: dict[str, Any]) -> RecordedHost:
+    host = changed("windows-7900xtx", nvml=nvml)
+    for values in host._r["registry"].values():
+        if values.get("DriverDesc") == "AMD Radeon RX 7900 XTX":
+            values["DriverDesc"] = "NVIDIA GeForce RTX 3090"
+    return host
+
+
+def test_windows_card_that_nvml_lists_is_listed_once() -> None:
+    card = {"name": "NVIDIA GeForce RTX 3090", "memory": [25769803776, 24000000000]}
+    gpus = detect(windows_nvidia({"cards": [card]})).gpus
+
+    assert [(gpu.name, gpu.source) for gpu in gpus] == [
+        ("NVIDIA GeForce RTX 3090", "NVML"),
+        ("AMD Radeon(TM) Graphics", "registry"),
+    ]
+
+
+def test_windows_card_whose_driver_is_silent_carries_its_words() -> None:
+    system = detect(windows_nvidia({"error": "Driver Not Loaded"}))
+
+    assert system.gpus[0].name == "NVIDIA GeForce RTX 3090"
+    assert system.gpus[0].total_bytes == 24 * GIB
+    assert "Driver Not Loaded" in system.gpus[0].problem
+
+
+def test_amd_card_and_processor_graphics_are_told_apart() -> None:
+    card, integrated = detect(RecordedHost.load("linux-amd")).gpus
+
+    assert card.name == "AMD Radeon RX 9070 XT"
+    assert (card.total_bytes, card.free_bytes) == (17163091968, 17163091968 - 4294967296)
+    assert (card.unified, card.bandwidth_bytes_per_second) == (False, 640e9)
+    assert integrated.name == "AMD Radeon Graphics"
+    assert integrated.unified
+    assert integrated.total_bytes == 536870912 + 16638812160
+
+
+def amd_apu(**memory_files: str) -> RecordedHost:
+    files = pci(
+        "0000:c5:00.0",
+        vendor="0x1002",
+        class_="0x038000",
+        device="0x1586",
+        revision="0xc1",
+        uevent="DRIVER=amdgpu",
+        **memory_files,
+    )
+    # The line of Strix Halo in libdrm's amdgpu.ids.
+    names = "1586,\tC1,\tAMD Radeon 8060S Graphics\n"
+    return linux(files={**files, "/usr/share/libdrm/amdgpu.ids": names})
+
+
+def test_strix_halo_with_a_small_carve_out_shares_main_memory() -> None:
+    # Sizes from a public report of a 128 GB Ryzen AI Max+ 395 (amdgpu.gttsize=117760).
+    host = amd_apu(mem_info_vram_total="536870912", mem_info_gtt_total="123480309760")
+    (gpu,) = gpu_amd.probe(host).gpus
+
+    assert gpu.name == "AMD Radeon 8060S Graphics"
+    assert gpu.unified
+    assert gpu.total_bytes == 536870912 + 123480309760
+    assert gpu.bandwidth_bytes_per_second == 256e9
+
+
+def test_strix_halo_with_96_gib_carved_out_has_that_memory_beside_ram() -> None:
+    # The system of that machine has only 32 GiB left as main memory.
+    host = amd_apu(mem_info_vram_total="103079215104", mem_info_gtt_total="16638812160")
+    (gpu,) = gpu_amd.probe(host).gpus
+
+    assert not gpu.unified
+    assert gpu.total_bytes == 96 * GIB
+
+
+def test_pci_name_for_several_cards_is_narrowed_by_memory() -> None:
+    slot = "0000:03:00.0"
+    files = pci(
+        slot,
+        vendor="0x1002",
+        class_="0x030000",
+        device="0x744c",
+        revision="0xc8",
+        uevent="DRIVER=amdgpu",
+        mem_info_vram_total="25753026560",
+        mem_info_vram_vendor="hynix",
+    )
+    text = "Device:\tNavi 31 [Radeon RX 7900 XT/7900 XTX/7900 GRE/7900M]\n"
+    (gpu,) = gpu_amd.probe(linux(files=files, commands={f"lspci -vmm -s {slot}": text})).gpus
+
+    assert gpu.name == "AMD Radeon RX 7900 XTX"
+    assert gpu.bandwidth_bytes_per_second == 960e9
+
+
+def test_amd_card_without_its_driver_says_so() -> None:
+    files = pci("0000:03:00.0", vendor="0x1002", class_="0x030000", device="0x744c")
+    (gpu,) = gpu_amd.probe(linux(files=files)).gpus
+
+    assert gpu.name == "AMD GPU 0x744c"
+    assert gpu.total_bytes is None
+    assert gpu.problem == "No driver runs it."
+
+
+def test_intel_graphics_share_memory_and_cards_do_not() -> None:
+    igpu, card = "0000:00:02.0", "0000:03:00.0"
+    files = {
+        **pci(igpu, vendor="0x8086", class_="0x030000", device="0x46a6", uevent="DRIVER=i915"),
+        **pci(card, vendor="0x8086", class_="0x030000", device="0xe20b", uevent="DRIVER=xe"),
+        f"/sys/bus/pci/devices/{card}/tile0/physical_vram_size_bytes": "0x2fa000000\n",
+    }
+    commands = {
+        f"lspci -vmm -s {igpu}": "Device:\tAlder Lake-P GT2 [Iris Xe Graphics]\n",
+        f"lspci -vmm -s {card}": "Device:\tBattlemage G21 [Arc B580]\n",
+    }
+    first, second = gpu_intel.probe(linux(files=files, commands=commands)).gpus
+
+    assert (first.name, first.unified, first.total_bytes) == (
+        "Intel Iris Xe Graphics",
+        True,
+        None,
+    )
+    assert (second.name, second.unified) == ("Intel Arc B580", False)
+    assert second.total_bytes == 0x2FA000000
+    assert second.bandwidth_bytes_per_second == 456e9
+
+
+def test_nvidia_chip_that_shares_memory_reports_none_of_its_own() -> None:
+    nvml = {"cards": [{"name": "NVIDIA GB10", "memory": None}]}
+    (gpu,) = gpu_nvidia.probe(linux(nvml=nvml)).gpus
+
+    assert gpu.unified
+    assert gpu.total_bytes is None
+    assert gpu.bandwidth_bytes_per_second == 273e9
+
+
+# The texts are those of nvidia-ml-py for the errors 9 and 18.
+@pytest.mark.parametrize(
+    "words", ["Driver Not Loaded", "RM has detected an NVML/RM version mismatch."]
+)
+def test_card_without_working_driver_carries_the_drivers_words(words: str) -> None:
+    host = changed("linux-h100", nvml={"error": words})
+    host._r["files"].update(pci("0000:00:06.0", class_="0x030200", device="0x2330"))
+    system = detect(host)
+
+    (gpu,) = system.gpus
+    assert gpu.vendor == "nvidia"
+    assert gpu.total_bytes is None
+    assert gpu.problem == words.rstrip(".") + "."
+
+
+def test_card_run_by_nouveau_is_said_to_be() -> None:
+    slot = "0000:01:00.0"
+    files = pci(slot, vendor="0x10de", class_="0x030000", device="0x2684", uevent="DRIVER=nouveau")
+    text = "Device:\tAD102 [GeForce RTX 4090]\n"
+    host = linux(files=files, commands={f"lspci -vmm -s {slot}": text})
+    (gpu,) = gpu_nvidia.probe(host).gpus
+
+    assert gpu.name == "GeForce RTX 4090"
+    assert "NVML Shared Library Not Found" in gpu.problem
+    assert "nouveau" in gpu.problem
+
+
+def test_computer_without_nvidia_has_nothing_to_report() -> None:
+    assert gpu_nvidia.probe(linux()) == Findings()
+
+
+def test_driver_without_card_is_a_problem_in_its_words() -> None:
+    findings = gpu_nvidia.probe(linux(nvml={"error": "Driver Not Loaded"}))
+
+    assert findings.gpus == ()
+    assert findings.problems == ("NVIDIA's driver does not answer: Driver Not Loaded.",)
+
+
+def test_one_lost_card_does_not_hide_the_other_and_nvml_is_closed() -> None:
+    good = {"name": "NVIDIA GeForce RTX 3060", "memory": [12884901888, 12000000000]}
+    nvml = RecordedNvml({"cards": [{"error": "GPU is lost"}, good]})
+    host = linux()
+    host.nvml = lambda: nvml  # type: ignore[method-assign]
+    lost, working = gpu_nvidia.probe(host).gpus
+
+    assert lost.problem == "GPU is lost."
+    assert working.bandwidth_bytes_per_second == 360e9
+    assert nvml.open == 0
+
+
+def test_mac_owner_limit_counts_and_default_is_a_share() -> None:
+    assert gpu_apple.working_set_bytes(64 * GIB) == 48 * GIB
+    assert gpu_apple.working_set_bytes(64 * GIB, 56 * GIB) == 56 * GIB
+    assert gpu_apple.working_set_bytes(36 * GIB) == 24 * GIB
+
+
+def test_mac_without_system_profiler_still_names_its_chip() -> None:
+    host = RecordedHost.load("mac-m1-pro")
+    del host._r["commands"]["system_profiler -json SPDisplaysDataType"]
+    system = detect(host)
+
+    assert [gpu.name for gpu in system.gpus] == ["Apple M1 Pro"]
+    assert system.problems == ("system_profiler is not installed.",)
+
+
+def test_intel_mac_lists_its_card_and_its_shared_graphics() -> None:
+    # Names and sizes as public recordings of MacBook Pros have them.
+    displays = [
+        {"sppci_model": "Intel UHD Graphics 630", "spdisplays_vram_shared": "1536 MB"},
+        {"sppci_model": "AMD Radeon Pro 5500M", "spdisplays_vram": "8 GB"},
+    ]
+    text = json.dumps({"SPDisplaysDataType": displays})
+    host = RecordedHost(
+        {
+            "system": "Darwin",
+            "architecture": "x86_64",
+            "commands": {"system_profiler -json SPDisplaysDataType": text},
+        }
+    )
+    shared, card = gpu_apple.probe(host).gpus
+
+    assert (shared.vendor, shared.unified, shared.total_bytes) == ("intel", True, 1536 << 20)
+    assert (card.vendor, card.unified, card.total_bytes) == ("amd", False, 8 * GIB)
+
+
+def test_parents_memory_limit_of_a_real_control_group_counts() -> None:
+    ram = memory.probe(RecordedHost.load("linux-h100"))
+
+    # The group above ours allows 128 GiB, a little more than the machine has.
+    assert ram.total_bytes == 135148564480
+    assert ram.available_bytes == 134595342336
+
+
+@pytest.mark.parametrize(
+    ("group", "files"),
+    [
+        (
+            "0::/\n",
+            {
+                "/sys/fs/cgroup/memory.max": "8589934592",
+                "/sys/fs/cgroup/memory.current": "3221225472",
+                "/sys/fs/cgroup/memory.stat": "anon 1\ninactive_file 1073741824\n",
+            },
+        ),
+        (
+            "11:memory:/docker/abc\n",
+            {
+                "/sys/fs/cgroup/memory/memory.limit_in_bytes": "8589934592",
+                "/sys/fs/cgroup/memory/memory.usage_in_bytes": "3221225472",
+                "/sys/fs/cgroup/memory/memory.stat": "total_inactive_file 1073741824\n",
+            },
+        ),
+    ],
+    ids=["v2", "v1"],
+)
+def test_container_has_what_its_limit_leaves(group: str, files: dict[str, str]) -> None:
+    ram = memory.probe(linux(files={"/proc/self/cgroup": group, **files}))
+
+    assert ram.total_bytes == 8 * GIB
+    assert ram.available_bytes == 6 * GIB
+
+
+def test_version_1_no_limit_is_no_limit() -> None:
+    files = {
+        "/proc/self/cgroup": "4:memory:/user\n",
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
+    }
+    assert memory.probe(linux(files=files)).total_bytes == 64 * GIB
+
+
+def test_cpu_quota_and_affinity_limit_the_cores() -> None:
+    files = {"/proc/self/cgroup": "0::/\n", "/sys/fs/cgroup/cpu.max": "150000 100000\n"}
+    host = linux(files=files, affinity=[0, 1, 2])
+
+    assert cpu_quota(host) == 1.5
+    assert cpu.probe(host).performance_cores == 1
+    assert cpu.probe(linux(affinity=[0, 1, 2])).logical_cores == 3
+
+
+def hybrid(pmu: str | None) -> RecordedHost:
+    """An i7-12700H: 6 performance cores with two threads, 8 efficiency cores."""
+    root = "/sys/devices/system/cpu"
+    files = {"/proc/cpuinfo": "vendor_id\t: GenuineIntel\nmodel name\t: i7-12700H\nflags\t: avx2\n"}
+    for number in range(20):
+        core = number // 2 if number < 12 else number - 6
+        files[f"{root}/cpu{number}/topology/core_id"] = f"{core}\n"
+        files[f"{root}/cpu{number}/topology/physical_package_id"] = "0\n"
+        speed = 4700000 if number < 12 else 3500000
+        files[f"{root}/cpu{number}/cpufreq/cpuinfo_max_freq"] = f"{speed}\n"
+    if pmu is not None:
+        files["/sys/devices/cpu_core/cpus"] = pmu
+    return linux(files=files, affinity=list(range(20)))
+
+
+@pytest.mark.parametrize("pmu", ["0-11\n", None], ids=["pmu", "frequency"])
+def test_hybrid_processor_counts_its_performance_cores(pmu: str | None) -> None:
+    found = cpu.probe(hybrid(pmu))
+
+    assert (found.logical_cores, found.physical_cores, found.performance_cores) == (20, 14, 6)
+
+
+def test_arm_little_cores_are_not_counted_as_fast() -> None:
+    # The capacities that the kernel gives an RK3588: four A55 and four A76.
+    root = "/sys/devices/system/cpu"
+    files = {f"{root}/cpu{n}/cpu_capacity": "530" if n < 4 else "1024" for n in range(8)}
+    # The Features line and part number of a Cortex-A76.
+    files["/proc/cpuinfo"] = (
+        "Features\t: fp asimd evtstrm asimdhp asimddp\nCPU implementer\t: 0x41\nCPU part\t: 0xd0b\n"
+    )
+    found = cpu.probe(linux(files=files, affinity=list(range(8))))
+
+    assert found.name == "Arm Cortex-A76"
+    assert found.performance_cores == 4
+    assert found.features == ("NEON", "FP16_VA", "DOTPROD")
+
+
+def test_windows_core_list_cut_short_is_refused() -> None:
+    assert cpu.efficiency_classes(b"") == ()
+    with pytest.raises(ProbeError):
+        cpu.efficiency_classes(bytes(9))
+    with pytest.raises(ProbeError):
+        cpu.efficiency_classes(bytes(48))
+
+
+def test_kernel_cpu_list() -> None:
+    assert parse_cpu_list("0-3,8\n") == {0, 1, 2, 3, 8}
+    assert parse_cpu_list("\n") == set()
+
+
+def test_battery_states() -> None:
+    assert power.probe(linux()).on_battery is None
+    assert power.probe(linux(directories={"/sys/class/power_supply": ["AC"]})).on_battery is False
+    assert power.probe(linux(battery=[False, 41.0])).on_battery is True
+    assert power.probe(linux(battery=[None, 41.0])).on_battery is None
+
+
+def test_probe_that_fails_or_hangs_is_named_and_the_others_go_on() -> None:
+    host = RecordedHost.load("linux-h100")
+    release = threading.Event()
+
+    def hang() -> Any:
+        release.wait(30)
+
+    def fail() -> Any:
+        raise OSError(5, "Input/output error")
+
+    host.nvml = hang  # type: ignore[method-assign]
+    host.battery = fail  # type: ignore[method-assign]
+    start = time.monotonic()
+    system = detect(host, limit_seconds=0.3)
+    took = time.monotonic() - start
+    release.set()
+
+    assert took < 5
+    assert system.cpu.physical_cores == 16
+    assert system.gpus == ()
+    assert len(system.problems) == 2
+    assert "the battery failed: [Errno 5]" in system.problems[0]
+    assert "NVIDIA cards did not end within 0.3 s" in system.problems[1]
+
+
+def test_this_computer_is_detected_without_problems_of_its_own() -> None:
+    system = detect()
+
+    assert system.cpu.name
+    assert 1 <= system.cpu.performance_cores <= system.cpu.physical_cores
+    assert system.cpu.physical_cores <= system.cpu.logical_cores
+    assert 0 < system.memory.available_bytes <= system.memory.total_bytes
+
+
+def test_real_host_translates_what_programs_do() -> None:
+    host = Host()
+
+    assert host.read_text("no/such/file") is None
+    assert host.list_directory("no/such/folder") == ()
+    with pytest.raises(ProbeError, match="is not installed"):
+        host.run("no-such-program-at-all")
+
+
+def test_bandwidth_is_measured_once_and_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    host = RecordedHost.load("mac-m1-pro")
+    first = detect(host, measure=True, cache_dir=folder).memory.bandwidth_bytes_per_second
+    again = detect(host, cache_dir=folder).memory.bandwidth_bytes_per_second
+
+    assert first is not None
+    assert 1e8 < first < 2e12
+    assert again == first
+    assert detect(host).memory.bandwidth_bytes_per_second is None
+
+
+def test_little_memory_is_enough_to_measure() -> None:
+    assert measure_bandwidth(0.01, threads=2, memory_bytes=4 << 20) > 0
+
+
+def test_damaged_bandwidth_cache_is_ignored_and_replaced(tmp_path: Path) -> None:
+    (tmp_path / "bandwidth.json").write_text("[1, 2", encoding="utf-8")
+    assert cached_bandwidth(tmp_path, "cpu") is None
+    remember_bandwidth(tmp_path, "cpu", 5e10)
+    remember_bandwidth(tmp_path, "other", 6e10)
+    assert cached_bandwidth(tmp_path, "cpu") == 5e10
+    (tmp_path / "bandwidth.json").write_text('{"cpu": "fast", "x": -1}', encoding="utf-8")
+    assert cached_bandwidth(tmp_path, "cpu") is None
+    assert cached_bandwidth(tmp_path, "x") is None
