@@ -34,7 +34,6 @@ soak: $(STAMP)           ## The full counts (see docs/benchmarks.md)
 # llama-cpp-python is compiled once (about five minutes on two cores); pip keeps the wheel.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --upgrade pip
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'
 	$(BIN)/python -c "import pathlib; pathlib.Path('$(STAMP)').touch()"
 

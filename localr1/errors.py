@@ -19,7 +19,7 @@ this family in one place per library.
     |   `-- GgufError                    not a GGUF, damaged, cut short
     |       `-- UnsupportedArchitecture
     |-- DownloadError                    the hub or the network
-    |   |-- HubUnreachable
+    |   |-- HubUnreachable           4   as offline
     |   |-- HubNotFound
     |   |-- HubDenied                    gated, private, bad token
     |   `-- ChecksumMismatch
@@ -118,7 +118,9 @@ class DownloadError(LocalR1Error):
 
 
 class HubUnreachable(DownloadError):
-    """The hub does not answer: no route, time-out, TLS."""
+    """The hub does not answer: no route, time-out, TLS; the same as being offline."""
+
+    exit_code = 4
 
 
 class HubNotFound(DownloadError):

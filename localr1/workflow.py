@@ -15,7 +15,6 @@ from localr1.config import (
     Directories,
     Preferences,
     State,
-    ensure,
     load_preferences,
     load_state,
     network_allowed,
@@ -76,10 +75,14 @@ def open_home(*, offline: bool = False) -> Home:
 
 async def examine(home: Home) -> Machine:
     """What this computer has and what llama.cpp can use of it, as of now."""
-    ensure(home.directories.cache)
+    return await examine_machine(home.directories)
+
+
+async def examine_machine(directories: Directories) -> Machine:
+    """The same, for those who have no readable settings or catalogue yet."""
     system, engine = await asyncio.gather(
-        asyncio.to_thread(detect, measure=True, cache_dir=home.directories.cache),
-        probe(home.directories.logs),
+        asyncio.to_thread(detect, measure=True, cache_dir=directories.cache),
+        probe(directories.logs),
     )
     return reconcile(system, engine)
 

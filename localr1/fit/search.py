@@ -74,12 +74,6 @@ def find(model: Model, variant: Variant, machine: Machine, asked: Asked = NOTHIN
     )
 
 
-def speed_of(plan: Plan, machine: Machine) -> Speed:
-    """The speed prediction behind a plan, for other depths and questions."""
-    site = _Site(plan.model.architecture, plan.variant, machine)
-    return _Placed(site, plan.settings).speed
-
-
 @dataclass(frozen=True)
 class _Site:
     """A variant and a machine, and what does not depend on the placement."""

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from localr1 import __version__
 from localr1.config import network_allowed
@@ -56,6 +57,23 @@ def endpoint_url(endpoint: str | None = None) -> str:
     """The hub's address: the argument, else `HF_ENDPOINT`, else huggingface.co."""
     chosen = endpoint or os.environ.get("HF_ENDPOINT", "").strip() or DEFAULT_ENDPOINT
     return chosen.rstrip("/")
+
+
+def reachable(endpoint: str | None = None, limit_seconds: float = 5.0) -> str:
+    """Ask the hub for nothing but an answer; blocking.
+
+    Returns:
+        Its host.
+
+    Raises:
+        HubUnreachable: No answer in time, and why.
+    """
+    import httpx2  # noqa: PLC0415  # heavy
+
+    address = endpoint_url(endpoint)
+    with translated("", address), httpx2.Client(timeout=limit_seconds) as client:
+        client.head(address)
+    return urlsplit(address).netloc
 
 
 def saved_token() -> str | None:

@@ -49,7 +49,7 @@ APP = (
         "app.palette",
         "ctrl+p",
         "command_palette",
-        "Commands",
+        "Menu",
         "Search every command.",
         shown=True,
         palette=False,
@@ -61,7 +61,6 @@ APP = (
         "show_help",
         "Help",
         "Show what the keys do here.",
-        shown=True,
     ),
     Command(
         "app.quit",

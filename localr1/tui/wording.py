@@ -69,14 +69,6 @@ def speed(tokens_per_second: float) -> str:
     return f"{tokens_per_second:,.0f}"
 
 
-def speed_range(interval: Interval) -> str:
-    """A predicted speed with its spread: `about 18 tokens/s (12 to 24)`."""
-    return (
-        f"about {speed(interval.expected)} tokens/s "
-        f"({speed(interval.low)} to {speed(interval.high)})"
-    )
-
-
 def time_range(interval: Interval) -> str:
     """A predicted time with its spread: `6 min to 11 min`, or one time where both are alike."""
     low, high = rough_duration(interval.low), rough_duration(interval.high)

@@ -17,12 +17,19 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal, Self
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 Host = Literal["hub", "cdn"]
 _CHUNK_BYTES = 64 << 10
+
+
+@lru_cache(maxsize=64)
+def digest(kind: str, content: bytes) -> str:
+    """A hash of a file, computed once: every answer names it."""
+    return hashlib.new(kind, content, usedforsecurity=False).hexdigest()
 
 
 @dataclass
@@ -274,10 +281,10 @@ class _Handler(BaseHTTPRequestHandler):
             sibling: dict[str, object] = {
                 "rfilename": path,
                 "size": len(content),
-                "blobId": hashlib.sha1(content).hexdigest(),
+                "blobId": digest("sha1", content),
             }
             if repository.lfs:
-                sha256 = hashlib.sha256(content).hexdigest()
+                sha256 = digest("sha256", content)
                 sibling["lfs"] = {"sha256": sha256, "size": len(content), "pointerSize": 134}
             siblings.append(sibling)
         data = {"id": name, "sha": repository.commit, "siblings": siblings}
@@ -299,11 +306,11 @@ class _Handler(BaseHTTPRequestHandler):
             return
         headers = {"X-Repo-Commit": repository.commit, "Accept-Ranges": "bytes"}
         if not repository.lfs:
-            headers["ETag"] = f'"{hashlib.sha1(content).hexdigest()}"'
+            headers["ETag"] = f'"{digest("sha1", content)}"'
             self._content(content, headers, fault)
             return
         headers["X-Linked-Size"] = str(len(content))
-        headers["X-Linked-ETag"] = f'"{hashlib.sha256(content).hexdigest()}"'
+        headers["X-Linked-ETag"] = f'"{digest("sha256", content)}"'
         headers["Location"] = self.server.hub.link(name, path)
         self._plain(302, headers)
 
@@ -314,7 +321,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         owner, name, path = unquote(url.path).lstrip("/").split("/", 2)
         content = self.server.hub.repositories[f"{owner}/{name}"].files[path]
-        etag = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        etag = digest("md5", content)
         self._content(content, {"ETag": f'"{etag}{self.server.hub.etag_suffix}"'}, fault)
 
     def _content(self, content: bytes, headers: dict[str, str], fault: Fault | None) -> None:

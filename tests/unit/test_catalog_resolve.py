@@ -124,9 +124,9 @@ def test_any_text_is_a_choice_or_an_unknown_model(text: str) -> None:
 
 
 def test_a_file_gets_the_flags_of_the_model_it_is(tmp_path: Path) -> None:
-    seven = CATALOGUE.model("r1-distill-qwen-7b")
+    twin = CATALOGUE.model("r1-distill-qwen-1.5b")
     path = tmp_path / "Some-Finetune-Q4_K_M.gguf"
-    synthetic.write_header_only(path, replace(seven.architecture, layers=28), "Q4_K_M")
+    synthetic.write_header_only(path, twin.architecture, "Q4_K_M")
     choice = CATALOGUE.resolve(str(path))
     model, variant = choice.model, choice.variant
     assert variant is not None
@@ -136,11 +136,11 @@ def test_a_file_gets_the_flags_of_the_model_it_is(tmp_path: Path) -> None:
     assert variant.quantization == "Q4_K_M"
     assert variant.size_bytes == path.stat().st_size
     assert variant.repository == ""
-    assert model.force_think == seven.force_think
+    assert model.force_think == twin.force_think
     assert model.kv_cache_types == ("f16",)
-    assert model.quality == seven.quality
-    assert model.architecture == seven.architecture
-    assert seven.name in model.notes[0]
+    assert model.quality == twin.quality
+    assert model.architecture == twin.architecture
+    assert twin.name in model.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -191,9 +191,9 @@ def test_a_file_without_r1s_template_is_said_to_be_foreign(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(synthetic, "TEMPLATE", "{{ messages }}")
-    path = tmp_path / "qwen2.5-math-7b.gguf"
-    shape = CATALOGUE.model("r1-distill-qwen-7b").architecture
-    synthetic.write_header_only(path, shape, "Q8_0", name="Qwen2.5 Math 7B")
+    path = tmp_path / "qwen2.5-math-1.5b.gguf"
+    shape = CATALOGUE.model("r1-distill-qwen-1.5b").architecture
+    synthetic.write_header_only(path, shape, "Q4_K_M", name="Qwen2.5 Math 1.5B")
     model = CATALOGUE.resolve(str(path)).model
     assert not model.force_think
     assert "not R1's" in model.notes[0]

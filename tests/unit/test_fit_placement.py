@@ -282,8 +282,6 @@ def test_changes_that_are_named_help(where: Machine, index: int) -> None:
             )
         else:
             raise AssertionError(line)
-        if changed.gpus and changed.gpus[0].unified:
-            continue
         assert place(one, used, changed, context_window=context).fits, (line, plan.reasons)
 
 

@@ -180,6 +180,14 @@ NESTED = pair("a", ARRAY, struct.pack("<IQ", ARRAY, 1) + struct.pack("<IQ", ARRA
         (build(pair("a", ARRAY, struct.pack("<IQ", STRING, HUGE)), pairs=1), "more than the rest"),
         (build(pair("a", ARRAY, struct.pack("<IQ", UINT8, HUGE)), pairs=1), "ends after"),
         (build(pair("a", ARRAY, struct.pack("<IQ", 77, 1)), pairs=1), "unknown type 77"),
+        (
+            build(
+                pair("a", ARRAY, struct.pack("<IQ", STRING, 2000) + bytes(15_992)),
+                struct.pack("<Q", HUGE),
+                pairs=1,
+            ),
+            "ends after",
+        ),
         (build(NESTED, pairs=1), "array of arrays"),
         (
             build(pair("general.alignment", UINT32, struct.pack("<I", 24)), pairs=1),

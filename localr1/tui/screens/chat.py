@@ -127,7 +127,7 @@ class Chat(Screen[None]):
             await self._redraw()
         self.load_model()
 
-    @work(exclusive=True, group="load", exit_on_error=False)
+    @work(exclusive=True, group="load")
     async def load_model(self) -> None:
         """Load the model, then send what waited for it."""
         await self.query(ActionNote).remove()
@@ -190,7 +190,7 @@ class Chat(Screen[None]):
                 if not any(w.group == "load" and w.is_running for w in self.workers):
                     self.load_model()
 
-    @work(exclusive=True, group="reply", exit_on_error=False)
+    @work(exclusive=True, group="reply")
     async def _reply_to(self, text: str) -> None:
         session = self._talk.session
         if session is None:

@@ -119,7 +119,7 @@ class Download(Screen[LocalModel | None]):
             if local.model.demo:
                 self.dismiss(local)
 
-    @work(exclusive=True, group="fetch", exit_on_error=False)
+    @work(exclusive=True, group="fetch")
     async def _fetch(self) -> None:
         try:
             local = await self._services.fetch(self._model, self._variant, self._on_event)

@@ -49,10 +49,12 @@ class Welcome(Screen[LocalModel | None]):
     Welcome { background: $background; }
     Welcome > #title { height: 1; padding: 0 3; margin: 0 0 0 0; text-wrap: nowrap; }
     Welcome > #offer { height: auto; padding: 0 3; color: $accent; display: none; }
+    Welcome.-short > #ranking { margin: 0; }
     Welcome > #ranking { height: 1; margin: 1 0 0 0; padding: 0 3; text-wrap: nowrap; }
     Welcome Note { margin: 1 1 0 1; }
     """
 
+    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-short"), (30, "-tall")]
     COMMANDS_SHOWN = WELCOME
     HELP_TITLE = "Machine and models"
     BINDINGS: ClassVar[list[BindingType]] = bindings(WELCOME)
@@ -121,7 +123,7 @@ class Welcome(Screen[LocalModel | None]):
         """Return to the chat, nothing chosen."""
         self.dismiss(None)
 
-    @work(exclusive=True, group="examine", exit_on_error=False)
+    @work(exclusive=True, group="examine")
     async def examine(self) -> None:
         """Examine the machine, then rank."""
         try:
@@ -139,7 +141,7 @@ class Welcome(Screen[LocalModel | None]):
         else:
             self._show(first=True)
 
-    @work(exclusive=True, group="examine", exit_on_error=False)
+    @work(exclusive=True, group="examine")
     async def rank(self) -> None:
         """Rank again for another goal."""
         machine = self._runner.machine

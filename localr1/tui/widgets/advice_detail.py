@@ -30,13 +30,17 @@ def detail_content(row: AdviceRow, machine: Machine, *, hub: str, online: bool) 
     lines = [Content.assemble((clean(row.model.name), "bold"), *_do(row, hub=hub, online=online))]
     if row.model.demo:
         return Content("\n").join([*lines, Content(DEMO_WORDS)])
+    first, *others = [clean(reason) for reason in plan.reasons] or [""]
+    lines.append(Content(f"{first}."))
     if plan.fits:
-        lines.append(Content(_figures(plan)))
-    lines.append(Content.styled(_memory(plan, machine), "dim"))
-    lines.extend(Content(clean(reason)) for reason in plan.reasons)
+        lines.append(Content.styled(_spread(plan), "dim"))
+    elif len(plan.devices) > 1:
+        lines.append(Content.styled(_memory(plan, machine), "dim"))
     lines.extend(
         Content.assemble(("Would fit ", "$accent"), clean(way)) for way in plan.would_fit_if
     )
+    if others:
+        lines.append(Content(". ".join(others) + "."))
     lines.extend(Content.styled(clean(note), "dim") for note in row.model.notes)
     return Content("\n").join(lines)
 
@@ -51,13 +55,13 @@ def _do(row: AdviceRow, *, hub: str, online: bool) -> list[tuple[str, str]]:
     return [("  Enter ", "$primary"), (f"downloads {about}{size} from {clean(hub)}", "")]
 
 
-def _figures(plan: Plan) -> str:
-    times = plan.time_to_answer
-    assumed = ", assuming usual lengths" if times.assumed else ""
+def _spread(plan: Plan) -> str:
+    times, tps = plan.time_to_answer, plan.generation_tps
     return (
-        f"Estimate: {wording.speed_range(plan.generation_tps)}; an answer takes "
-        f"{wording.time_range(times.typical)}, a hard question "
-        f"{wording.time_range(times.hard)}{assumed}."
+        f"Estimates: {wording.speed(tps.low)} to {wording.speed(tps.high)} tokens/s · "
+        f"an answer {wording.time_range(times.typical)} · "
+        f"a hard one {wording.time_range(times.hard)} · "
+        f"context {wording.count(plan.settings.context_window)} tokens"
     )
 
 
@@ -65,8 +69,7 @@ def _memory(plan: Plan, machine: Machine) -> str:
     free = {device.name: device.free_bytes for device in machine.devices}
     places = "; ".join(_place(device, free.get(device.name)) for device in plan.devices)
     bound = " at most" if plan.upper_bound else ""
-    window = wording.count(plan.settings.context_window)
-    return f"Needs{bound} {places}, with a context window of {window} tokens."
+    return f"Needs{bound} {places}."
 
 
 def _place(device: DeviceMemory, free_bytes: int | None) -> str:

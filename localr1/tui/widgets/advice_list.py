@@ -13,6 +13,7 @@ from textual.message import Message
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from localr1.fit.types import Plan
 from localr1.machine.types import Machine
 from localr1.tui import wording
 from localr1.tui.advice_row import AdviceRow, free_bytes
@@ -68,7 +69,7 @@ def row_content(row: AdviceRow, machine: Machine, width: int) -> Content:
         f"~{wording.speed(plan.generation_tps.expected)}" if plan.fits else "-",
         _answer_time(row),
         "  here" if row.local is not None else "  " + ("" if plan.fits else "too big"),
-        "  " + one_line(plan.reasons[0], max(0, width - 92)) if plan.reasons else "",
+        "  " + _why(plan, width - _offset(_WHY, width) - 2),
     ]
     line = Content(_line(cells, width))
     if not plan.fits:
@@ -77,6 +78,13 @@ def row_content(row: AdviceRow, machine: Machine, width: int) -> Content:
     if row.local is not None and _HERE in _shown(width):
         line = line.stylize("$accent", _offset(_HERE, width), _offset(_WHY, width))
     return line.stylize("dim", _offset(_WHY, width))
+
+
+def _why(plan: Plan, room: int) -> str:
+    """The end of the first reason; how it begins, other columns say."""
+    if not plan.reasons or room < 10:
+        return ""
+    return one_line(plan.reasons[0].rpartition("; ")[2], room)
 
 
 def _answer_time(row: AdviceRow) -> str:
@@ -106,8 +114,8 @@ class AdviceList(Vertical):
     """The list and its header."""
 
     DEFAULT_CSS = """
-    AdviceList { height: 1fr; margin: 0 1; padding: 0 1; }
-    AdviceList > Static { height: 1; padding: 0 1; text-wrap: nowrap; }
+    AdviceList { height: 1fr; min-height: 4; margin: 0 1; padding: 0 1; }
+    AdviceList > Static { height: 1; padding: 0 1 0 1; text-wrap: nowrap; }
     AdviceList > OptionList {
         height: 1fr;
         border: none;

@@ -11,19 +11,19 @@ from localr1.tui import wording
 from localr1.tui.untrusted import clean
 
 _LABEL_CELLS = 11
-# What tells apart how fast a CPU computes; the rest is implied by these or says little.
-_TELLING_FEATURES = (
-    "AMX",
-    "AVX512",
-    "AVX2",
-    "AVX",
-    "SSE3",
-    "FMA",
-    "F16C",
-    "SVE",
-    "NEON",
-    "DOTPROD",
-)
+# What tells apart how fast a CPU computes; any name after the colon makes the first redundant.
+_FEATURES: dict[str, tuple[str, ...]] = {
+    "AMX": (),
+    "AVX512": (),
+    "AVX2": (),
+    "AVX": ("AVX2", "AVX512"),
+    "SSE3": ("AVX", "AVX2", "AVX512"),
+    "FMA": (),
+    "F16C": (),
+    "SVE": (),
+    "NEON": (),
+    "DOTPROD": (),
+}
 _MOST_PROBLEMS = 2
 
 
@@ -61,7 +61,8 @@ def _cpu(machine: Machine) -> Content:
     cores = wording.plural(cpu.physical_cores, "core")
     if cpu.performance_cores != cpu.physical_cores:
         cores += f" ({cpu.performance_cores} fast)"
-    features = " ".join(f for f in _TELLING_FEATURES if any(_is(f, g) for g in cpu.features))
+    has = {name for name in _FEATURES for feature in cpu.features if _is(name, feature)}
+    features = " ".join(n for n, by in _FEATURES.items() if n in has and has.isdisjoint(by))
     parts = [(clean(cpu.name) or "unknown", "bold"), (f" · {cores}", "")]
     if features:
         parts.append((f" · {features}", "dim"))

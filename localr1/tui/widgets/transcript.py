@@ -71,12 +71,14 @@ class Transcript(VerticalScroll, can_focus=False):
     DEFAULT_CSS = """
     Transcript {
         height: 1fr;
-        padding: 1 2 0 2;
+        padding: 0;
         background: $background;
         scrollbar-size-vertical: 1;
         scrollbar-background: $background;
         scrollbar-color: $border-blurred;
     }
+    /* At least as high as the view, so that a short conversation begins at the top. */
+    Transcript > #page { height: auto; min-height: 100%; padding: 1 2 0 2; }
     """
 
     def __init__(self, display: str = "folded") -> None:
@@ -84,6 +86,11 @@ class Transcript(VerticalScroll, can_focus=False):
         self._display = display
         self._older: list[Message] = []
         self._blank: Widget | None = None
+        self._page = Vertical(id="page")
+
+    def compose(self) -> ComposeResult:
+        """The page that everything stands on."""
+        yield self._page
 
     def on_mount(self) -> None:
         """Stay at the end until the user scrolls away."""
@@ -92,7 +99,7 @@ class Transcript(VerticalScroll, can_focus=False):
     @property
     def last_reply(self) -> Reply | None:
         """The newest reply on screen."""
-        replies = [child for child in self.children if isinstance(child, Reply)]
+        replies = [child for child in self._page.children if isinstance(child, Reply)]
         return replies[-1] if replies else None
 
     async def show(self, messages: Sequence[Message], blank: Widget | None = None) -> None:
@@ -103,16 +110,16 @@ class Transcript(VerticalScroll, can_focus=False):
             blank: Shown while there are no messages.
         """
         with self.app.batch_update():
-            await self.remove_children()
+            await self._page.remove_children()
             self._older = list(messages[:-MOUNTED_MESSAGES])
             self._blank = None
             if messages:
-                await self.mount_all(self._widgets(messages[-MOUNTED_MESSAGES:]))
+                await self._page.mount_all(self._widgets(messages[-MOUNTED_MESSAGES:]))
                 if self._older:
-                    await self.mount(Earlier(len(self._older)), before=0)
+                    await self._page.mount(Earlier(len(self._older)), before=0)
             elif blank is not None:
                 self._blank = blank
-                await self.mount(blank)
+                await self._page.mount(blank)
         self.anchor()
 
     async def add(self, widget: Widget, *, follow: bool = False) -> None:
@@ -125,7 +132,7 @@ class Transcript(VerticalScroll, can_focus=False):
         if self._blank is not None and isinstance(widget, Question | Reply):
             blank, self._blank = self._blank, None
             await blank.remove()
-        await self.mount(widget)
+        await self._page.mount(widget)
         if follow:
             self.anchor()
 
@@ -143,9 +150,9 @@ class Transcript(VerticalScroll, can_focus=False):
         shown, self._older = self._older[-MOUNTED_MESSAGES:], self._older[:-MOUNTED_MESSAGES]
         with self.app.batch_update():
             await self.query(Earlier).remove()
-            await self.mount_all(self._widgets(shown), before=0)
+            await self._page.mount_all(self._widgets(shown), before=0)
             if self._older:
-                await self.mount(Earlier(len(self._older)), before=0)
+                await self._page.mount(Earlier(len(self._older)), before=0)
         self.call_after_refresh(
             lambda: self.scroll_to(y=self.max_scroll_y - before, animate=False, immediate=True)
         )

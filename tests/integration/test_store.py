@@ -1,0 +1,139 @@
+"""Conversations on a real SQLite file."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from localr1.chat.store import Store
+from localr1.chat.types import ReplyStats
+from localr1.errors import StoreError
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "deep" / "conversations.db"
+
+
+def fill(store: Store, question: str, answer: str) -> int:
+    number = store.create(question, "demo")
+    _, reply = store.add_exchange(number, None, question)
+    store.update(reply.id, answer, "hm", ReplyStats(finish_reason="stop", answer_tokens=3))
+    return number
+
+
+def test_everything_comes_back(path: Path) -> None:
+    store = Store(path)
+    number = fill(store, "What is 1 + 1?\nplease", "2")
+    store.close()
+    store = Store(path)
+    conversation = store.conversation(number)
+    assert conversation.title == "What is 1 + 1?"
+    question, reply = conversation.messages
+    assert (question.role, question.text) == ("user", "What is 1 + 1?\nplease")
+    assert (reply.role, reply.text, reply.thinking) == ("assistant", "2", "hm")
+    assert reply.parent_id == question.id
+    assert reply.stats == ReplyStats(finish_reason="stop", answer_tokens=3)
+    store.close()
+
+
+def test_search_finds_words_and_survives_any_query(path: Path) -> None:
+    store = Store(path)
+    fill(store, "About prime numbers", "Seven is one.")
+    fill(store, "About rivers", "The Rhine.")
+    assert [s.title for s in store.summaries(query="seven")] == ["About prime numbers"]
+    assert [s.title for s in store.summaries(query="riv")] == ["About rivers"]
+    assert len(store.summaries()) == 2
+    for query in ('"', "a AND", "100%", "x*y", "(", "NEAR(", "\x00", "-", "'; DROP TABLE message"):
+        assert isinstance(store.summaries(query=query), tuple)
+    store.close()
+
+
+def test_newest_first_rename_and_delete(path: Path) -> None:
+    store = Store(path)
+    first, second = fill(store, "first", "1"), fill(store, "second", "2")
+    assert [s.id for s in store.summaries()] == [second, first]
+    store.rename(first, "renamed")
+    assert store.conversation(first).title == "renamed"
+    store.save_draft(second, "unsent")
+    store.delete(second)
+    assert [s.id for s in store.summaries()] == [first]
+    assert store.draft(second) == ""
+    assert store.summaries(query="second") == ()
+    with pytest.raises(StoreError):
+        store.conversation(second)
+    store.close()
+
+
+def test_drafts(path: Path) -> None:
+    store = Store(path)
+    store.save_draft(None, "half a thought")
+    assert store.draft(None) == "half a thought"
+    store.save_draft(None, "")
+    assert store.draft(None) == ""
+    store.close()
+
+
+def test_lone_surrogates_do_not_lose_the_text(path: Path) -> None:
+    store = Store(path)
+    number = fill(store, "odd \ud800 text", "fine \udfff")
+    assert store.conversation(number).messages[0].text == "odd ? text"
+    store.close()
+
+
+def test_threads_share_a_store(path: Path) -> None:
+    store = Store(path)
+    threads = [threading.Thread(target=fill, args=(store, f"q{i}", "a")) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(store.summaries()) == 8
+    store.close()
+
+
+def test_two_processes_share_the_file(path: Path) -> None:
+    store = Store(path)
+    code = (
+        "import sys; from pathlib import Path; from localr1.chat.store import Store\n"
+        "s = Store(Path(sys.argv[1]))\n"
+        "for i in range(20): s.add_exchange(s.create(f'p{i}', 'demo'), None, 'q')\n"
+        "s.close()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(path)])
+    for i in range(20):
+        fill(store, f"mine {i}", "a")
+    assert process.wait(60) == 0
+    assert len(store.summaries()) == 40
+    store.close()
+
+
+def test_a_damaged_file_is_named_and_left_alone(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"this is no database" * 100)
+    before = path.read_bytes()
+    with pytest.raises(StoreError) as caught:
+        Store(path)
+    assert str(path) in caught.value.why + caught.value.todo
+    assert path.read_bytes() == before
+
+
+def test_a_newer_format_is_refused(path: Path) -> None:
+    Store(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(StoreError, match="newer"):
+        Store(path)
+
+
+def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreError) as caught:
+        Store(tmp_path / "file" / "conversations.db")
+    assert caught.value.todo
