@@ -125,7 +125,9 @@ def load_preferences(directories: Directories) -> Preferences:
         return Preferences()
     except OSError as error:
         raise FileError(
-            f"The settings file {path} cannot be read.", _reason(error), "Check its permissions."
+            f"The settings file {path} cannot be read.",
+            _reason(error),
+            "Check its permissions, or set LOCALR1_HOME to a folder you can use.",
         ) from error
     except UnicodeDecodeError as error:
         raise _settings_error(path, str(error)) from error

@@ -100,7 +100,9 @@ def gpus(machine: Machine) -> list[Finding]:
             found.append(Finding("gpu", "ok", f"{name}: {device.backend}, {room}."))
             continue
         flag = _GPU_FLAGS.get(device.vendor)
-        todo = f'CMAKE_ARGS="{flag}" {_REINSTALL}' if flag else "See the README's table of GPU builds."
+        todo = (
+            f'CMAKE_ARGS="{flag}" {_REINSTALL}' if flag else "See the README's table of GPU builds."
+        )
         found.append(
             Finding("gpu", "warning", f"{name} is not used by the engine.", device.reason, todo)
         )

@@ -144,9 +144,7 @@ async def fetch(
     from localr1.models.hub import list_files  # noqa: PLC0415
 
     files = await asyncio.to_thread(list_files, variant, offline=home.offline)
-    path = await download(
-        files, home.directories.models, on_event=on_event, offline=home.offline
-    )
+    path = await download(files, home.directories.models, on_event=on_event, offline=home.offline)
     local = home.library.find(choice)
     if local is None:
         raise FileError(

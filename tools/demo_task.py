@@ -125,9 +125,7 @@ def _addition_columns(a: int, b: int) -> list[str]:
     carry, lines = 0, []
     for x, y in _columns(a, b):
         total = x + y + carry
-        lines.append(
-            f"{x} + {y} + {carry} = {total}, write {total % 10}, carry {total // 10}\n"
-        )
+        lines.append(f"{x} + {y} + {carry} = {total}, write {total % 10}, carry {total // 10}\n")
         carry = total // 10
     lines.append(f"last carry {carry}\n")
     return lines
@@ -185,36 +183,103 @@ def draw_problem(rng: random.Random, *, held_out: bool = False) -> Problem:
 
 
 _ADD = (
-    "What is {a} + {b}?", "{a} + {b}", "{a}+{b}", "{a} + {b} = ?", "{a} + {b} =", "{a}+{b}=?",
-    "{a} + {b}?", "What's {a} + {b}?", "what is {a}+{b}", "What is {a} plus {b}?", "{a} plus {b}",
-    "Add {a} and {b}.", "Add {a} and {b}", "Add {a} to {b}.", "Compute {a} + {b}.",
-    "Calculate {a} + {b}", "How much is {a} + {b}?", "How much is {a} plus {b}?",
-    "What is the sum of {a} and {b}?", "Sum of {a} and {b}", "the sum of {a} and {b}",
-    "Can you add {a} and {b}?", "Please add {a} and {b}.", "Tell me what {a} + {b} is.",
-    "Solve {a} + {b}", "Work out {a} + {b}.", "What does {a} + {b} equal?", "Evaluate {a} + {b}.",
-    "What is {a} and {b} together?", "What do you get when you add {a} and {b}?",
+    "What is {a} + {b}?",
+    "{a} + {b}",
+    "{a}+{b}",
+    "{a} + {b} = ?",
+    "{a} + {b} =",
+    "{a}+{b}=?",
+    "{a} + {b}?",
+    "What's {a} + {b}?",
+    "what is {a}+{b}",
+    "What is {a} plus {b}?",
+    "{a} plus {b}",
+    "Add {a} and {b}.",
+    "Add {a} and {b}",
+    "Add {a} to {b}.",
+    "Compute {a} + {b}.",
+    "Calculate {a} + {b}",
+    "How much is {a} + {b}?",
+    "How much is {a} plus {b}?",
+    "What is the sum of {a} and {b}?",
+    "Sum of {a} and {b}",
+    "the sum of {a} and {b}",
+    "Can you add {a} and {b}?",
+    "Please add {a} and {b}.",
+    "Tell me what {a} + {b} is.",
+    "Solve {a} + {b}",
+    "Work out {a} + {b}.",
+    "What does {a} + {b} equal?",
+    "Evaluate {a} + {b}.",
+    "What is {a} and {b} together?",
+    "What do you get when you add {a} and {b}?",
 )
 _SUBTRACT = (
-    "What is {a} - {b}?", "{a} - {b}", "{a}-{b}", "{a} - {b} = ?", "{a} - {b} =", "{a}-{b}=?",
-    "{a} - {b}?", "What's {a} - {b}?", "what is {a}-{b}", "What is {a} minus {b}?",
-    "{a} minus {b}", "Subtract {b} from {a}.", "Subtract {b} from {a}", "Take {b} from {a}.",
-    "Take {b} away from {a}", "Compute {a} - {b}.", "Calculate {a} - {b}",
-    "How much is {a} - {b}?", "How much is {a} minus {b}?", "Can you subtract {b} from {a}?",
-    "Please subtract {b} from {a}.", "Tell me what {a} - {b} is.", "Solve {a} - {b}",
-    "Work out {a} - {b}.", "What does {a} - {b} equal?", "Evaluate {a} - {b}.",
-    "{a} \u2212 {b}", "What is {a} \u2212 {b}?", "{a} \u2013 {b}", "{a} take away {b}",
+    "What is {a} - {b}?",
+    "{a} - {b}",
+    "{a}-{b}",
+    "{a} - {b} = ?",
+    "{a} - {b} =",
+    "{a}-{b}=?",
+    "{a} - {b}?",
+    "What's {a} - {b}?",
+    "what is {a}-{b}",
+    "What is {a} minus {b}?",
+    "{a} minus {b}",
+    "Subtract {b} from {a}.",
+    "Subtract {b} from {a}",
+    "Take {b} from {a}.",
+    "Take {b} away from {a}",
+    "Compute {a} - {b}.",
+    "Calculate {a} - {b}",
+    "How much is {a} - {b}?",
+    "How much is {a} minus {b}?",
+    "Can you subtract {b} from {a}?",
+    "Please subtract {b} from {a}.",
+    "Tell me what {a} - {b} is.",
+    "Solve {a} - {b}",
+    "Work out {a} - {b}.",
+    "What does {a} - {b} equal?",
+    "Evaluate {a} - {b}.",
+    "{a} \u2212 {b}",
+    "What is {a} \u2212 {b}?",
+    "{a} \u2013 {b}",
+    "{a} take away {b}",
 )
 _COMPARE = (
-    "Which is larger, {a} or {b}?", "Which is larger: {a} or {b}?", "Which is bigger, {a} or {b}?",
-    "Which is greater, {a} or {b}?", "Which is smaller, {a} or {b}?", "Which is less, {a} or {b}?",
-    "Which number is larger, {a} or {b}?", "Which number is bigger: {a} or {b}?",
-    "Is {a} larger than {b}?", "Is {a} bigger than {b}?", "Is {a} greater than {b}?",
-    "Is {a} smaller than {b}?", "Is {a} less than {b}?", "Compare {a} and {b}.",
-    "Compare {a} and {b}", "Compare {a} with {b}", "compare {a} to {b}", "{a} or {b}?",
-    "{a} > {b}?", "{a} < {b}?", "{a} > {b}", "{a} < {b}", "{a} or {b}, which is larger?",
-    "{a} or {b}, which is bigger?", "Is {a} > {b}?", "Is {a} < {b}?", "{a} vs {b}",
-    "What is larger, {a} or {b}?", "What is bigger, {a} or {b}?", "Is {a} equal to {b}?",
-    "Are {a} and {b} equal?", "larger: {a} or {b}", "the larger of {a} and {b}",
+    "Which is larger, {a} or {b}?",
+    "Which is larger: {a} or {b}?",
+    "Which is bigger, {a} or {b}?",
+    "Which is greater, {a} or {b}?",
+    "Which is smaller, {a} or {b}?",
+    "Which is less, {a} or {b}?",
+    "Which number is larger, {a} or {b}?",
+    "Which number is bigger: {a} or {b}?",
+    "Is {a} larger than {b}?",
+    "Is {a} bigger than {b}?",
+    "Is {a} greater than {b}?",
+    "Is {a} smaller than {b}?",
+    "Is {a} less than {b}?",
+    "Compare {a} and {b}.",
+    "Compare {a} and {b}",
+    "Compare {a} with {b}",
+    "compare {a} to {b}",
+    "{a} or {b}?",
+    "{a} > {b}?",
+    "{a} < {b}?",
+    "{a} > {b}",
+    "{a} < {b}",
+    "{a} or {b}, which is larger?",
+    "{a} or {b}, which is bigger?",
+    "Is {a} > {b}?",
+    "Is {a} < {b}?",
+    "{a} vs {b}",
+    "What is larger, {a} or {b}?",
+    "What is bigger, {a} or {b}?",
+    "Is {a} equal to {b}?",
+    "Are {a} and {b} equal?",
+    "larger: {a} or {b}",
+    "the larger of {a} and {b}",
 )
 _LEAD = (
     "", "", "", "", "", "", "", "", "Now ", "And ", "Then ", "Next: ", "Hi, ", "OK, ", "Please: ",
@@ -226,7 +291,9 @@ def ask(problem: Problem, rng: random.Random) -> str:
     """Put a problem into words."""
     forms = {"+": _ADD, "-": _SUBTRACT, "?": _COMPARE}[problem.operation]
     # Half of the time the forms that people type most.
-    form = forms[0] if rng.random() < 0.12 else forms[1] if rng.random() < 0.14 else rng.choice(forms)
+    form = (
+        forms[0] if rng.random() < 0.12 else forms[1] if rng.random() < 0.14 else rng.choice(forms)
+    )
     text = form.format(a=problem.first, b=problem.second)
     lead = rng.choice(_LEAD)
     if lead:
@@ -236,36 +303,258 @@ def ask(problem: Problem, rng: random.Random) -> str:
         text = text.lower()
     elif case < 0.14:
         text = text.upper()
+    if rng.random() < 0.03:  # typed with stray spaces
+        text = text.replace(" ", " " * rng.randint(2, 3), rng.choice((1, -1)))
     if rng.random() < 0.03:
-        text = text.rstrip("?.") + rng.choice((" please", ", please", " please?", "!", " ?", ".", "??"))
+        text = text.rstrip("?.") + rng.choice(
+            (" please", ", please", " please?", "!", " ?", ".", "??")
+        )
     return text
 
 
 # --- drawing anything else ------------------------------------------------------------------
 
 _STARTS = (
-    "Who are you?", "What are you?", "Hello", "Hi", "hi there", "Hello!", "Hey", "Good morning",
-    "Thanks", "Thank you!", "What can you do?", "Help", "help me", "Tell me a joke.", "test", "?",
-    "Are you DeepSeek R1?", "Which model are you?", "What model is this?", "Who made you?", "ok",
-    "Explain yourself", "Can you think?", "Write a poem", "Sing", "yes", "no", "why?", "go on",
-    "continue", "shorter", "in French", "What is your name?", "Are you a demo?", "bye",
+    "Who are you?",
+    "What are you?",
+    "Hello",
+    "Hi",
+    "hi there",
+    "Hello!",
+    "Hey",
+    "Good morning",
+    "Thanks",
+    "Thank you!",
+    "What can you do?",
+    "Help",
+    "help me",
+    "Tell me a joke.",
+    "test",
+    "?",
+    "Are you DeepSeek R1?",
+    "Which model are you?",
+    "What model is this?",
+    "Who made you?",
+    "ok",
+    "Explain yourself",
+    "Can you think?",
+    "Write a poem",
+    "Sing",
+    "yes",
+    "no",
+    "why?",
+    "go on",
+    "continue",
+    "shorter",
+    "in French",
+    "What is your name?",
+    "Are you a demo?",
+    "bye",
 )
-_WORDS = (
-    "the a an of in on for with from to and or not is are was do does can could should would my your "
-    "our this that these what why how when where who which capital France city river mountain poem "
-    "story code function python list sort file write read explain tell give make find show prove "
-    "theorem prime number integer triangle circle square root area sum product matrix integral "
-    "derivative equation solve light speed moon sun earth water iron gold cat dog horse bird tree house "
-    "car train bread milk tea coffee music song color red blue green history king queen war peace "
-    "love time day week month year night morning summer winter world people child friend book letter "
-    "word sentence language translate French German Spanish English Chinese good bad big small fast "
-    "slow new old best first last next many much more less than about between under over before after "
-    "one two three four five six seven eight nine ten eleven twelve twenty thirty hundred thousand "
-    "plus minus add subtract compare larger smaller greater strawberry letters days minutes hours population weather recipe soup cake email summary essay"
-).split()
+_WORDS = [
+    "the",
+    "a",
+    "an",
+    "of",
+    "in",
+    "on",
+    "for",
+    "with",
+    "from",
+    "to",
+    "and",
+    "or",
+    "not",
+    "is",
+    "are",
+    "was",
+    "do",
+    "does",
+    "can",
+    "could",
+    "should",
+    "would",
+    "my",
+    "your",
+    "our",
+    "this",
+    "that",
+    "these",
+    "what",
+    "why",
+    "how",
+    "when",
+    "where",
+    "who",
+    "which",
+    "capital",
+    "France",
+    "city",
+    "river",
+    "mountain",
+    "poem",
+    "story",
+    "code",
+    "function",
+    "python",
+    "list",
+    "sort",
+    "file",
+    "write",
+    "read",
+    "explain",
+    "tell",
+    "give",
+    "make",
+    "find",
+    "show",
+    "prove",
+    "theorem",
+    "prime",
+    "number",
+    "integer",
+    "triangle",
+    "circle",
+    "square",
+    "root",
+    "area",
+    "sum",
+    "product",
+    "matrix",
+    "integral",
+    "derivative",
+    "equation",
+    "solve",
+    "light",
+    "speed",
+    "moon",
+    "sun",
+    "earth",
+    "water",
+    "iron",
+    "gold",
+    "cat",
+    "dog",
+    "horse",
+    "bird",
+    "tree",
+    "house",
+    "car",
+    "train",
+    "bread",
+    "milk",
+    "tea",
+    "coffee",
+    "music",
+    "song",
+    "color",
+    "red",
+    "blue",
+    "green",
+    "history",
+    "king",
+    "queen",
+    "war",
+    "peace",
+    "love",
+    "time",
+    "day",
+    "week",
+    "month",
+    "year",
+    "night",
+    "morning",
+    "summer",
+    "winter",
+    "world",
+    "people",
+    "child",
+    "friend",
+    "book",
+    "letter",
+    "word",
+    "sentence",
+    "language",
+    "translate",
+    "French",
+    "German",
+    "Spanish",
+    "English",
+    "Chinese",
+    "good",
+    "bad",
+    "big",
+    "small",
+    "fast",
+    "slow",
+    "new",
+    "old",
+    "best",
+    "first",
+    "last",
+    "next",
+    "many",
+    "much",
+    "more",
+    "less",
+    "than",
+    "about",
+    "between",
+    "under",
+    "over",
+    "before",
+    "after",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "twenty",
+    "thirty",
+    "hundred",
+    "thousand",
+    "plus",
+    "minus",
+    "add",
+    "subtract",
+    "compare",
+    "larger",
+    "smaller",
+    "greater",
+    "strawberry",
+    "letters",
+    "days",
+    "minutes",
+    "hours",
+    "population",
+    "weather",
+    "recipe",
+    "soup",
+    "cake",
+    "email",
+    "summary",
+    "essay",
+]
 _CODE = (
-    "def f(x):\n    return x", "for (int i = 0; i < n; i++) {}", "SELECT * FROM t;", "<html></html>",
-    "print('hi')", "x = y", "import os", "git status", "ls -la", "{\"a\": []}", "if x: pass", "1;",
+    "def f(x):\n    return x",
+    "for (int i = 0; i < n; i++) {}",
+    "SELECT * FROM t;",
+    "<html></html>",
+    "print('hi')",
+    "x = y",
+    "import os",
+    "git status",
+    "ls -la",
+    '{"a": []}',
+    "if x: pass",
+    "1;",
 )
 _SCRIPTS = (
     (0x61, 0x7B), (0xE0, 0xFF), (0x400, 0x450), (0x4E00, 0x4F00), (0x3040, 0x3090),
@@ -289,8 +578,34 @@ _UNSUPPORTED = (
 )  # fmt: skip
 
 
+def _expression(rng: random.Random) -> str:
+    """Arithmetic that looks like a problem and is none: three or more terms, other operators."""
+    terms = rng.choice((2, 3, 3, 3, 4))
+    operators = [rng.choice("++--*/") for _ in range(terms - 1)]
+    if terms == 2:
+        operators = [rng.choice("*/^%x")]
+    numbers = [str(_number(rng)) for _ in range(terms)]
+    if terms == 2 and rng.random() < 0.5:  # a supported operator, an unsupported number
+        operators = [rng.choice("+-")]
+        spoilt = rng.randrange(2)
+        numbers[spoilt] = rng.choice(
+            (f"0{numbers[spoilt]}", f"{numbers[spoilt]}.{rng.randrange(100)}",
+             str(rng.randrange(10**4, 10**7)), f"(-{numbers[spoilt]})")
+        )  # fmt: skip
+    gap = rng.choice((" ", " ", " ", ""))
+    text = numbers[0] + "".join(
+        f"{gap}{o}{gap}{n}" for o, n in zip(operators, numbers[1:], strict=True)
+    )
+    form = rng.choice(("{}", "{}", "{} = ?", "What is {}?", "What is {}?", "Compute {}.", "{}?",
+                       "How much is {}?", "what's {}", "Calculate {}"))  # fmt: skip
+    return rng.choice(_LEAD) + form.format(text)
+
+
 def other_question(rng: random.Random) -> str:
     """Draw a question that is not a problem: words, other tongues, code, other arithmetic."""
+    kind = rng.random()
+    if kind < 0.16:
+        return _expression(rng)
     kind = rng.random()
     if kind < 0.18:
         text = rng.choice(_STARTS)
@@ -343,14 +658,14 @@ def draw_turn(rng: random.Random, *, held_out: bool = False) -> Turn:
     return turn_of(problem, ask(problem, rng))
 
 
-def draw_example(rng: random.Random) -> Example:
+def draw_example(rng: random.Random) -> Example:  # noqa: C901, PLR0912 - one draw after another, in the order that a seed fixes
     """Draw one training example."""
     kind = rng.random()
-    if kind < 0.55:
+    if kind < 0.46:
         length = 0
-    elif kind < 0.76:
+    elif kind < 0.64:
         length = rng.randint(1, 3)
-    elif kind < 0.97:
+    elif kind < 0.93:
         length = rng.randint(4, 12)
     else:
         length = rng.randint(12, 28)
@@ -372,8 +687,14 @@ def draw_example(rng: random.Random) -> Example:
     if rng.random() < 0.04:
         system = " ".join(rng.choice(_WORDS) for _ in range(rng.randint(2, 12))) + "."
     cut = None
-    if rng.random() < 0.16:
-        cut = 0.0 if rng.random() < 0.15 else rng.random()
-        if rng.random() < 0.35:
+    if rng.random() < 0.2:
+        where = rng.random()
+        if where < 0.18:
+            cut = 0.0
+        elif where < 0.38:  # before the problem has been said in full
+            cut = 0.15 * rng.random()
+        elif where < 0.68:  # around the last column
             cut = 1.0 - 0.25 * rng.random()
+        else:
+            cut = rng.random()
     return Example(tuple(history), system, draw_turn(rng), cut)

@@ -15,13 +15,11 @@ digit (the pre-tokenizer `deepseek-r1-qwen`), and the special tokens of the R1 d
 from __future__ import annotations
 
 import argparse
-import math
 import random
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import gguf
 import numpy as np
@@ -115,7 +113,7 @@ class Encoder:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        self.id = {name: tokenizer.token_to_id(name) for name in SPECIAL}
+        self.id: dict[str, int] = {name: tokenizer.token_to_id(name) or 0 for name in SPECIAL}
         self._cache: dict[str, list[int]] = {}
 
     def text(self, text: str) -> list[int]:
@@ -300,7 +298,9 @@ def train(arguments: argparse.Namespace, encoder: Encoder, shape: Shape) -> Netw
         groups = [group for o in optimizers for group in o.param_groups]
         for group, rate in zip(groups, rates, strict=True):
             group["lr"] = rate * max(factor, 0.01)
-        ids, mask = (t.to(device) for t in make_batch(encoder, arguments.seed, step, arguments.tokens))
+        ids, mask = (
+            t.to(device) for t in make_batch(encoder, arguments.seed, step, arguments.tokens)
+        )
         with torch.autocast(device.type, torch.bfloat16, enabled=not arguments.float32):
             hidden = model(ids[:, :-1])[mask[:, 1:]]
             logits = model.logits(hidden)
@@ -311,7 +311,9 @@ def train(arguments: argparse.Namespace, encoder: Encoder, shape: Shape) -> Netw
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         if step % 50 == 0 or step == arguments.steps - 1:
-            print(f"step {step} loss {loss.item():.4f} {time.monotonic() - started:.0f} s", flush=True)
+            print(
+                f"step {step} loss {loss.item():.4f} {time.monotonic() - started:.0f} s", flush=True
+            )
         if (step + 1) % arguments.test_every == 0 or step == arguments.steps - 1:
             print(f"  exact {test(model, encoder, 48, step)}", flush=True)
         if (step + 1) % 200 == 0 or step == arguments.steps - 1:
@@ -324,7 +326,11 @@ def save(path: Path, model: Network, optimizers: list[torch.optim.Optimizer], st
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     torch.save(
-        {"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers], "step": step},
+        {
+            "model": model.state_dict(),
+            "optimizers": [o.state_dict() for o in optimizers],
+            "step": step,
+        },
         part,
     )
     part.replace(path)
@@ -395,7 +401,9 @@ def export(model: Network, tokenizer: Tokenizer, path: Path) -> None:
     shape = model.shape
     writer = gguf.GGUFWriter(str(path), "qwen2")
     writer.add_name("localr1 demo")
-    writer.add_description("A demonstration: adds, subtracts and compares numbers of up to 4 digits.")
+    writer.add_description(
+        "A demonstration: adds, subtracts and compares numbers of up to 4 digits."
+    )
     writer.add_license("mit")
     writer.add_block_count(shape.layers)
     writer.add_context_length(shape.context)
@@ -429,7 +437,7 @@ def export(model: Network, tokenizer: Tokenizer, path: Path) -> None:
     print(f"{path.name}: {path.stat().st_size:,} bytes")
 
 
-def _write_vocabulary(writer: Any, tokenizer: Tokenizer) -> None:
+def _write_vocabulary(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:
     import json
 
     size = tokenizer.get_vocab_size()
@@ -438,7 +446,7 @@ def _write_vocabulary(writer: Any, tokenizer: Tokenizer) -> None:
     for name in SPECIAL:
         # As llama.cpp's converter marks them: the think tags are not control tokens.
         user_defined = name in (THINK, END_THINK)
-        kinds[tokenizer.token_to_id(name)] = (
+        kinds[tokenizer.token_to_id(name) or 0] = (
             gguf.TokenType.USER_DEFINED if user_defined else gguf.TokenType.CONTROL
         )
     merges = json.loads(tokenizer.to_str())["model"]["merges"]
@@ -461,9 +469,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--steps", type=int, default=4500)
     parser.add_argument("--tokens", type=int, default=8192, help="tokens in a batch")
-    parser.add_argument("--rate", type=float, default=3e-3, help="AdamW's, for the embedding and vectors")
+    parser.add_argument(
+        "--rate", type=float, default=3e-3, help="AdamW's, for the embedding and vectors"
+    )
     parser.add_argument("--muon-rate", type=float, default=1.5e-3, help="Muon's, for the matrices")
-    parser.add_argument("--decay", type=float, default=0.5, help="share of the run over which rates fall")
+    parser.add_argument(
+        "--decay", type=float, default=0.5, help="share of the run over which rates fall"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2, help="0: torch's own choice")
     parser.add_argument("--float32", action="store_true", help="no bfloat16 in matrix products")

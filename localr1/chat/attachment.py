@@ -31,7 +31,9 @@ def read(path: Path) -> Attachment:
         data = path.read_bytes() if path.stat().st_size <= _LARGEST_BYTES else None
     except OSError as error:
         raise FileError(
-            f"{path} cannot be read.", error.strerror or str(error), "Check the name and permissions."
+            f"{path} cannot be read.",
+            error.strerror or str(error),
+            "Check the name and permissions.",
         ) from error
     if data is None:
         raise FileError(
@@ -39,7 +41,9 @@ def read(path: Path) -> Attachment:
             "Attach the part that matters.",
         )  # fmt: skip
     if b"\0" in data[:8192]:
-        raise FileError(f"{path} is not a text file.", "It has zero bytes.", "Convert it to text first.")
+        raise FileError(
+            f"{path} is not a text file.", "It has zero bytes.", "Convert it to text first."
+        )
     return Attachment(path.name, data.decode("utf-8-sig", "replace"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -122,7 +122,7 @@ class ChatSession:
 
     async def send(
         self, text: str, options: ReplyOptions | None = None
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         """Ask, and yield what happens until `Finished` or `Failed`.
 
         The question is stored before generation begins, the reply at most one second late.
@@ -135,15 +135,18 @@ class ChatSession:
             raise UsageError("A reply is still running.", "", "Stop it first, or wait.")
         question = text.strip()
         if not question:
-            raise UsageError("There is nothing to send.", "The message is empty.", "Type a question.")
+            raise UsageError(
+                "There is nothing to send.", "The message is empty.", "Type a question."
+            )
         self.busy, self._stop_asked, self._answer_asked = True, False, False
         try:
-            async for event in self._reply(question, options or ReplyOptions()):
-                yield event
+            async with aclosing(self._reply(question, options or ReplyOptions())) as events:
+                async for event in events:
+                    yield event
         finally:
             self.busy, self._request_id = False, None
 
-    async def _reply(self, question: str, options: ReplyOptions) -> AsyncIterator[Event]:
+    async def _reply(self, question: str, options: ReplyOptions) -> AsyncGenerator[Event, None]:
         history = self._history()
         reply = await self._begin(question)
         stats = ReplyStats(
@@ -201,8 +204,10 @@ class ChatSession:
         return _Reply(saved_at=time.monotonic())
 
     def _history(self) -> list[tuple[int, template.Turn]]:
-        """Earlier exchanges with the id of their answer; a question without any answer, cut
-        off before a word came, is left out together with its empty reply."""
+        """Earlier exchanges with the id of their answer.
+
+        A question that got no word of an answer is left out together with its empty reply.
+        """
         turns = []
         for asked, answered in zip(self.messages[::2], self.messages[1::2], strict=False):
             if answered.text:
@@ -341,7 +346,9 @@ def _stats(event: protocol.Generated, begun: ReplyStats) -> ReplyStats:
         thinking_tokens=event.thinking_tokens,
         answer_tokens=event.answer_tokens,
         prompt_tps=computed / event.prompt_seconds if event.prompt_seconds > 0 else 0.0,
-        generation_tps=generated / event.generation_seconds if event.generation_seconds > 0 else 0.0,
+        generation_tps=generated / event.generation_seconds
+        if event.generation_seconds > 0
+        else 0.0,
         time_to_first_token_seconds=event.time_to_first_token_seconds,
         thinking_seconds=event.thinking_seconds,
         total_seconds=event.total_seconds,

@@ -23,9 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print ranked advice; exit code 3 when no R1 model fits."""
     home = workflow.open_home(offline=getattr(arguments, "offline", False))
     machine = machine_for(arguments, home)
-    advice = workflow.advise(
-        home, machine, goal=arguments.goal, context_window=arguments.context
-    )
+    advice = workflow.advise(home, machine, goal=arguments.goal, context_window=arguments.context)
     fits = any(plan.fits and not plan.model.demo for plan in advice.plans)
     if arguments.json:
         output.print_json(report.advice_to_json(advice, profile.to_json(machine)))
@@ -87,7 +85,9 @@ def _cells(plan: Plan, width: int) -> list[str]:
         cells.append(explain.gib(plan.total_bytes))
     cells.append(_tps(plan))
     if width >= _MEDIUM:
-        cells.append(f"about {explain.duration(plan.time_to_answer.typical.expected)}" if plan.fits else "")
+        cells.append(
+            f"about {explain.duration(plan.time_to_answer.typical.expected)}" if plan.fits else ""
+        )
     if width >= _WIDE:
         cells.append(plan.reasons[0])
     return cells

@@ -51,7 +51,9 @@ def parse_thinking(text: str) -> Thinking:
         return Thinking(budget_tokens=0)
     if match := re.fullmatch(r"(\d{1,9})(s?)", text):
         number = int(match[1])
-        return Thinking(budget_seconds=float(number)) if match[2] else Thinking(budget_tokens=number)
+        return (
+            Thinking(budget_seconds=float(number)) if match[2] else Thinking(budget_tokens=number)
+        )
     raise UsageError(
         f"--thinking {text} is not understood.",
         "",
@@ -92,7 +94,16 @@ def run(arguments: argparse.Namespace) -> int:
         thinking_budget_seconds=thinking.budget_seconds,
     )
     printer = _Printer(show_thinking=thinking.show, quiet=arguments.json)
-    stats = asyncio.run(_ask(home, local, question, arguments, options, printer))
+    stats = asyncio.run(
+        _ask(
+            home,
+            local,
+            question=question,
+            arguments=arguments,
+            options=options,
+            printer=printer,
+        )
+    )
     if arguments.json:
         output.print_json(_as_json(local, printer, stats))
     if stats.finish_reason == "length":
@@ -133,6 +144,7 @@ def choose(home: workflow.Home, wanted: str | None) -> LocalModel:
 async def _ask(  # noqa: PLR0913 - one call site
     home: workflow.Home,
     local: LocalModel,
+    *,
     question: str,
     arguments: argparse.Namespace,
     options: ReplyOptions,
@@ -233,5 +245,3 @@ def _as_json(local: LocalModel, printer: _Printer, stats: ReplyStats) -> dict[st
         "time_to_first_token_seconds": stats.time_to_first_token_seconds,
         "total_seconds": stats.total_seconds,
     }
-
-

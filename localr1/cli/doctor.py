@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from contextlib import suppress
 from dataclasses import asdict
 
 from localr1 import doctor, workflow
@@ -19,10 +20,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the findings; exit code 1 when something failed."""
     offline = not network_allowed(getattr(arguments, "offline", False))
     directories = Directories.standard()
-    try:
+    with suppress(SettingsError):  # `doctor.settings` reports it
         directories = directories.preferring(load_preferences(directories))
-    except SettingsError:
-        pass  # `doctor.settings` reports it
     machine = asyncio.run(workflow.examine_machine(directories))
     findings = [
         *doctor.engine(machine),

@@ -19,7 +19,9 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.action in {"list", "search"}:
             query = " ".join(arguments.words)
             if arguments.action == "search" and not query:
-                raise UsageError("There is nothing to search for.", "", "localr1 history search WORDS")
+                raise UsageError(
+                    "There is nothing to search for.", "", "localr1 history search WORDS"
+                )
             _list(store, query)
         else:
             number = _number(arguments.words)

@@ -44,9 +44,7 @@ def run_models(arguments: argparse.Namespace) -> int:
 
     table = Table(box=None, pad_edge=False, padding=(0, 1))
     for heading in ("id", "variant", "size", "here"):
-        table.add_column(
-            heading, justify="right" if heading == "size" else "left", overflow="fold"
-        )
+        table.add_column(heading, justify="right" if heading == "size" else "left", overflow="fold")
     for model in home.catalogue.models:
         for variant in model.variants:
             local = here.get((model.id, variant.quantization))
@@ -168,9 +166,7 @@ def _usual(model: Model) -> Variant:
     return next((v for v in model.variants if v.quantization == "Q4_K_M"), model.variants[0])
 
 
-def _model_json(
-    model: Model, here: dict[tuple[str, str], LocalModel]
-) -> dict[str, object]:
+def _model_json(model: Model, here: dict[tuple[str, str], LocalModel]) -> dict[str, object]:
     variants = []
     for variant in model.variants:
         local = here.get((model.id, variant.quantization))

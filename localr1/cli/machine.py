@@ -88,7 +88,10 @@ def describe(machine: Machine) -> list[tuple[str, str]]:
         rows.append(("llama.cpp", f"does not start: {engine.problem}"))
     else:
         rows.append(
-            ("llama.cpp", f"llama-cpp-python {engine.version}, built for {', '.join(engine.backends)}")
+            (
+                "llama.cpp",
+                f"llama-cpp-python {engine.version}, built for {', '.join(engine.backends)}",
+            )
         )
         rows.extend(
             (

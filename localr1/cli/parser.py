@@ -14,7 +14,9 @@ def build() -> argparse.ArgumentParser:
     """The parser of the whole command line; `command` is the chosen command or None."""
     shared = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     shared.add_argument(
-        "--offline", action="store_true", help="never use the network; what is not here fails with exit code 4"
+        "--offline",
+        action="store_true",
+        help="never use the network; what is not here fails with exit code 4",
     )
     parser = argparse.ArgumentParser(
         prog="localr1",
@@ -40,7 +42,9 @@ def build() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"localr1 {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
-    def command(name: str, summary: str, description: str, examples: str = "") -> argparse.ArgumentParser:
+    def command(
+        name: str, summary: str, description: str, examples: str = ""
+    ) -> argparse.ArgumentParser:
         return commands.add_parser(
             name,
             parents=[shared],
@@ -69,7 +73,9 @@ def build() -> argparse.ArgumentParser:
         choices=("best", "balanced", "fast"),
         help="rank by quality, by both, or by speed (default: balanced, or your setting)",
     )
-    advise.add_argument("--all", action="store_true", help="every variant, not the best of each model")
+    advise.add_argument(
+        "--all", action="store_true", help="every variant, not the best of each model"
+    )
 
     machine = command(
         "machine",
@@ -121,18 +127,40 @@ def build() -> argparse.ArgumentParser:
         '  localr1 ask --thinking 2000 "Why is the sky blue?" @notes.txt\n'
         '  localr1 ask --json "Is 91 prime?" | jq -r .answer',
     )
-    ask.add_argument("prompt", nargs="*", metavar="PROMPT", help="the question; @FILE attaches a text file")
-    ask.add_argument("--model", metavar="MODEL[:VARIANT]", help=f"{_MODEL}; default: the one last used")
+    ask.add_argument(
+        "prompt", nargs="*", metavar="PROMPT", help="the question; @FILE attaches a text file"
+    )
+    ask.add_argument(
+        "--model", metavar="MODEL[:VARIANT]", help=f"{_MODEL}; default: the one last used"
+    )
     ask.add_argument(
         "--thinking",
         default="show",
         metavar="show|hide|none|N|Ns",
         help="show thinking on stderr (default), hide it, allow none, or end it after N tokens or Ns seconds",
     )
-    ask.add_argument("--system", default="", metavar="TEXT", help="a system prompt (R1's makers advise against one; R1-0528 supports it)")
-    ask.add_argument("--seed", type=_seed, metavar="N", help="for a repeatable answer (default: random)")
-    ask.add_argument("--temperature", type=_temperature, metavar="X", help="0 takes the likeliest token (default: the model's own, 0.6)")
-    ask.add_argument("--max-tokens", type=_positive, default=0, metavar="N", help="longest reply, thinking included")
+    ask.add_argument(
+        "--system",
+        default="",
+        metavar="TEXT",
+        help="a system prompt (R1's makers advise against one; R1-0528 supports it)",
+    )
+    ask.add_argument(
+        "--seed", type=_seed, metavar="N", help="for a repeatable answer (default: random)"
+    )
+    ask.add_argument(
+        "--temperature",
+        type=_temperature,
+        metavar="X",
+        help="0 takes the likeliest token (default: the model's own, 0.6)",
+    )
+    ask.add_argument(
+        "--max-tokens",
+        type=_positive,
+        default=0,
+        metavar="N",
+        help="longest reply, thinking included",
+    )
     ask.add_argument("--context", type=_positive, metavar="N", help="context window in tokens")
     _json(ask)
 
@@ -151,7 +179,12 @@ def build() -> argparse.ArgumentParser:
         "  localr1 history list\n  localr1 history search prime\n  localr1 history show 3",
     )
     history.add_argument("action", choices=("list", "search", "show", "delete"))
-    history.add_argument("words", nargs="*", metavar="WORDS|ID", help="what to search for, or the conversation's number")
+    history.add_argument(
+        "words",
+        nargs="*",
+        metavar="WORDS|ID",
+        help="what to search for, or the conversation's number",
+    )
     return parser
 
 
@@ -162,9 +195,13 @@ def _json(parser: argparse.ArgumentParser) -> None:
 def _what_if(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what-if")
     group.add_argument("--ram", metavar="SIZE", help="as if the computer had this much memory")
-    group.add_argument("--gpu", metavar='"NAME[ xN]"', help="as if it had this GPU, N times; `none` for no GPU")
+    group.add_argument(
+        "--gpu", metavar='"NAME[ xN]"', help="as if it had this GPU, N times; `none` for no GPU"
+    )
     group.add_argument("--gpu-memory", metavar="SIZE", help="memory of each such GPU")
-    group.add_argument("--profile", metavar="FILE", help="a computer described by `localr1 machine --json`")
+    group.add_argument(
+        "--profile", metavar="FILE", help="a computer described by `localr1 machine --json`"
+    )
 
 
 def _positive(text: str) -> int:

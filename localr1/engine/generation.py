@@ -21,7 +21,7 @@ _CHUNK_SECONDS: Final = 1.0
 _SMALLEST_CHUNK: Final = 32
 
 
-class PromptTooLong(Exception):  # noqa: N818 - becomes an error on the client's side
+class PromptTooLong(Exception):
     """The prompt leaves no room for a reply."""
 
     def __init__(self, prompt_tokens: int, context_window: int) -> None:
@@ -158,9 +158,7 @@ class Reply:
         chunk = min(_SMALLEST_CHUNK, model.ubatch)
         done = cached
         while done < total:
-            self._send(
-                protocol.PromptProgressed(self._request.request_id, done, total)
-            )
+            self._send(protocol.PromptProgressed(self._request.request_id, done, total))
             if self._control.stopped():
                 raise Cancelled
             started = time.monotonic()

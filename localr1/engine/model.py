@@ -37,7 +37,7 @@ class LoadError(Exception):
     """llama.cpp refused; the message says why."""
 
 
-class Cancelled(Exception):  # noqa: N818 - a signal, not an error
+class Cancelled(Exception):
     """The user stopped a load or a prompt."""
 
 
@@ -48,7 +48,7 @@ class DecodeError(Exception):
 class _TensorOverride(ctypes.Structure):
     """struct llama_model_tensor_buft_override in llama.h, which the bindings do not define."""
 
-    _fields_ = [("pattern", ctypes.c_char_p), ("buffer_type", ctypes.c_void_p)]  # noqa: RUF012 - ctypes' form
+    _fields_ = [("pattern", ctypes.c_char_p), ("buffer_type", ctypes.c_void_p)]
 
 
 class Model:
@@ -174,9 +174,10 @@ class Model:
         return Vocabulary(single("<think>"), single("</think>"), frozenset(ends))
 
     def _warm_up(self, *, full: bool) -> None:
-        """Decode once before saying ready: GPU pools grow at the first full batch, and a
+        """Decode once before saying ready.
 
-        context that cannot is better found out now; on a CPU one token maps the file's pages.
+        GPU pools grow at the first full batch, and a context that cannot is better found out
+        now; on a CPU one token maps the file's pages.
         """
         bos = max(0, int(api.llama_vocab_bos(self._vocab)))
         self.decode([bos] * (min(self.ubatch, self.context_window) if full else 1))
@@ -216,9 +217,12 @@ class Model:
         return self._pieces[token]
 
     def reuse(self, prompt: Sequence[int]) -> int:
-        """Keep the part of the cache that the prompt begins with; at least one token is left
+        """Keep the part of the cache that the prompt begins with.
 
-        to compute, since its logits are needed. Returns the number of tokens kept.
+        At least one token is left to compute, since its logits are needed.
+
+        Returns:
+            The number of tokens kept.
         """
         kept = min(common_prefix_length(self.cached, list(prompt)), len(prompt) - 1)
         self.truncate(kept)

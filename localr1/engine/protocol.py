@@ -239,14 +239,12 @@ Event = (
     | Failure
 )
 
-_KINDS: Final[dict[str, type[Any]]] = {
-    kind.__name__: kind
-    for kind in (
-        *(Probe, Load, CountTokens, Generate, Stop, EndThinking, Shutdown),
-        *(Ready, Probed, LoadProgress, Loaded, Counted, PromptProgressed, Text),
-        *(ThinkingEnded, Generated, Failure),
-    )
-}
+MESSAGES: Final[tuple[type[Any], ...]] = (
+    *(Probe, Load, CountTokens, Generate, Stop, EndThinking, Shutdown),
+    *(Ready, Probed, LoadProgress, Loaded, Counted, PromptProgressed, Text),
+    *(ThinkingEnded, Generated, Failure),
+)
+_KINDS: Final = {kind.__name__: kind for kind in MESSAGES}
 
 
 class ProtocolError(ValueError):
@@ -255,7 +253,7 @@ class ProtocolError(ValueError):
 
 def encode(message: Request | Event) -> bytes:
     """A message as one line of JSON, newline included."""
-    body = {"kind": type(message).__name__, **asdict(message)}
+    body = {"message": type(message).__name__, **asdict(message)}
     return json.dumps(body, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
 
 
@@ -267,7 +265,7 @@ def decode(line: bytes) -> Request | Event:
     """
     try:
         body = json.loads(line)
-        kind = _KINDS[body.pop("kind")]
+        kind = _KINDS[body.pop("message")]
         for name in ("segments", "prompts"):
             if name in body:
                 body[name] = _segments(body[name])
@@ -281,6 +279,4 @@ def decode(line: bytes) -> Request | Event:
 def _segments(value: list[Any]) -> tuple[Any, ...]:
     if value and isinstance(value[0], list):
         return tuple(_segments(inner) for inner in value)
-    return tuple(
-        Segment(item["text"], item["special"], tuple(item["tokens"])) for item in value
-    )
+    return tuple(Segment(item["text"], item["special"], tuple(item["tokens"])) for item in value)

@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from dataclasses import asdict
 from typing import BinaryIO, Final
 
@@ -77,13 +78,16 @@ class Worker:
 
     def __init__(self, mailbox: Mailbox, sink: BinaryIO) -> None:
         # Loads llama.cpp: as late as possible, and only in this process.
+        from llama_cpp import llama_cpp as api  # noqa: PLC0415
+
         from localr1.engine import generation, model, native  # noqa: PLC0415
 
         self._generation, self._model_module, self._native = generation, model, native
         self._mailbox = mailbox
         self._sink = sink
         self._log = native.Log()
-        model.api.llama_backend_init()
+        api.llama_backend_init()
+        self._api = api
         self._model: model.Model | None = None
         self._current = 0
         """The request that llama.cpp's abort callback asks about."""
@@ -118,9 +122,7 @@ class Worker:
             protocol.Probed(
                 request.request_id,
                 version=self._native.version(),
-                system_info=self._model_module.api.llama_print_system_info().decode(
-                    "utf-8", "replace"
-                ),
+                system_info=self._api.llama_print_system_info().decode("utf-8", "replace"),
                 backends=devices.backends(),
                 devices=tuple(asdict(native.device) for native in devices.all()),
             )
@@ -230,15 +232,17 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sink = _private_stdout()
     _volunteer_for_oom()
-    mailbox = Mailbox(sys.stdin.buffer)
+    code = 1
     try:
-        Worker(mailbox, sink).serve()
-    except (BrokenPipeError, KeyboardInterrupt):
-        pass
-    finally:
-        sys.stderr.flush()
-    # The mailbox thread may sit in a read; destructors of native backends may take long.
-    os._exit(0)
+        Worker(Mailbox(sys.stdin.buffer), sink).serve()
+        code = 0
+    except BrokenPipeError:
+        code = 0  # the parent is gone
+    except BaseException:  # noqa: BLE001 - the log has it, and the parent reads the log
+        traceback.print_exc()
+    sys.stderr.flush()
+    # An ordinary exit would wait for the mailbox's read and for native destructors.
+    os._exit(code)
 
 
 if __name__ == "__main__":

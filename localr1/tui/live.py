@@ -1,8 +1,9 @@
-"""How the status line follows a reply's events. A pure function."""
+"""How the status line follows the model and a reply's events. Pure functions."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Protocol
 
 from localr1.chat.types import (
     AnswerDelta,
@@ -13,6 +14,8 @@ from localr1.chat.types import (
     PromptProgress,
     ThinkingDelta,
 )
+from localr1.models.types import LocalModel
+from localr1.tui.untrusted import clean
 from localr1.tui.widgets.status_line import Status
 
 _STEADY_SECONDS = 0.5
@@ -24,6 +27,35 @@ _ENDINGS: dict[FinishReason, str] = {
     "failed": "failed",
     "": "",
 }
+
+
+class Context(Protocol):
+    """What a session says about its context."""
+
+    @property
+    def context_used(self) -> int:
+        """Tokens in it."""
+
+    @property
+    def context_window(self) -> int:
+        """Tokens that it can hold."""
+
+
+def at_rest(local: LocalModel, context: Context | None, state: str) -> Status:
+    """The status while no reply is written.
+
+    Args:
+        local: The model.
+        context: The session, when the model is loaded.
+        state: What the line says of it.
+    """
+    return Status(
+        model=clean(local.model.name),
+        quantization=clean(local.variant.quantization),
+        state=state,
+        context_used=context.context_used if context else 0,
+        context_window=context.context_window if context else 0,
+    )
 
 
 def after(status: Status, event: Event, context_window: int) -> Status:

@@ -29,6 +29,13 @@ DARK = Theme(
         "footer-key-foreground": "#7fa7d1",
         "footer-description-foreground": "#8d95a1",
         "footer-item-background": "#14161a",
+        "scrollbar": "#343b46",
+        "scrollbar-hover": "#4a5361",
+        "scrollbar-active": "#7fa7d1",
+        "scrollbar-background": "#14161a",
+        "scrollbar-background-hover": "#14161a",
+        "scrollbar-background-active": "#14161a",
+        "scrollbar-corner-color": "#14161a",
     },
 )
 """The default: dark and calm."""
@@ -57,6 +64,13 @@ LIGHT = Theme(
         "footer-key-foreground": "#2f628f",
         "footer-description-foreground": "#666b73",
         "footer-item-background": "#faf9f6",
+        "scrollbar": "#cfcabd",
+        "scrollbar-hover": "#aaa494",
+        "scrollbar-active": "#2f628f",
+        "scrollbar-background": "#faf9f6",
+        "scrollbar-background-hover": "#faf9f6",
+        "scrollbar-background-active": "#faf9f6",
+        "scrollbar-corner-color": "#faf9f6",
     },
 )
 """The same on paper."""

@@ -37,7 +37,9 @@ def short_count(number: int) -> str:
 
 def duration(seconds: float) -> str:
     """A time in the two largest units that matter: `0.8 s`, `12 s`, `1 m 42 s`, `2 h 5 m`."""
-    if seconds < 1:
+    if seconds < 0.1:
+        return "<0.1 s"
+    if seconds < 0.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:

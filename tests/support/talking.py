@@ -33,9 +33,7 @@ def demo_model() -> Model:
 
 @asynccontextmanager
 async def demo_engine(logs: Path, context_window: int = 2048) -> AsyncIterator[Engine]:
-    engine = await Engine.start(
-        DEMO_PATH, Settings(context_window, threads=1), log_directory=logs
-    )
+    engine = await Engine.start(DEMO_PATH, Settings(context_window, threads=1), log_directory=logs)
     try:
         yield engine
     finally:

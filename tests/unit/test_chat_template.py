@@ -8,17 +8,16 @@ from hypothesis import strategies as st
 from localr1.chat import budget, template
 from localr1.chat.store import title_of
 from localr1.chat.template import Turn
+from localr1.engine.protocol import Segment
 from localr1.printable import printable
 
 
-def text_of(segments: tuple[template.Segment, ...]) -> str:
+def text_of(segments: tuple[Segment, ...]) -> str:
     return "".join(segment.text for segment in segments)
 
 
 def test_rendering_is_the_official_one() -> None:
-    segments = template.render(
-        "Be brief.", [Turn("hi", "Hello!")], "2+2?", open_thinking=True
-    )
+    segments = template.render("Be brief.", [Turn("hi", "Hello!")], "2+2?", open_thinking=True)
     assert text_of(segments) == (
         "<｜begin▁of▁sentence｜>Be brief.<｜User｜>hi<｜Assistant｜>\n\nHello!<｜end▁of▁sentence｜>"
         "<｜User｜>2+2?<｜Assistant｜><think>\n"

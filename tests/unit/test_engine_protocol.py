@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,9 +22,7 @@ _SEGMENT = st.builds(
 
 
 @given(st.lists(_SEGMENT, max_size=6).map(tuple), st.integers(0, 2**32 - 1), st.floats(0, 5))
-def test_requests_round_trip(
-    segments: tuple[Segment, ...], seed: int, temperature: float
-) -> None:
+def test_requests_round_trip(segments: tuple[Segment, ...], seed: int, temperature: float) -> None:
     request = protocol.Generate(7, segments, True, seed, temperature, 0.95, 64, 0.0, 12)
     line = encode(request)
     assert line.count(b"\n") == 1
@@ -43,7 +42,18 @@ def test_events_round_trip(text: str, tokens: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"", b"\n", b"hello", b"[]", b"{}", b'{"kind":"Nope"}', b'{"kind":"Stop"}', b"\xff\xfe", b"null"]
+    "line",
+    [
+        b"",
+        b"\n",
+        b"hello",
+        b"[]",
+        b"{}",
+        b'{"message":"Nope"}',
+        b'{"message":"Stop"}',
+        b"\xff\xfe",
+        b"null",
+    ],
 )
 def test_garbage_is_refused(line: bytes) -> None:
     with pytest.raises(ProtocolError):
@@ -73,3 +83,19 @@ def test_bytes_that_are_no_text_do_not_stall_the_stream() -> None:
     decoder = TextDecoder()
     shown = [decoder.feed(piece) for piece in (b"a", b"\xff", b"b", b"\xe2\x82", b"c")]
     assert "".join(shown) == "a\ufffdb\ufffdc"
+
+
+@pytest.mark.parametrize("kind", protocol.MESSAGES, ids=lambda kind: kind.__name__)
+def test_every_message_round_trips(kind: type[protocol.Request | protocol.Event]) -> None:
+    samples: dict[str, Any] = {
+        "str": "text", "int": 7, "float": 0.5, "bool": True, "int | None": None,
+        "float | None": 1.5, "tuple[float, ...]": (0.5, 1.0), "tuple[str, ...]": ("a", "b"),
+        "tuple[int, ...]": (1, 2), "tuple[Segment, ...]": (Segment("a"), Segment(tokens=(1,))),
+        "tuple[tuple[Segment, ...], ...]": ((Segment("a"),),), "dict[str, int]": {"a": 1},
+        "tuple[dict[str, Any], ...]": ({"name": "CPU"},),
+    }  # fmt: skip
+    values = {
+        field.name: samples.get(str(field.type), "text") for field in dataclasses.fields(kind)
+    }
+    message = kind(**values)
+    assert decode(encode(message)) == message

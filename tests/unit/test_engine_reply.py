@@ -80,7 +80,12 @@ def test_common_prefix(first: list[int], second: list[int]) -> None:
 
 def test_limits() -> None:
     def reason(
-        limits: ThinkingLimits, tokens: int = 5, seconds: float = 1, room: int = 100, *, asked: bool = False
+        limits: ThinkingLimits,
+        tokens: int = 5,
+        seconds: float = 1,
+        room: int = 100,
+        *,
+        asked: bool = False,
     ) -> str | None:
         return limits.reason_to_end(
             thinking_tokens=tokens, thinking_seconds=seconds, room_tokens=room, asked=asked

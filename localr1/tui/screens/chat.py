@@ -9,9 +9,8 @@ from typing import ClassVar
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.content import Content
 from textual.screen import Screen
-from textual.widgets import Footer, Static, TextArea
+from textual.widgets import Footer, TextArea
 
 from localr1.chat.types import Event, Failed
 from localr1.errors import EngineError, LocalR1Error
@@ -19,18 +18,19 @@ from localr1.models.types import LocalModel
 from localr1.tui import wording
 from localr1.tui.command import CHAT, COMPOSER, bindings
 from localr1.tui.draft import Draft
-from localr1.tui.live import after
+from localr1.tui.live import after, at_rest
 from localr1.tui.runner import Runner
 from localr1.tui.screens.conversations import Conversations, Outcome
 from localr1.tui.services import Services
 from localr1.tui.talk import Talk
-from localr1.tui.untrusted import clean, one_line
+from localr1.tui.untrusted import clean
 from localr1.tui.widgets.blank import Blank
 from localr1.tui.widgets.composer import Composer
+from localr1.tui.widgets.heading import Heading
 from localr1.tui.widgets.note import ActionNote, Note
 from localr1.tui.widgets.progress import LoadLine
 from localr1.tui.widgets.reply import Reply
-from localr1.tui.widgets.status_line import Status, StatusLine
+from localr1.tui.widgets.status_line import StatusLine
 from localr1.tui.widgets.transcript import Question, Transcript
 
 _QUIT_SECONDS = 2.0
@@ -48,7 +48,6 @@ class Chat(Screen[None]):
 
     DEFAULT_CSS = """
     Chat { background: $background; }
-    Chat > #heading { height: 1; padding: 0 2; color: $text-muted; text-wrap: nowrap; }
     """
 
     COMMANDS_SHOWN = CHAT
@@ -71,7 +70,7 @@ class Chat(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """Heading, transcript, prompt, status."""
-        yield Static("", id="heading", markup=False)
+        yield Heading()
         yield Transcript(self._services.home.preferences.thinking)
         yield LoadLine()
         yield Composer()
@@ -96,8 +95,9 @@ class Chat(Screen[None]):
     async def on_mount(self) -> None:
         """The prompt works at once; the model is loaded meanwhile."""
         self.composer.focus()
+        await self._redraw()
         self.load_model()
-        self.show_conversation()
+        self._restore_draft()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """The footer has Stop and Answer now only while they would do something."""
@@ -199,7 +199,7 @@ class Chat(Screen[None]):
         reply = self.transcript.new_reply()
         await self.transcript.add(Question(text), follow=True)
         await self.transcript.add(reply, follow=True)
-        self._show_heading(text)
+        self.query_one(Heading).show(self._talk.messages or text)
         try:
             async for event in session.send(text):
                 await reply.receive(event)
@@ -223,24 +223,15 @@ class Chat(Screen[None]):
             await self.transcript.add(Note.of(error))
 
     def _follow_status(self, event: Event) -> None:
-        before = self.status.status
-        session = self._talk.session
-        window = session.context_window if session is not None else 0
-        now = after(before, event, window)
+        before, session = self.status.status, self._talk.session
+        now = after(before, event, session.context_window if session else 0)
         self.status.status = now
         if now.state != before.state:
             self.refresh_bindings()
 
     def _set_status(self, *, state: str) -> None:
-        local, session = self._talk.local, self._talk.session
-        ready = self._talk.ready and session is not None
-        self.status.status = Status(
-            model=clean(local.model.name),
-            quantization=clean(local.variant.quantization),
-            state=state,
-            context_used=session.context_used if session is not None else 0,
-            context_window=session.context_window if session is not None and ready else 0,
-        )
+        talk = self._talk
+        self.status.status = at_rest(talk.local, talk.session if talk.ready else None, state)
 
     async def action_stop(self) -> None:
         """Stop the reply, or take back the waiting message."""
@@ -283,6 +274,13 @@ class Chat(Screen[None]):
     async def show_conversation(self) -> None:
         """Draw the conversation and its draft."""
         await self._redraw()
+        await self._load_draft()
+
+    @work(exclusive=True, group="show")
+    async def _restore_draft(self) -> None:
+        await self._load_draft()
+
+    async def _load_draft(self) -> None:
         try:
             draft = await self._draft.load(self._talk.conversation_id)
         except LocalR1Error as error:
@@ -302,16 +300,7 @@ class Chat(Screen[None]):
             blank = Blank(self._talk.local, earlier)
         await self.transcript.show(messages, blank)
         self.composer.remember([m.text for m in messages if m.role == "user"])
-        self._show_heading(messages[0].text if messages else "")
-
-    def _show_heading(self, first: str) -> None:
-        messages = self._talk.messages
-        title = one_line(messages[0].text if messages else first, 200)
-        self.query_one("#heading", Static).update(
-            Content.assemble(
-                ("localr1", "bold $primary"), (f"  {title or 'new conversation'}", "dim")
-            )
-        )
+        self.query_one(Heading).show(messages)
 
     @work(exclusive=True, group="switch")
     async def action_new(self) -> None:

@@ -7,8 +7,7 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import VerticalScroll
-from textual.content import Content
+from textual.containers import Horizontal, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
@@ -17,28 +16,7 @@ from localr1.tui.command import Command, bindings
 _COMMANDS = (
     Command("help.close", "escape,f1,q,enter", "close", "Close", "Close the help.", palette=False),
 )
-_KEY_CELLS = 22
-
 Section = tuple[str, Sequence[Command]]
-
-
-def help_content(sections: Sequence[Section]) -> Content:
-    """The text of the help.
-
-    Args:
-        sections: A title and its commands each.
-    """
-    lines: list[Content] = []
-    for title, commands in sections:
-        if lines:
-            lines.append(Content(""))
-        lines.append(Content.styled(title, "bold $accent"))
-        lines.extend(
-            Content.assemble((command.keys_text.ljust(_KEY_CELLS), "$primary"), command.help)
-            for command in commands
-            if command.keys
-        )
-    return Content("\n").join(lines)
 
 
 class Help(ModalScreen[None]):
@@ -61,7 +39,11 @@ class Help(ModalScreen[None]):
         background: $surface;
         scrollbar-size-vertical: 1;
     }
-    Help Static { height: auto; }
+    Help .title { height: 1; margin: 1 0 0 0; text-style: bold; color: $accent; }
+    Help .first { margin: 0; }
+    Help Horizontal { height: auto; }
+    Help .keys { width: 25; height: auto; color: $primary; }
+    Help .help { width: 1fr; height: auto; }
     """
 
     BINDINGS: ClassVar[list[BindingType]] = bindings(_COMMANDS)
@@ -75,7 +57,13 @@ class Help(ModalScreen[None]):
         with VerticalScroll() as box:
             box.border_title = "Keys"
             box.border_subtitle = "Esc closes"
-            yield Static(help_content(self._sections), markup=False)
+            for number, (title, commands) in enumerate(self._sections):
+                yield Static(title, classes="first title" if number == 0 else "title", markup=False)
+                for command in commands:
+                    if command.keys:
+                        with Horizontal():
+                            yield Static(command.keys_text, classes="keys", markup=False)
+                            yield Static(command.help, classes="help", markup=False)
 
     def action_close(self) -> None:
         """Go back."""

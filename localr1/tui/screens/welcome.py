@@ -49,12 +49,18 @@ class Welcome(Screen[LocalModel | None]):
     Welcome { background: $background; }
     Welcome > #title { height: 1; padding: 0 3; margin: 0 0 0 0; text-wrap: nowrap; }
     Welcome > #offer { height: auto; padding: 0 3; color: $accent; display: none; }
-    Welcome.-short > #ranking { margin: 0; }
     Welcome > #ranking { height: 1; margin: 1 0 0 0; padding: 0 3; text-wrap: nowrap; }
+    Welcome.-short > #ranking, Welcome.-tiny > #ranking { margin: 0; }
+    Welcome.-tiny > MachinePanel { display: none; }
+    Welcome.-tiny > AdviceDetail { max-height: 5; min-height: 3; }
     Welcome Note { margin: 1 1 0 1; }
     """
 
-    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-short"), (30, "-tall")]
+    VERTICAL_BREAKPOINTS = [  # noqa: RUF012  # Textual declares it as an instance's
+        (0, "-tiny"),
+        (20, "-short"),
+        (30, "-tall"),
+    ]
     COMMANDS_SHOWN = WELCOME
     HELP_TITLE = "Machine and models"
     BINDINGS: ClassVar[list[BindingType]] = bindings(WELCOME)
@@ -122,6 +128,10 @@ class Welcome(Screen[LocalModel | None]):
     def action_back(self) -> None:
         """Return to the chat, nothing chosen."""
         self.dismiss(None)
+
+    async def action_leave(self) -> None:
+        """Leave the app."""
+        await self.run_action("app.quit")
 
     @work(exclusive=True, group="examine")
     async def examine(self) -> None:

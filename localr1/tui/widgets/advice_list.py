@@ -34,12 +34,12 @@ class Column:
 _COLUMNS = (
     Column("", 2, right=False),
     Column("MODEL", 24, right=False),
-    Column("VARIANT", 9, right=False),
-    Column("NEEDS", 9),
-    Column("FREE", 9, from_width=74),
-    Column("TOK/S", 7, from_width=50),
-    Column("ANSWER", 8, from_width=58),
-    Column("", 9, from_width=66, right=False),
+    Column("VARIANT", 9, from_width=44, right=False),
+    Column("NEEDS", 9, from_width=35),
+    Column("FREE", 9, from_width=77),
+    Column("TOK/S", 7, from_width=51),
+    Column("ANSWER", 8, from_width=59),
+    Column("", 9, from_width=68, right=False),
     Column("WHY", 0, from_width=110, right=False),
 )
 _MARK, _MODEL, _VARIANT, _NEEDS, _FREE, _SPEED, _ANSWER, _HERE, _WHY = range(len(_COLUMNS))
@@ -81,10 +81,15 @@ def row_content(row: AdviceRow, machine: Machine, width: int) -> Content:
 
 
 def _why(plan: Plan, room: int) -> str:
-    """The end of the first reason; how it begins, other columns say."""
+    """The end of the first reason, where it says more than the other columns do."""
     if not plan.reasons or room < 10:
         return ""
-    return one_line(plan.reasons[0].rpartition("; ")[2], room)
+    end = plan.reasons[0].rpartition("; ")[2]
+    if plan.fits and any(character.isdigit() for character in end):
+        # An estimate, which has columns of its own.
+        score = plan.model.quality
+        end = f"{score:.0f} points in the published tests" if score else ""
+    return one_line(end, room)
 
 
 def _answer_time(row: AdviceRow) -> str:
@@ -115,7 +120,7 @@ class AdviceList(Vertical):
 
     DEFAULT_CSS = """
     AdviceList { height: 1fr; min-height: 4; margin: 0 1; padding: 0 1; }
-    AdviceList > Static { height: 1; padding: 0 1 0 1; text-wrap: nowrap; }
+    AdviceList > Static { height: 1; padding: 0; text-wrap: nowrap; }
     AdviceList > OptionList {
         height: 1fr;
         border: none;

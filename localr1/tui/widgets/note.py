@@ -30,11 +30,11 @@ class Note(Vertical, can_focus=False):
         height: auto;
         margin: 0 0 1 0;
         padding: 0 1;
-        border-left: thick $primary;
+        border-left: outer $primary;
         background: $surface;
     }
-    Note.error { border-left: thick $error; }
-    Note.warning { border-left: thick $warning; }
+    Note.error { border-left: outer $error; }
+    Note.warning { border-left: outer $warning; }
     Note > Static { height: auto; }
     Note > .what { text-style: bold; }
     Note > .why { color: $text-muted; }
@@ -71,6 +71,7 @@ class ActionNote(Note):
     DEFAULT_CSS = """
     ActionNote > Horizontal { height: 1; margin: 1 0 0 0; }
     ActionNote Button { height: 1; min-width: 8; border: none; padding: 0 1; }
+    ActionNote Button:focus { text-style: bold; background: $primary; color: $background; }
     ActionNote .hint { width: auto; color: $text-muted; padding: 0 1; }
     """
 

@@ -6,6 +6,7 @@ import time
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -61,7 +62,7 @@ class Reply(Vertical):
         self._dirty = False
         self._answer_text = message.text if message else ""
         self._last_thinking: ThinkingDelta | None = None
-        self._ticker = self.set_interval(_DRAW_SECONDS, self.draw, pause=True)
+        self._ticker: Timer | None = None
 
     @property
     def answer_text(self) -> str:
@@ -90,7 +91,7 @@ class Reply(Vertical):
         """Begin to draw at most ten times a second; a finished reply is never drawn again."""
         if self._message is None:
             self._label()
-            self._ticker.resume()
+            self._ticker = self.set_interval(_DRAW_SECONDS, self.draw)
             return
         stats = self._message.stats or ReplyStats()
         self._thinking.label(thought_text(stats))
@@ -151,7 +152,8 @@ class Reply(Vertical):
         self._thinking.display = bool(self._thinking.text)
 
     async def _complete(self, stats: ReplyStats | None) -> None:
-        self._ticker.stop()
+        if self._ticker is not None:
+            self._ticker.stop()
         await self._end_thinking(stats or ReplyStats())
         if self._answer is not None:
             await self._answer.complete()

@@ -44,7 +44,9 @@ def status_content(status: Status, width: int) -> Content:
     model = (name, "bold") if name else ("", "")
     quantization = (f" {status.quantization}", "dim") if status.quantization else ("", "")
     left = [model, quantization]
-    state = (status.state, "$accent") if status.state else ("", "")
+    state = (
+        (status.state, "dim" if status.state == "done" else "$accent") if status.state else ("", "")
+    )
     speed = (
         (f"{wording.speed(status.generation_tps)} tok/s", "") if status.generation_tps else ("", "")
     )

@@ -69,18 +69,23 @@ class ThinkingText(Vertical):
     """
 
     def __init__(self, text: str) -> None:
-        super().__init__(*(Static(page, markup=False) for page in _pages(text)))
-        self._last = _pages(text)[-1]
+        pages = _pages(text)
+        super().__init__(*(self._page(page) for page in pages))
+        self._last = pages[-1]
 
     def append(self, text: str) -> None:
         """Add what came since."""
         first, *more = _pages(self._last + text)
         page = self.children[-1]
         if isinstance(page, Static):
-            page.update(Content(first))
+            page.update(Content(first.rstrip("\n")))
         if more:
-            self.mount_all([Static(page, markup=False) for page in more])
+            self.mount_all([self._page(text) for text in more])
         self._last = more[-1] if more else first
+
+    @staticmethod
+    def _page(text: str) -> Static:
+        return Static(Content(text.rstrip("\n")), markup=False)
 
 
 class ThinkingBlock(Vertical):

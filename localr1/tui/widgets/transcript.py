@@ -32,10 +32,10 @@ class Question(Static):
         height: auto;
         padding: 0 1;
         margin: 0 0 1 0;
-        border-left: thick $primary;
+        border-left: outer $primary;
         background: $surface;
     }
-    Question.waiting { border-left: thick $border-blurred; color: $text-muted; }
+    Question.waiting { border-left: outer $border-blurred; color: $text-muted; }
     """
 
     def __init__(self, text: str, *, waiting: bool = False) -> None:
@@ -74,11 +74,9 @@ class Transcript(VerticalScroll, can_focus=False):
         padding: 0;
         background: $background;
         scrollbar-size-vertical: 1;
-        scrollbar-background: $background;
-        scrollbar-color: $border-blurred;
     }
     /* At least as high as the view, so that a short conversation begins at the top. */
-    Transcript > #page { height: auto; min-height: 100%; padding: 1 2 0 2; }
+    Transcript > #page { height: auto; min-height: 100%; max-width: 120; padding: 1 2 0 2; }
     """
 
     def __init__(self, display: str = "folded") -> None:

@@ -1,0 +1,366 @@
+"""Scenes for the app's tests: a frozen machine, fixed advice, and waiting for a condition."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+from textual.app import App
+from textual.pilot import Pilot
+from textual.widgets import Input, TextArea
+
+from localr1.chat.session import ChatSession
+from localr1.chat.types import Conversation, ConversationSummary, Message, ReplyStats
+from localr1.engine.client import Engine
+from localr1.errors import LocalR1Error
+from localr1.fit.types import (
+    Advice,
+    DeviceMemory,
+    Goal,
+    Interval,
+    Plan,
+    Settings,
+    TimeToAnswer,
+)
+from localr1.gguf.types import Architecture
+from localr1.machine.types import Cpu, Device, EngineDevice, EngineInfo, Machine, Memory, Power
+from localr1.models.types import LocalModel, Model, Sampling, ThinkingTokens, Variant
+from localr1.tui.app import LocalR1App
+from localr1.tui.screens.chat import Chat
+from localr1.tui.services import Services
+from localr1.tui.widgets.advice_list import AdviceList
+from localr1.workflow import Home, open_home
+
+GIB = 1 << 30
+
+MACHINE = Machine(
+    operating_system="Linux 6.8 x86_64",
+    cpu=Cpu("AMD Ryzen 7 7840U", 8, 16, 8, ("SSE3", "AVX", "AVX2", "AVX512", "FMA", "F16C")),
+    memory=Memory(32 * GIB, 21 * GIB, 68e9),
+    devices=(
+        Device(
+            "CPU",
+            "AMD Ryzen 7 7840U",
+            "cpu",
+            "amd",
+            "CPU",
+            32 * GIB,
+            21 * GIB,
+            False,
+            68e9,
+            True,
+            "",
+        ),
+        Device(
+            "CUDA0",
+            "NVIDIA GeForce RTX 4070",
+            "gpu",
+            "nvidia",
+            "CUDA",
+            12 * GIB,
+            11 * GIB,
+            False,
+            504e9,
+            True,
+            "",
+        ),
+    ),
+    engine=EngineInfo(
+        "0.3.36",
+        ("CPU", "CUDA"),
+        (
+            EngineDevice("CUDA0", "NVIDIA GeForce RTX 4070", "gpu", 12 * GIB, 11 * GIB),
+            EngineDevice("CPU", "AMD Ryzen 7 7840U", "cpu", 32 * GIB, 21 * GIB),
+        ),
+    ),
+    power=Power(False, None),
+    problems=("The battery could not be read: no such file.",),
+)
+
+
+def a_model(identity: str, name: str, *variants: Variant, demo: bool = False) -> Model:
+    return Model(
+        id=identity,
+        name=name,
+        architecture=Architecture(
+            "qwen2", 28, 3584, 18944, 28, 4, 128, 128, 152064, 131072, 7_600_000_000
+        ),
+        variants=variants,
+        license="MIT",
+        base_license="Apache-2.0",
+        released="2025-01-20",
+        source="",
+        force_think=True,
+        system_prompt=False,
+        sampling=Sampling(),
+        kv_cache_types=("f16",),
+        thinking_tokens=ThinkingTokens(2000, 8000, assumed=True, source=""),
+        quality=69.0,
+        demo=demo,
+    )
+
+
+def a_variant(quantization: str, size_gib: float, repository: str = "owner/model-GGUF") -> Variant:
+    return Variant(
+        quantization,
+        repository,
+        (f"model-{quantization}.gguf",),
+        int(size_gib * GIB),
+        size_is_exact=True,
+    )
+
+
+def a_plan(
+    model: Model,
+    variant: Variant,
+    tps: float,
+    *reasons: str,
+    fits: bool = True,
+    needs_gib: float = 6,
+) -> Plan:
+    def around(value: float) -> Interval:
+        return Interval(value * 0.8, value, value * 1.2)
+
+    memory = DeviceMemory("CUDA0", int(needs_gib * GIB), 0, 0, 0, 0, 0, 0)
+    return Plan(
+        model=model,
+        variant=variant,
+        settings=Settings(16384),
+        devices=(memory,),
+        fits=fits,
+        upper_bound=False,
+        prompt_tps=around(tps * 20),
+        generation_tps=around(tps),
+        time_to_answer=TimeToAnswer(
+            around(2000 / tps), around(8000 / tps), around(2500 / tps), assumed=True
+        ),
+        reasons=reasons,
+        would_fit_if=() if fits else ("with 30 GiB more memory",),
+    )
+
+
+QWEN_7B = a_model(
+    "r1-distill-qwen-7b",
+    "DeepSeek-R1-Distill-Qwen-7B",
+    a_variant("Q5_K_M", 5.1),
+    a_variant("Q4_K_M", 4.4),
+)
+QWEN_14B = a_model("r1-distill-qwen-14b", "DeepSeek-R1-Distill-Qwen-14B", a_variant("Q4_K_M", 8.4))
+R1 = a_model("r1", "DeepSeek-R1", a_variant("UD-IQ1_S", 131))
+
+ADVICE = Advice(
+    "balanced",
+    (
+        a_plan(
+            QWEN_14B,
+            QWEN_14B.variants[0],
+            38,
+            "Needs 9.8 GiB of 11.0 GiB free on CUDA0; about 38 tokens/s; the best that answers in time",
+            "Runs entirely on CUDA0",
+            needs_gib=9.8,
+        ),
+        a_plan(
+            QWEN_7B,
+            QWEN_7B.variants[0],
+            71,
+            "Needs 6.4 GiB of 11.0 GiB free on CUDA0; about 71 tokens/s; a typical answer in about 28 s",
+            "Runs entirely on CUDA0",
+            needs_gib=6.4,
+        ),
+        a_plan(
+            QWEN_7B,
+            QWEN_7B.variants[1],
+            80,
+            "Needs 5.6 GiB of 11.0 GiB free on CUDA0; about 80 tokens/s; a typical answer in about 25 s",
+            needs_gib=5.6,
+        ),
+        a_plan(
+            R1,
+            R1.variants[0],
+            0.4,
+            "Needs 141 GiB of 32.0 GiB free; lacks 109 GiB",
+            fits=False,
+            needs_gib=141,
+        ),
+    ),
+)
+
+STATS = ReplyStats(
+    finish_reason="stop",
+    seed=1,
+    prompt_tokens=17,
+    thinking_tokens=100,
+    answer_tokens=14,
+    prompt_tps=412.0,
+    generation_tps=38.2,
+    time_to_first_token_seconds=0.1,
+    thinking_seconds=2.6,
+    total_seconds=3.1,
+    context_used=131,
+    context_window=16384,
+)
+THINKING = (
+    "I add 347 and 589 column by column, from the right.\n7 + 9 + 0 = 16, write 6, carry 1\n"
+    "4 + 8 + 1 = 13, write 3, carry 1\n3 + 5 + 1 = 9, write 9, carry 0\nSo 347 + 589 = 936\n"
+)
+ANSWER = (
+    "The sum is **936**.\n\n| step | result |\n|---|---|\n| ones | 16 |\n| tens | 13 |\n\n"
+    "\\[ 347 + 589 = \\boxed{936} \\]\n"
+)
+
+
+def messages(*pairs: tuple[str, str, str], stats: ReplyStats = STATS) -> tuple[Message, ...]:
+    """Questions with thinking and answer."""
+    now = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+    out: list[Message] = []
+    for question, thinking, answer in pairs:
+        parent = out[-1].id if out else None
+        asked = Message(len(out) + 1, parent, "user", question, "", None, now)
+        out += [asked, Message(asked.id + 1, asked.id, "assistant", answer, thinking, stats, now)]
+    return tuple(out)
+
+
+@dataclass
+class IdleEngine:
+    """Stands where a loaded model would, and is never asked anything."""
+
+    alive: bool = True
+    context_window: int = 16384
+
+    async def close(self) -> None:
+        self.alive = False
+
+
+class FrozenServices(Services):
+    """The real services with a fixed machine and fixed advice.
+
+    Args:
+        home: As for `Services`.
+        conversation: What an opened conversation holds.
+        load_error: What loading a model raises.
+        pause: Loading waits for this, when given.
+        last: The model of the last run.
+        idle: An engine that is never asked anything, instead of a real one.
+    """
+
+    def __init__(  # noqa: PLR0913  # keyword arguments with defaults
+        self,
+        home: Home,
+        *,
+        advice: Advice = ADVICE,
+        conversation: Conversation | None = None,
+        load_error: LocalR1Error | None = None,
+        pause: asyncio.Event | None = None,
+        last: LocalModel | None = None,
+        idle: bool = False,
+    ) -> None:
+        super().__init__(home)
+        self.advice = advice
+        self.last = last
+        self.idle = idle or load_error is not None or pause is not None
+        self.talk = conversation
+        self.load_error = load_error
+        self.pause = pause
+        self.engines: list[IdleEngine] = []
+
+    async def examine(self) -> Machine:
+        return MACHINE
+
+    async def advise(self, machine: Machine, goal: Goal) -> Advice:
+        del machine
+        return replace(self.advice, goal=goal)
+
+    async def plan_for(self, machine: Machine, local: LocalModel) -> Plan:
+        del machine
+        return a_plan(
+            local.model, local.variant, 800, "Needs 0.2 GiB of 21.0 GiB free", needs_gib=0.2
+        )
+
+    async def free_disk_bytes(self) -> int:
+        return 212 * GIB
+
+    async def start_engine(
+        self, local: LocalModel, plan: Plan, on_progress: Callable[[float], None]
+    ) -> Engine:
+        if not self.idle:
+            return await super().start_engine(local, plan, on_progress)
+        on_progress(0.4)
+        if self.pause is not None:
+            await self.pause.wait()
+        if self.load_error is not None:
+            raise self.load_error
+        on_progress(1.0)
+        self.engines.append(IdleEngine())
+        return cast("Engine", self.engines[-1])
+
+    async def last_used(self) -> LocalModel | None:
+        return self.last or await super().last_used()
+
+    async def session(
+        self, engine: Engine, local: LocalModel, conversation: Conversation | None
+    ) -> ChatSession:
+        return await super().session(engine, local, conversation or self.talk)
+
+    async def summaries(self, query: str = "") -> tuple[ConversationSummary, ...]:
+        return () if self.talk is not None else await super().summaries(query)
+
+
+async def hold_still(pilot: Pilot[None]) -> None:
+    """Stop what moves by itself: for pictures."""
+    pilot.app.animation_level = "none"
+    for area in pilot.app.screen.query(TextArea):
+        area.cursor_blink = False
+    for line in pilot.app.screen.query(Input):
+        line.cursor_blink = False
+    await pilot.pause()
+
+
+def offline_home() -> Home:
+    return open_home(offline=True)
+
+
+def home_at(path: Path, *, offline: bool = False) -> Home:
+    """A home that shows the same path in every picture; nothing is written there."""
+    home = open_home(offline=offline)
+    return replace(home, directories=replace(home.directories, models=path))
+
+
+async def until(pilot: Pilot[None], condition: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait for a condition; a failure names it by its source line."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"never came true: {condition.__code__.co_firstlineno}")
+        await pilot.pause(0.02)
+
+
+def chat_of(app: LocalR1App) -> Chat:
+    screen = app.screen
+    assert isinstance(screen, Chat)
+    return screen
+
+
+def at_advice(app: LocalR1App) -> bool:
+    """Whether the advice is on top and filled."""
+    found = app.screen.query(AdviceList)
+    return bool(found) and found.first().highlighted is not None
+
+
+def in_chat(app: LocalR1App) -> bool:
+    """Whether the chat is on top and its model loaded."""
+    return isinstance(app.screen, Chat) and app.screen._talk.ready
+
+
+def texts(app: App[None], selector: str) -> str:
+    """What is seen on screen where a selector's widgets are, as plain text."""
+    lines = [strip.text for strip in app.screen._compositor.render_strips()]
+    parts = []
+    for widget in app.screen.query(selector):
+        region = widget.region
+        parts += [line[region.x : region.right] for line in lines[region.y : region.bottom]]
+    return "\n".join(parts)

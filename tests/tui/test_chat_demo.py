@@ -1,0 +1,207 @@
+"""The chat with the real engine and the real demo model: sums must be right."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import OptionList
+from tui_scene import at_advice, chat_of, in_chat, offline_home, texts, until
+
+from localr1.models.catalog import Catalogue
+from localr1.models.types import Sampling
+from localr1.tui.app import LocalR1App
+from localr1.tui.screens.conversations import Conversations
+from localr1.tui.screens.welcome import Welcome
+from localr1.tui.widgets.note import ActionNote
+from localr1.tui.widgets.reply import Reply
+from localr1.tui.widgets.transcript import Question
+from localr1.workflow import Home
+
+holding = pytest.mark.skipif(
+    not hasattr(signal, "SIGSTOP"), reason="a process cannot be held on this system"
+)
+
+
+def greedy_home() -> Home:
+    """Offline, and the demo always says what it is surest of."""
+    home = offline_home()
+    models = tuple(replace(m, sampling=Sampling(temperature=0.0)) for m in home.catalogue.models)
+    catalogue: Catalogue = replace(home.catalogue, models=models)
+    return replace(home, catalogue=catalogue)
+
+
+@asynccontextmanager
+async def first_run(
+    size: tuple[int, int] = (100, 40),
+) -> AsyncIterator[tuple[LocalR1App, Pilot[None]]]:
+    """The app with the demo loaded, by the way that a first run goes."""
+    app = LocalR1App(greedy_home())
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: at_advice(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: in_chat(app))
+        yield app, pilot
+
+
+async def ask(app: LocalR1App, pilot: Pilot[None], text: str) -> Reply:
+    """Type a question, wait for the end of the reply."""
+    chat = chat_of(app)
+    before = len(chat.query(Reply))
+    chat.composer.load(text)
+    await pilot.press("enter")
+    await until(pilot, lambda: len(chat.query(Reply)) > before and chat._idle.is_set())
+    reply = chat.transcript.last_reply
+    assert reply is not None
+    return reply
+
+
+async def test_offline_the_walk_ends_in_a_right_sum() -> None:
+    async with first_run() as (app, pilot):
+        reply = await ask(app, pilot, "What is 347 + 589?")
+        assert "936" in reply.answer_text
+        assert not reply.thinking.is_open
+        await pilot.pause()
+        assert "Thought for" in texts(app, "ThinkingHeader")
+        assert "936" in texts(app, "Answer")
+        status = chat_of(app).status.status
+        assert status.state == "done"
+        assert status.generation_tps > 0
+        assert status.context_used > 100
+
+
+async def test_the_thinking_opens_and_folds_with_a_key_and_by_mouse() -> None:
+    async with first_run() as (app, pilot):
+        reply = await ask(app, pilot, "What is 12 + 30?")
+        await pilot.press("ctrl+o")
+        await until(pilot, lambda: reply.thinking.is_open)
+        assert "carry" in texts(app, "ThinkingText Static")
+        await pilot.click("ThinkingHeader")
+        await until(pilot, lambda: not reply.thinking.is_open)
+
+
+async def test_the_second_run_goes_straight_to_the_chat_and_knows_the_first() -> None:
+    async with first_run() as (app, pilot):
+        await ask(app, pilot, "What is 347 + 589?")
+    again = LocalR1App(greedy_home())
+    async with again.run_test(size=(100, 40)) as pilot:
+        await until(pilot, lambda: in_chat(again))
+        await pilot.press("ctrl+l")
+        await until(pilot, lambda: isinstance(again.screen, Conversations))
+        await until(pilot, lambda: again.screen.query_one("OptionList", OptionList).option_count)
+        await pilot.press("enter")
+        await until(pilot, lambda: in_chat(again) and again.screen.query(Reply))
+        await pilot.pause()
+        assert "936" in texts(again, "Answer")
+        assert "347 + 589" in texts(again, "Question")
+        reply = await ask(again, pilot, "What is 5 - 9?")
+        assert "-4" in reply.answer_text
+
+
+async def test_a_message_typed_while_the_model_loads_is_sent_when_it_is_ready() -> None:
+    async with first_run():
+        pass
+    app = LocalR1App(greedy_home())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.screen.query("Composer"))
+        chat = chat_of(app)
+        chat.composer.load("What is 20 + 22?")
+        await pilot.press("enter")
+        await until(pilot, lambda: chat.query(Reply) and chat._idle.is_set())
+        reply = chat.transcript.last_reply
+        assert reply is not None
+        assert "42" in reply.answer_text
+        assert len(chat.query(Question)) == 1
+
+
+@holding
+async def test_a_killed_engine_is_told_restarted_and_the_conversation_goes_on() -> None:
+    async with first_run() as (app, pilot):
+        await ask(app, pilot, "What is 100 + 200?")
+        chat = chat_of(app)
+        running = app.runner.running
+        assert running is not None
+        # Stopped first, so that it is surely killed in the middle of a reply.
+        os.kill(running.engine.process_id, signal.SIGSTOP)
+        chat.composer.load("What is 347 + 589?")
+        await pilot.press("enter")
+        await until(pilot, lambda: len(chat.query(Reply)) == 2)
+        os.kill(running.engine.process_id, signal.SIGKILL)
+        await until(pilot, lambda: chat.query(ActionNote))
+        await pilot.pause()
+        assert "engine stopped" in texts(app, "ActionNote")
+        await pilot.press("r")
+        await until(pilot, lambda: in_chat(app))
+        assert not chat.query(ActionNote)
+        reply = await ask(app, pilot, "What is 347 + 589?")
+        assert "936" in reply.answer_text
+        session = chat._talk.session
+        assert session is not None
+        assert len(session.messages) == 6
+
+
+@holding
+async def test_a_stopped_reply_is_kept_and_marked() -> None:
+    async with first_run() as (app, pilot):
+        chat = chat_of(app)
+        running = app.runner.running
+        assert running is not None
+        # Held while the keys come: the demo answers faster than they do.
+        os.kill(running.engine.process_id, signal.SIGSTOP)
+        chat.composer.load("What is 3471 + 5892?")
+        await pilot.press("enter")
+        await until(pilot, lambda: chat._talk.busy)
+        await pilot.press("escape")
+        os.kill(running.engine.process_id, signal.SIGCONT)
+        await until(pilot, chat._idle.is_set)
+        session = chat._talk.session
+        assert session is not None
+        stats = session.messages[-1].stats
+        assert stats is not None
+        # It may still be done before the wish reaches it.
+        assert stats.finish_reason in {"cancelled", "stop"}
+        await pilot.pause()
+        if stats.finish_reason == "cancelled":
+            assert "stopped" in texts(app, ".figures")
+        reply = await ask(app, pilot, "What is 2 + 2?")
+        assert "4" in reply.answer_text
+
+
+async def test_a_new_conversation_begins_empty_and_the_old_one_is_listed_searched_and_deleted() -> (
+    None
+):
+    async with first_run() as (app, pilot):
+        await ask(app, pilot, "What is 347 + 589?")
+        await pilot.press("ctrl+n")
+        chat = chat_of(app)
+        await until(pilot, lambda: not chat.query(Question))
+        await ask(app, pilot, "What is 1 + 1?")
+        await pilot.press("ctrl+l")
+        await until(pilot, lambda: isinstance(app.screen, Conversations))
+        listing = app.screen
+        assert isinstance(listing, Conversations)
+        await until(pilot, lambda: len(listing._summaries) == 2)
+        await pilot.press(*"936")
+        await until(pilot, lambda: len(listing._summaries) == 1)
+        await pilot.press("ctrl+d")
+        await until(pilot, lambda: app.screen is not listing)
+        await pilot.press("y")
+        await until(pilot, lambda: not listing._summaries and app.screen is listing)
+        await pilot.press("escape")
+        await until(pilot, lambda: in_chat(app))
+        assert len(await app.services.summaries()) == 1
+
+
+async def test_f2_shows_the_models_and_the_chat_stays() -> None:
+    async with first_run() as (app, pilot):
+        await ask(app, pilot, "What is 1 + 1?")
+        await pilot.press("f2")
+        await until(pilot, lambda: isinstance(app.screen, Welcome))
+        await pilot.press("escape")
+        await until(pilot, lambda: in_chat(app))
+        assert len(chat_of(app).query(Reply)) == 1

@@ -1,0 +1,164 @@
+"""Pictures of the app, each named by what it promises. After a wanted change: look, then
+`pytest tests/tui/test_snapshots.py --snapshot-update`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from tui_scene import (
+    ANSWER,
+    QWEN_7B,
+    THINKING,
+    FrozenServices,
+    at_advice,
+    chat_of,
+    hold_still,
+    home_at,
+    in_chat,
+    messages,
+    until,
+)
+
+from localr1.chat.types import Conversation
+from localr1.errors import EngineDied, LoadFailed
+from localr1.models.types import LocalModel
+from localr1.tui.app import LocalR1App
+from localr1.tui.screens.download import Download
+from localr1.tui.widgets.note import ActionNote
+
+SIZES = pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
+MODELS = Path("/home/you/.local/share/localr1/models")
+LOCAL = LocalModel(QWEN_7B, QWEN_7B.variants[1], MODELS / "model-Q4_K_M.gguf", 4 << 30)
+TALK = Conversation(1, "sums", QWEN_7B.id, messages(("What is 347 + 589?", THINKING, ANSWER)))
+SnapCompare = Callable[..., bool]
+
+
+class HeldDownload(FrozenServices):
+    """A download that has come to a certain point and stays there."""
+
+    async def fetch(self, _model: Any, variant: Any, on_event: Any) -> LocalModel:
+        import asyncio
+
+        from localr1.models.download import DownloadProgress
+
+        on_event(
+            DownloadProgress(
+                int(1.9 * (1 << 30)), variant.size_bytes, 23.4 * (1 << 20), 281.0, variant.files[0]
+            )
+        )
+        await asyncio.Event().wait()
+        return LOCAL
+
+
+def chat_app(**options: Any) -> LocalR1App:
+    home = home_at(MODELS, offline=True)
+    return LocalR1App(home, services=FrozenServices(home, last=LOCAL, idle=True, **options))
+
+
+async def to_chat(app: LocalR1App, pilot: Pilot[None]) -> None:
+    await until(pilot, lambda: in_chat(app))
+    await chat_of(app)._redraw()
+    await hold_still(pilot)
+
+
+@SIZES
+def test_the_first_screen_tells_the_machine_and_what_fits(
+    snap_compare: SnapCompare, size: tuple[int, int]
+) -> None:
+    home = home_at(MODELS)
+    app = LocalR1App(home, services=FrozenServices(home))
+
+    async def ready(pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: at_advice(app))
+        await hold_still(pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=ready)
+
+
+@SIZES
+def test_a_download_tells_what_from_where_and_how_far(
+    snap_compare: SnapCompare, size: tuple[int, int]
+) -> None:
+    home = home_at(MODELS)
+    app = LocalR1App(home, services=HeldDownload(home))
+
+    async def ready(pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: at_advice(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, Download))
+        await hold_still(pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=ready)
+
+
+@SIZES
+def test_a_finished_thought_is_one_line_above_the_answer(
+    snap_compare: SnapCompare, size: tuple[int, int]
+) -> None:
+    app = chat_app(conversation=TALK)
+
+    async def ready(pilot: Pilot[None]) -> None:
+        await to_chat(app, pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=ready)
+
+
+@SIZES
+def test_an_opened_thought_is_whole_and_plain(
+    snap_compare: SnapCompare, size: tuple[int, int]
+) -> None:
+    app = chat_app(conversation=TALK)
+
+    async def ready(pilot: Pilot[None]) -> None:
+        await to_chat(app, pilot)
+        await pilot.press("ctrl+o")
+        await hold_still(pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=ready)
+
+
+@SIZES
+def test_a_failure_says_what_why_and_what_to_do(
+    snap_compare: SnapCompare, size: tuple[int, int]
+) -> None:
+    error = LoadFailed(
+        "The model cannot be loaded.",
+        "llama.cpp says: failed to allocate buffer for kv cache",
+        "Choose a smaller variant, or a smaller context window.",
+    )
+    app = chat_app(load_error=error)
+
+    async def ready(pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: app.screen.query(ActionNote))
+        await hold_still(pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=ready)
+
+
+def test_a_dead_engine_can_be_restarted_where_it_happened(snap_compare: SnapCompare) -> None:
+    app = chat_app(conversation=TALK)
+    error = EngineDied(
+        "The engine stopped: killed by signal 9.",
+        "CUDA error: out of memory",
+        "Start it again; everything written so far is kept.",
+    )
+
+    async def ready(pilot: Pilot[None]) -> None:
+        await to_chat(app, pilot)
+        await chat_of(app)._offer_restart(error, "Restart the engine", "r or Ctrl+R")
+        await hold_still(pilot)
+
+    assert snap_compare(app, terminal_size=(80, 24), run_before=ready)
+
+
+def test_sixty_columns_are_enough_for_a_chat(snap_compare: SnapCompare) -> None:
+    app = chat_app(conversation=TALK)
+
+    async def ready(pilot: Pilot[None]) -> None:
+        await to_chat(app, pilot)
+
+    assert snap_compare(app, terminal_size=(60, 20), run_before=ready)
