@@ -12,6 +12,7 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Static
 
+from localr1.errors import LocalR1Error
 from localr1.models.types import Choice, LocalModel
 from localr1.tui import theme
 from localr1.tui.command import APP, Command, bindings
@@ -72,10 +73,13 @@ class LocalR1App(App[None]):
 
     @work(exclusive=True, group="begin")
     async def _begin(self) -> None:
-        if self._choice is not None:
-            local = await self.services.find(self._choice)
-        else:
-            local = await self.services.last_used()
+        try:
+            if self._choice is not None:
+                local = await self.services.find(self._choice)
+            else:
+                local = await self.services.last_used()
+        except LocalR1Error:
+            local = None  # the next screen reads the same folder, and says what is wrong
         if local is not None:
             await self.push_screen(Chat(self.services, self.runner, local))
         else:
@@ -86,8 +90,10 @@ class LocalR1App(App[None]):
     def action_models(self) -> None:
         """Show machine and models; the chat stays below."""
         if not isinstance(self.screen, Welcome):
+            chat = self._chat
+            at = Choice(chat.local.model, None) if chat is not None else None
             self.push_screen(
-                Welcome(self.services, self.runner, can_go_back=self._chat is not None),
+                Welcome(self.services, self.runner, at, can_go_back=chat is not None),
                 self._model_chosen,
             )
 

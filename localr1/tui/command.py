@@ -94,7 +94,7 @@ WELCOME = (
         "welcome.again", "r", "examine", "Look again", "Examine this machine again.", shown=True
     ),
     Command("welcome.back", "escape", "back", "Back", "Return to the chat.", shown=True),
-    Command("welcome.quit", "q", "leave", "Quit", "Leave localr1.", palette=False),
+    Command("welcome.quit", "q", "leave", "Quit", "Leave localr1.", shown=True, palette=False),
 )
 
 DOWNLOAD = (
@@ -166,7 +166,7 @@ CHAT = (
     Command(
         "chat.models",
         "f2",
-        "models",
+        "app.models",
         "Models",
         "See this machine and its models, and choose another one.",
         shown=True,

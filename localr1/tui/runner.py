@@ -64,7 +64,6 @@ class Runner:
             plan = await self._services.plan_for(machine, local)
             engine = await self._services.start_engine(local, plan, on_progress)
             self.running = Running(local, plan, engine)
-            await self._services.remember(local)
             return self.running
 
     async def close(self) -> None:

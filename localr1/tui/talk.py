@@ -74,6 +74,14 @@ class Talk:
                 running.engine, running.local, self._conversation
             )
 
+    async def remember(self) -> None:
+        """Use this model at the next start.
+
+        Raises:
+            FileError: That cannot be written.
+        """
+        await self._services.remember(self.local)
+
     async def use(self, local: LocalModel) -> None:
         """Go on with another model; it is not loaded before `load`.
 

@@ -91,6 +91,6 @@ def gauge(fraction: float, cells: int) -> tuple[str, str]:
     """A bar in two parts, filled and empty, `cells` long together."""
     bounded = min(1.0, max(0.0, fraction))
     filled = round(bounded * cells)
-    if bounded > 0 and filled == 0:
+    if bounded > 0 and filled == 0 and cells:
         filled = 1
     return "━" * filled, "─" * (cells - filled)

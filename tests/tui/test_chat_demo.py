@@ -156,6 +156,8 @@ async def test_a_stopped_reply_is_kept_and_marked() -> None:
         chat.composer.load("What is 3471 + 5892?")
         await pilot.press("enter")
         await until(pilot, lambda: chat._talk.busy)
+        await pilot.press(*"next", "enter")
+        assert chat.composer.text == "next"
         await pilot.press("escape")
         os.kill(running.engine.process_id, signal.SIGCONT)
         await until(pilot, chat._idle.is_set)
@@ -170,6 +172,31 @@ async def test_a_stopped_reply_is_kept_and_marked() -> None:
             assert "stopped" in texts(app, ".figures")
         reply = await ask(app, pilot, "What is 2 + 2?")
         assert "4" in reply.answer_text
+
+
+@holding
+async def test_answer_now_ends_the_thinking_and_the_answer_comes() -> None:
+    async with first_run() as (app, pilot):
+        chat = chat_of(app)
+        running = app.runner.running
+        assert running is not None
+        whole = await ask(app, pilot, "What is 3471 + 5892?")
+        os.kill(running.engine.process_id, signal.SIGSTOP)
+        chat.composer.load("What is 3471 + 5892?")
+        await pilot.press("enter")
+        await until(pilot, lambda: chat._talk.busy)
+        await pilot.press("ctrl+t")
+        os.kill(running.engine.process_id, signal.SIGCONT)
+        await until(pilot, chat._idle.is_set)
+        reply = chat.transcript.last_reply
+        assert reply is not None
+        assert reply is not whole
+        assert reply.answer_text
+        session = chat._talk.session
+        assert session is not None
+        stats = session.messages[-1].stats
+        assert stats is not None
+        assert stats.finish_reason == "stop"
 
 
 async def test_a_new_conversation_begins_empty_and_the_old_one_is_listed_searched_and_deleted() -> (

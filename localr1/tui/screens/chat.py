@@ -88,6 +88,11 @@ class Chat(Screen[None]):
         return self.query_one(Composer)
 
     @property
+    def local(self) -> LocalModel:
+        """The model of this chat."""
+        return self._talk.local
+
+    @property
     def status(self) -> StatusLine:
         """The line under the prompt."""
         return self.query_one(StatusLine)
@@ -95,9 +100,8 @@ class Chat(Screen[None]):
     async def on_mount(self) -> None:
         """The prompt works at once; the model is loaded meanwhile."""
         self.composer.focus()
-        await self._redraw()
+        await self.show_conversation()
         self.load_model()
-        self._restore_draft()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """The footer has Stop and Answer now only while they would do something."""
@@ -145,9 +149,17 @@ class Chat(Screen[None]):
             if text := self._waiting_text:
                 await self._forget_waiting()
                 self._reply_to(text)
+            self._remember()
         finally:
             if self.is_attached:
                 line.hide()
+
+    @work(exclusive=True, group="remember")
+    async def _remember(self) -> None:
+        try:
+            await self._talk.remember()
+        except LocalR1Error as error:
+            self.notify(clean(str(error)), severity="warning", markup=False)
 
     def action_restart(self) -> None:
         """Load the model again, unless it is there and well."""
@@ -270,17 +282,9 @@ class Chat(Screen[None]):
 
     # Conversations
 
-    @work(exclusive=True, group="show")
     async def show_conversation(self) -> None:
         """Draw the conversation and its draft."""
         await self._redraw()
-        await self._load_draft()
-
-    @work(exclusive=True, group="show")
-    async def _restore_draft(self) -> None:
-        await self._load_draft()
-
-    async def _load_draft(self) -> None:
         try:
             draft = await self._draft.load(self._talk.conversation_id)
         except LocalR1Error as error:
@@ -308,7 +312,7 @@ class Chat(Screen[None]):
         await self._leave()
         await self._talk.new()
         self._set_status(state="")
-        self.show_conversation()
+        await self.show_conversation()
         self.composer.focus()
 
     @work(exclusive=True, group="switch")
@@ -324,10 +328,10 @@ class Chat(Screen[None]):
                 await self.transcript.add(Note.of(error))
                 return
             self._set_status(state="")
-            self.show_conversation()
+            await self.show_conversation()
         elif outcome.opened is None and self._talk.conversation_id in outcome.deleted:
             await self._talk.new()
-            self.show_conversation()
+            await self.show_conversation()
 
     async def _leave(self) -> None:
         """Stop what runs and keep what is typed, before another conversation comes."""
@@ -365,10 +369,6 @@ class Chat(Screen[None]):
         self.app.copy_to_clipboard(text)
         lines = wording.plural(len(text.splitlines()), "line")
         self.notify(f"Copied the last answer, {lines}.", markup=False)
-
-    async def action_models(self) -> None:
-        """Go to the list of models."""
-        await self.run_action("app.models")
 
     async def action_interrupt(self) -> None:
         """Copy, clear, stop, quit: the first that applies."""

@@ -115,7 +115,12 @@ class Download(Screen[LocalModel | None]):
     @work(exclusive=True, group="demo")
     async def action_demo(self) -> None:
         """Give back the demonstration model instead."""
-        for local in await self._services.local_models():
+        try:
+            found = await self._services.local_models()
+        except LocalR1Error as error:
+            self._end(Note.of(error))
+            return
+        for local in found:
             if local.model.demo:
                 self.dismiss(local)
 
@@ -131,7 +136,10 @@ class Download(Screen[LocalModel | None]):
 
     @work(exclusive=True, group="room")
     async def _show_room(self) -> None:
-        free = await self._services.free_disk_bytes()
+        try:
+            free = await self._services.free_disk_bytes()
+        except LocalR1Error:
+            return  # the download meets the same folder, and says what is wrong with it
         self.query_one(".facts", Static).update(self._facts(free))
 
     def _on_event(self, event: DownloadEvent) -> None:
