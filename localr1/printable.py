@@ -20,3 +20,9 @@ def printable(text: str) -> str:
     Characters are judged one by one, so the result does not depend on how a stream is cut.
     """
     return _UNPRINTABLE.sub("", text)
+
+
+def one_line(text: str, width: int) -> str:
+    """The text as one printable line of at most `width` characters, cut with an ellipsis."""
+    line = " ".join(printable(text).split())
+    return line if len(line) <= width else line[: max(0, width - 1)].rstrip() + "…"

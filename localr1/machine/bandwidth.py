@@ -28,6 +28,8 @@ _MOST_THREADS = 16
 # Faster than any computer's main memory: a figure above it came from a cache.
 _LIMIT_BYTES_PER_SECOND = 2e12
 
+_ENOUGH_SAMPLES = 5
+
 _Compare = Callable[[int, int, int], object]
 
 
@@ -79,24 +81,39 @@ def measure_bandwidth(
 
 
 def cached_bandwidth(cache_dir: Path, cpu_name: str) -> float | None:
-    """Return the bandwidth measured earlier with this processor, in bytes per second."""
-    value = _read_cache(cache_dir).get(cpu_name)
-    if isinstance(value, (int, float)) and 0 < value < _LIMIT_BYTES_PER_SECOND:
-        return float(value)
-    return None
+    """Return the best bandwidth measured so far with this processor, in bytes per second.
+
+    The best, because whatever else ran meanwhile can only have taken from it.
+    """
+    return max(_samples(cache_dir, cpu_name), default=None)
+
+
+def measured_enough(cache_dir: Path, cpu_name: str) -> bool:
+    """Whether further measurements are not worth their time: one may have met a busy moment."""
+    return len(_samples(cache_dir, cpu_name)) >= _ENOUGH_SAMPLES
 
 
 def remember_bandwidth(cache_dir: Path, cpu_name: str, bytes_per_second: float) -> None:
-    """Keep a measured bandwidth for `cached_bandwidth`.
+    """Add a measured bandwidth to what `cached_bandwidth` knows.
 
     A cache that cannot be written is no error: the next run measures again.
     """
-    values = {**_read_cache(cache_dir), cpu_name: bytes_per_second}
+    samples = [*_samples(cache_dir, cpu_name), bytes_per_second]
+    values = {**_read_cache(cache_dir), cpu_name: samples}
     part = cache_dir / f"{CACHE_NAME}.{os.getpid()}.part"
     with contextlib.suppress(OSError):
         cache_dir.mkdir(parents=True, exist_ok=True)
         part.write_text(json.dumps(values, indent=1), encoding="utf-8")
         part.replace(cache_dir / CACHE_NAME)
+
+
+def _samples(cache_dir: Path, cpu_name: str) -> list[float]:
+    values = _read_cache(cache_dir).get(cpu_name)
+    return [
+        float(value)
+        for value in (values if isinstance(values, list) else [])
+        if isinstance(value, (int, float)) and 0 < value < _LIMIT_BYTES_PER_SECOND
+    ]
 
 
 def _read_cache(cache_dir: Path) -> dict[str, object]:

@@ -20,7 +20,12 @@ from localr1.machine import (
     memory,
     power,
 )
-from localr1.machine.bandwidth import cached_bandwidth, measure_bandwidth, remember_bandwidth
+from localr1.machine.bandwidth import (
+    cached_bandwidth,
+    measure_bandwidth,
+    measured_enough,
+    remember_bandwidth,
+)
 from localr1.machine.findings import Findings
 from localr1.machine.host import Host
 from localr1.machine.types import Cpu, Memory, Power, System, SystemGpu
@@ -51,7 +56,8 @@ def detect(
 
     Args:
         host: The computer; this one by default.
-        measure: Measure the memory's bandwidth where the cache has no figure (about 0.6 s).
+        measure: Measure the memory's bandwidth until the cache has five figures, of which the best
+            counts (about 0.6 s each time).
         cache_dir: Where that figure is kept between runs.
         limit_seconds: How long the probes may take together; measuring comes on top.
     """
@@ -141,16 +147,20 @@ def _merged(findings: dict[str, Findings]) -> tuple[SystemGpu, ...]:
 def _with_bandwidth(
     ram: Memory, processor: Cpu, *, measure: bool, cache_dir: Path | None
 ) -> tuple[Memory, tuple[str, ...]]:
-    speed = cached_bandwidth(cache_dir, processor.name) if cache_dir is not None else None
-    if speed is None and measure:
+    name = processor.name
+    enough = cache_dir is not None and measured_enough(cache_dir, name)
+    if measure and not enough:
         try:
             # A sixteenth of what is free: measuring must not push anything out.
-            speed = measure_bandwidth(
+            measured = measure_bandwidth(
                 threads=min(16, processor.logical_cores), memory_bytes=ram.available_bytes // 16
             )
         except (MemoryError, OSError, RuntimeError) as error:
             words = str(error) or type(error).__name__
             return ram, (f"The memory's bandwidth was not measured: {words}.",)
-        if cache_dir is not None:
-            remember_bandwidth(cache_dir, processor.name, speed)
-    return replace(ram, bandwidth_bytes_per_second=speed), ()
+        if cache_dir is None:
+            return replace(ram, bandwidth_bytes_per_second=measured), ()
+        remember_bandwidth(cache_dir, name, measured)
+        ram = replace(ram, bandwidth_bytes_per_second=measured)
+    best = cached_bandwidth(cache_dir, name) if cache_dir is not None else None
+    return replace(ram, bandwidth_bytes_per_second=best or ram.bandwidth_bytes_per_second), ()

@@ -8,8 +8,8 @@ from textual.timer import Timer
 from textual.widget import Widget
 
 from localr1.errors import LocalR1Error
+from localr1.printable import printable
 from localr1.tui.services import Services
-from localr1.tui.untrusted import clean
 
 _PAUSE_SECONDS = 0.5
 
@@ -46,7 +46,7 @@ class Draft:
         try:
             await self._services.save_draft(*state)
         except LocalR1Error as error:
-            self._owner.notify(clean(str(error)), severity="warning", markup=False)
+            self._owner.notify(printable(str(error)), severity="warning", markup=False)
         else:
             self._saved = state
 

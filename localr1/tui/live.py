@@ -15,7 +15,7 @@ from localr1.chat.types import (
     ThinkingDelta,
 )
 from localr1.models.types import LocalModel
-from localr1.tui.untrusted import clean
+from localr1.printable import printable
 from localr1.tui.widgets.status_line import Status
 
 _STEADY_SECONDS = 0.5
@@ -50,8 +50,8 @@ def at_rest(local: LocalModel, context: Context | None, state: str) -> Status:
         state: What the line says of it.
     """
     return Status(
-        model=clean(local.model.name),
-        quantization=clean(local.variant.quantization),
+        model=printable(local.model.name),
+        quantization=printable(local.variant.quantization),
         state=state,
         context_used=context.context_used if context else 0,
         context_window=context.context_window if context else 0,

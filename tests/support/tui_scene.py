@@ -330,7 +330,9 @@ def home_at(path: Path, *, offline: bool = False) -> Home:
     return replace(home, directories=replace(home.directories, models=path))
 
 
-async def until(pilot: Pilot[None], condition: Callable[[], object], seconds: float = 60.0) -> None:
+async def until(
+    pilot: Pilot[None], condition: Callable[[], object], seconds: float = 180.0
+) -> None:
     """Wait for a condition; a failure names it by its source line."""
     deadline = time.monotonic() + seconds
     while not condition():

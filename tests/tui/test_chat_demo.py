@@ -14,7 +14,8 @@ from textual.widgets import OptionList
 from tui_scene import at_advice, chat_of, in_chat, offline_home, texts, until
 
 from localr1.models.catalog import Catalogue
-from localr1.models.types import Sampling
+from localr1.models.library import DEMO_PATH
+from localr1.models.types import Choice, Sampling
 from localr1.tui.app import LocalR1App
 from localr1.tui.screens.conversations import Conversations
 from localr1.tui.screens.welcome import Welcome
@@ -232,3 +233,29 @@ async def test_f2_shows_the_models_and_the_chat_stays() -> None:
         await pilot.press("escape")
         await until(pilot, lambda: in_chat(app))
         assert len(chat_of(app).query(Reply)) == 1
+
+
+async def test_the_model_is_changed_in_the_middle_of_a_conversation() -> None:
+    home = greedy_home()
+    demo = home.catalogue.model("demo")
+    variant = replace(demo.variants[0], path=DEMO_PATH, quantization="Q8_0")
+    other = replace(demo, id="r1-small", name="DeepSeek-R1-Small", demo=False, variants=(variant,))
+    home = replace(home, catalogue=replace(home.catalogue, models=(other, demo)))
+    app = LocalR1App(home, Choice(demo, None))
+    async with app.run_test(size=(100, 40)) as pilot:
+        await until(pilot, lambda: in_chat(app))
+        await ask(app, pilot, "What is 100 + 200?")
+        first = app.runner.running
+        assert first is not None
+        await pilot.press("f2")
+        await until(pilot, lambda: at_advice(app))
+        await pilot.press("home", "enter")
+        await until(pilot, lambda: in_chat(app) and chat_of(app).local.model == other)
+        assert not first.engine.alive
+        reply = await ask(app, pilot, "What is 347 + 589?")
+        assert "936" in reply.answer_text
+        session = chat_of(app)._talk.session
+        assert session is not None
+        assert len(session.messages) == 4
+        await pilot.pause()
+        assert "R1-Small Q8_0" in texts(app, "#status")

@@ -13,11 +13,11 @@ from tui_scene import ADVICE, MACHINE, QWEN_7B, R1, a_model, a_plan, a_variant
 from localr1.chat.types import AnswerDelta, Finished, PromptProgress, ReplyStats, ThinkingDelta
 from localr1.fit.types import Plan
 from localr1.models.types import LocalModel, Model
+from localr1.printable import one_line, printable
 from localr1.tui import command, wording
 from localr1.tui.advice_row import advice_rows, first_choice
 from localr1.tui.live import after
 from localr1.tui.maths import parser
-from localr1.tui.untrusted import clean, one_line
 from localr1.tui.widgets.advice_list import row_content
 from localr1.tui.widgets.machine_panel import machine_lines
 from localr1.tui.widgets.reply import figures_text, thought_text
@@ -35,12 +35,12 @@ def local(model: Model = DEMO, number: int = 0) -> tuple[LocalModel, Plan]:
 
 @given(st.text(), st.integers(0, 30))
 def test_cleaning_does_not_depend_on_how_a_stream_is_cut(text: str, at: int) -> None:
-    assert clean(text[:at]) + clean(text[at:]) == clean(text)
+    assert printable(text[:at]) + printable(text[at:]) == printable(text)
 
 
 @given(st.text())
 def test_nothing_a_terminal_would_obey_is_left(text: str) -> None:
-    cleaned = clean(text)
+    cleaned = printable(text)
     assert not any(c < " " and c not in "\n\t" for c in cleaned)
     assert not set(cleaned) & set("\x7f\x9b\u202e\u2066\u200f")
     cleaned.encode("utf-8")

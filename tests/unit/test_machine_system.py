@@ -10,7 +10,12 @@ import pytest
 from recorded_host import MACHINES, RecordedHost, RecordedNvml
 
 from localr1.machine import cpu, gpu_amd, gpu_apple, gpu_intel, gpu_nvidia, memory, power
-from localr1.machine.bandwidth import cached_bandwidth, measure_bandwidth, remember_bandwidth
+from localr1.machine.bandwidth import (
+    cached_bandwidth,
+    measure_bandwidth,
+    measured_enough,
+    remember_bandwidth,
+)
 from localr1.machine.cgroup import cpu_quota
 from localr1.machine.findings import Findings
 from localr1.machine.host import Host, ProbeError, parse_cpu_list
@@ -481,6 +486,12 @@ def test_damaged_bandwidth_cache_is_ignored_and_replaced(tmp_path: Path) -> None
     remember_bandwidth(tmp_path, "cpu", 5e10)
     remember_bandwidth(tmp_path, "other", 6e10)
     assert cached_bandwidth(tmp_path, "cpu") == 5e10
-    (tmp_path / "bandwidth.json").write_text('{"cpu": "fast", "x": -1}', encoding="utf-8")
+    for measured in (4e10, 7e10, 1e10):
+        assert not measured_enough(tmp_path, "cpu")
+        remember_bandwidth(tmp_path, "cpu", measured)
+    assert cached_bandwidth(tmp_path, "cpu") == 7e10
+    remember_bandwidth(tmp_path, "cpu", 2e10)
+    assert measured_enough(tmp_path, "cpu")
+    (tmp_path / "bandwidth.json").write_text('{"cpu": "fast", "x": [-1]}', encoding="utf-8")
     assert cached_bandwidth(tmp_path, "cpu") is None
     assert cached_bandwidth(tmp_path, "x") is None

@@ -15,6 +15,7 @@ from textual.widgets import Footer, TextArea
 from localr1.chat.types import Event, Failed
 from localr1.errors import EngineError, LocalR1Error
 from localr1.models.types import LocalModel
+from localr1.printable import printable
 from localr1.tui import wording
 from localr1.tui.command import CHAT, COMPOSER, bindings
 from localr1.tui.draft import Draft
@@ -23,7 +24,6 @@ from localr1.tui.runner import Runner
 from localr1.tui.screens.conversations import Conversations, Outcome
 from localr1.tui.services import Services
 from localr1.tui.talk import Talk
-from localr1.tui.untrusted import clean
 from localr1.tui.widgets.blank import Blank
 from localr1.tui.widgets.composer import Composer
 from localr1.tui.widgets.heading import Heading
@@ -135,7 +135,7 @@ class Chat(Screen[None]):
     async def load_model(self) -> None:
         """Load the model, then send what waited for it."""
         await self.query(ActionNote).remove()
-        line, name = self.query_one(LoadLine), clean(self._talk.local.model.name)
+        line, name = self.query_one(LoadLine), printable(self._talk.local.model.name)
         line.show(f"Loading {wording.short_name(name)}", 0.0)
         self._set_status(state="loading")
         try:
@@ -159,7 +159,7 @@ class Chat(Screen[None]):
         try:
             await self._talk.remember()
         except LocalR1Error as error:
-            self.notify(clean(str(error)), severity="warning", markup=False)
+            self.notify(printable(str(error)), severity="warning", markup=False)
 
     def action_restart(self) -> None:
         """Load the model again, unless it is there and well."""
@@ -365,7 +365,7 @@ class Chat(Screen[None]):
         if reply is None or not reply.answer_text:
             self.notify("There is no answer to copy yet.", markup=False)
             return
-        text = clean(reply.answer_text)
+        text = printable(reply.answer_text)
         self.app.copy_to_clipboard(text)
         lines = wording.plural(len(text.splitlines()), "line")
         self.notify(f"Copied the last answer, {lines}.", markup=False)
@@ -374,7 +374,7 @@ class Chat(Screen[None]):
         """Copy, clear, stop, quit: the first that applies."""
         selected = self.get_selected_text() or self.composer.selected_text
         if selected:
-            self.app.copy_to_clipboard(clean(selected))
+            self.app.copy_to_clipboard(printable(selected))
             self.clear_selection()
             self.notify("Copied the selection.", markup=False)
         elif self.composer.text:

@@ -10,8 +10,8 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
+from localr1.printable import printable
 from localr1.tui.command import Command, bindings
-from localr1.tui.untrusted import clean
 
 _COMMANDS = (
     Command("confirm.yes", "y", "answer(True)", "Yes", "Do it.", palette=False),
@@ -53,9 +53,9 @@ class Confirm(ModalScreen[bool]):
     def compose(self) -> ComposeResult:
         """The question and two buttons."""
         with Vertical():
-            yield Static(clean(self._question), classes="question", markup=False)
+            yield Static(printable(self._question), classes="question", markup=False)
             if self._consequence:
-                yield Static(clean(self._consequence), classes="consequence", markup=False)
+                yield Static(printable(self._consequence), classes="consequence", markup=False)
             with Horizontal():
                 yield Button(f"{self._yes} (y)", variant="warning", id="yes", compact=True)
                 yield Button("No (n)", id="no", compact=True)

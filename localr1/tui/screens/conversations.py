@@ -18,11 +18,11 @@ from textual.widgets.option_list import Option
 
 from localr1.chat.types import ConversationSummary
 from localr1.errors import LocalR1Error
+from localr1.printable import one_line, printable
 from localr1.tui import wording
 from localr1.tui.command import CONVERSATIONS, bindings
 from localr1.tui.screens.confirm import Confirm
 from localr1.tui.services import Services
-from localr1.tui.untrusted import clean, one_line
 
 _SEARCH_SECONDS = 0.15
 
@@ -119,7 +119,7 @@ class Conversations(ModalScreen[Outcome]):
             self._summaries = await self._services.summaries(query)
         except LocalR1Error as error:
             self._summaries = ()
-            empty.update(Content(clean(str(error))))
+            empty.update(Content(printable(str(error))))
         else:
             empty.update("Nothing found." if query else "No conversations yet.")
         self.query_one(Vertical).set_class(not self._summaries, "none")
@@ -186,7 +186,7 @@ class Conversations(ModalScreen[Outcome]):
         try:
             await self._services.delete_conversation(summary.id)
         except LocalR1Error as error:
-            self.notify(clean(str(error)), severity="error", markup=False)
+            self.notify(printable(str(error)), severity="error", markup=False)
             return
         self._deleted.add(summary.id)
         self.refill()

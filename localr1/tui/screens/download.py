@@ -15,10 +15,10 @@ from textual.worker import Worker
 
 from localr1.errors import LocalR1Error
 from localr1.models.types import LocalModel, Model, Variant
+from localr1.printable import one_line, printable
 from localr1.tui import wording
 from localr1.tui.command import DOWNLOAD, bindings
 from localr1.tui.services import Services
-from localr1.tui.untrusted import clean, one_line
 from localr1.tui.widgets.note import Note
 from localr1.tui.widgets.progress import Bar
 
@@ -168,7 +168,7 @@ class Download(Screen[LocalModel | None]):
                     f"{_share(event.done_bytes, event.total_bytes)}"
                 )
             case download.DownloadNotice():
-                self.query_one(".news", Static).update(Content(clean(event.text)))
+                self.query_one(".news", Static).update(Content(printable(event.text)))
             case download.DownloadDone():
                 self._progress(1, 1)
                 self._say("Complete and verified.")
@@ -196,7 +196,7 @@ class Download(Screen[LocalModel | None]):
             ("Licence", self._model.license),
         ]
         return Content("\n").join(
-            Content.assemble((label.ljust(9), "dim"), clean(text)) for label, text in rows
+            Content.assemble((label.ljust(9), "dim"), printable(text)) for label, text in rows
         )
 
 

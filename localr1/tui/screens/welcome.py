@@ -14,13 +14,13 @@ from textual.widgets import Footer, Static
 from localr1.errors import LocalR1Error
 from localr1.fit.types import Advice, Goal, Plan
 from localr1.models.types import Choice, LocalModel
+from localr1.printable import printable
 from localr1.tui.advice_row import AdviceRow, advice_rows, first_choice
 from localr1.tui.command import WELCOME, bindings
 from localr1.tui.runner import Runner
 from localr1.tui.screens.confirm import Confirm
 from localr1.tui.screens.download import Download
 from localr1.tui.services import Services
-from localr1.tui.untrusted import clean
 from localr1.tui.widgets.advice_detail import AdviceDetail, detail_content
 from localr1.tui.widgets.advice_list import AdviceList
 from localr1.tui.widgets.machine_panel import MachinePanel
@@ -218,7 +218,7 @@ class Welcome(Screen[LocalModel | None]):
         if not row.plan.fits and not await self.app.push_screen_wait(
             Confirm(
                 "This does not fit by our estimate. Go on anyway?",
-                clean(row.plan.reasons[0]) if row.plan.reasons else "",
+                printable(row.plan.reasons[0]) if row.plan.reasons else "",
                 "Go on",
             )
         ):

@@ -7,9 +7,9 @@ from textual.widgets import Static
 
 from localr1.fit.types import DeviceMemory, Plan
 from localr1.machine.types import Machine
+from localr1.printable import printable
 from localr1.tui import wording
 from localr1.tui.advice_row import AdviceRow
-from localr1.tui.untrusted import clean
 
 DEMO_WORDS = (
     "A demonstration, not an R1 model: it only adds, subtracts and compares numbers of up to "
@@ -27,21 +27,23 @@ def detail_content(row: AdviceRow, machine: Machine, *, hub: str, online: bool) 
         online: Whether downloads are allowed.
     """
     plan = row.plan
-    lines = [Content.assemble((clean(row.model.name), "bold"), *_do(row, hub=hub, online=online))]
+    lines = [
+        Content.assemble((printable(row.model.name), "bold"), *_do(row, hub=hub, online=online))
+    ]
     if row.model.demo:
         return Content("\n").join([*lines, Content(DEMO_WORDS)])
-    first, *others = [clean(reason) for reason in plan.reasons] or [""]
+    first, *others = [printable(reason) for reason in plan.reasons] or [""]
     lines.append(Content(f"{first}."))
     if plan.fits:
         lines.append(Content.styled(_spread(plan), "dim"))
     elif len(plan.devices) > 1:
         lines.append(Content.styled(_memory(plan, machine), "dim"))
     lines.extend(
-        Content.assemble(("Would fit ", "$accent"), clean(way)) for way in plan.would_fit_if
+        Content.assemble(("Would fit ", "$accent"), printable(way)) for way in plan.would_fit_if
     )
     if others:
         lines.append(Content(". ".join(others) + "."))
-    lines.extend(Content.styled(clean(note), "dim") for note in row.model.notes)
+    lines.extend(Content.styled(printable(note), "dim") for note in row.model.notes)
     return Content("\n").join(lines)
 
 
@@ -52,7 +54,7 @@ def _do(row: AdviceRow, *, hub: str, online: bool) -> list[tuple[str, str]]:
     about = "" if row.variant.size_is_exact else "about "
     if not online:
         return [(f"  offline: {about}{size} would have to be downloaded", "$warning")]
-    return [("  Enter ", "$primary"), (f"downloads {about}{size} from {clean(hub)}", "")]
+    return [("  Enter ", "$primary"), (f"downloads {about}{size} from {printable(hub)}", "")]
 
 
 def _spread(plan: Plan) -> str:
@@ -74,7 +76,7 @@ def _memory(plan: Plan, machine: Machine) -> str:
 
 def _place(device: DeviceMemory, free_bytes: int | None) -> str:
     known = f" of {wording.size(free_bytes)} free" if free_bytes is not None else ""
-    return f"{wording.size(device.total_bytes)}{known} on {clean(device.name)}"
+    return f"{wording.size(device.total_bytes)}{known} on {printable(device.name)}"
 
 
 class AdviceDetail(Static):

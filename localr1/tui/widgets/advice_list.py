@@ -15,9 +15,9 @@ from textual.widgets.option_list import Option
 
 from localr1.fit.types import Plan
 from localr1.machine.types import Machine
+from localr1.printable import one_line
 from localr1.tui import wording
 from localr1.tui.advice_row import AdviceRow, free_bytes
-from localr1.tui.untrusted import one_line
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import Final
 
 from textual.widgets import Markdown
 
+from localr1.printable import printable
 from localr1.tui import maths
-from localr1.tui.untrusted import clean
 
 
 class Answer(Markdown):
@@ -26,12 +26,12 @@ class Answer(Markdown):
     """
 
     def __init__(self, text: str = "") -> None:
-        super().__init__(clean(text), parser_factory=maths.parser, open_links=False)
+        super().__init__(printable(text), parser_factory=maths.parser, open_links=False)
         self._waiting = ""
 
     def extend(self, text: str) -> None:
         """Take more of the answer; `draw` shows it."""
-        self._waiting += clean(text)
+        self._waiting += printable(text)
 
     async def draw(self) -> None:
         """Show what came since the last call."""
@@ -49,7 +49,7 @@ class Answer(Markdown):
         """A model wrote this address: show it and hand it over, but never open it."""
         event.stop()
         self.app.copy_to_clipboard(event.href)
-        self.notify(clean(event.href), title="Link copied, not opened", markup=False)
+        self.notify(printable(event.href), title="Link copied, not opened", markup=False)
 
 
 _STRUCTURE: Final = ("\n", "`", "|", "*", "_", "\\", "$", "[", "<", "#")

@@ -6,8 +6,8 @@ from textual.content import Content
 from textual.widgets import Static
 
 from localr1.models.types import LocalModel
+from localr1.printable import printable
 from localr1.tui import wording
-from localr1.tui.untrusted import clean
 
 
 def blank_content(local: LocalModel, conversations: int) -> Content:
@@ -29,9 +29,10 @@ def blank_content(local: LocalModel, conversations: int) -> Content:
         ]
     else:
         lines = [
-            Content.styled(clean(wording.short_name(local.model.name)), "bold"),
+            Content.styled(printable(wording.short_name(local.model.name)), "bold"),
             Content.styled(
-                f"{clean(local.variant.quantization)} · on this machine, nothing leaves it", "dim"
+                f"{printable(local.variant.quantization)} · on this machine, nothing leaves it",
+                "dim",
             ),
             Content(""),
             Content(

@@ -6,7 +6,7 @@ from textual import events
 from textual.message import Message
 from textual.widgets import TextArea
 
-from localr1.tui.untrusted import clean
+from localr1.printable import printable
 
 _NEW_LINE = frozenset({"shift+enter", "ctrl+j", "alt+enter"})
 _RECALL = {"up": -1, "down": 1}
@@ -55,7 +55,7 @@ class Composer(TextArea):
 
     def load(self, text: str) -> None:
         """Put a text into the prompt, the cursor at its end."""
-        self.load_text(clean(text))
+        self.load_text(printable(text))
         self.move_cursor(self.document.end)
 
     async def _on_key(self, event: events.Key) -> None:
@@ -72,7 +72,7 @@ class Composer(TextArea):
 
     def send(self) -> None:
         """Post the text; it stays until it is accepted. An empty prompt sends nothing."""
-        if text := clean(self.text).strip():
+        if text := printable(self.text).strip():
             self.post_message(self.Sent(text))
 
     def accept(self, text: str) -> None:

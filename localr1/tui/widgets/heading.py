@@ -8,7 +8,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from localr1.chat.types import Message
-from localr1.tui.untrusted import one_line
+from localr1.printable import one_line
 
 _MOST_CHARACTERS = 200
 

@@ -7,8 +7,8 @@ from textual.content import Content
 from textual.widgets import Static
 
 from localr1.machine.types import Device, Machine
+from localr1.printable import printable
 from localr1.tui import wording
-from localr1.tui.untrusted import clean
 
 _LABEL_CELLS = 11
 # What tells apart how fast a CPU computes; any name after the colon makes the first redundant.
@@ -63,7 +63,7 @@ def _cpu(machine: Machine) -> Content:
         cores += f" ({cpu.performance_cores} fast)"
     has = {name for name in _FEATURES for feature in cpu.features if _is(name, feature)}
     features = " ".join(n for n, by in _FEATURES.items() if n in has and has.isdisjoint(by))
-    parts = [(clean(cpu.name) or "unknown", "bold"), (f" · {cores}", "")]
+    parts = [(printable(cpu.name) or "unknown", "bold"), (f" · {cores}", "")]
     if features:
         parts.append((f" · {features}", "dim"))
     return Content.assemble(*parts)
@@ -98,9 +98,9 @@ def _graphics(machine: Machine, width: int) -> list[Content]:
 
 
 def _card(card: Device) -> Content:
-    name = clean(card.description) or clean(card.name)
+    name = printable(card.description) or printable(card.name)
     if not card.usable_by_engine:
-        return Content.assemble((name, ""), (f" · not used: {clean(card.reason)}", "$warning"))
+        return Content.assemble((name, ""), (f" · not used: {printable(card.reason)}", "$warning"))
     parts = [(name, "bold")]
     if card.unified:
         parts.append((" · shares main memory", ""))
@@ -108,7 +108,7 @@ def _card(card: Device) -> Content:
         parts.append(
             (f" · {wording.size(card.free_bytes)} free of {wording.size(card.total_bytes)}", "")
         )
-    parts.append((f" · {clean(card.name)}", "dim"))
+    parts.append((f" · {printable(card.name)}", "dim"))
     return Content.assemble(*parts)
 
 
@@ -116,10 +116,10 @@ def _engine(machine: Machine) -> Content:
     engine = machine.engine
     if engine.problem or not engine.version:
         return Content.styled("does not start", "$error")
-    devices = ", ".join(clean(device.name) for device in engine.devices) or "CPU"
-    backends = ", ".join(clean(backend) for backend in engine.backends) or "CPU"
+    devices = ", ".join(printable(device.name) for device in engine.devices) or "CPU"
+    backends = ", ".join(printable(backend) for backend in engine.backends) or "CPU"
     return Content.assemble(
-        (f"{clean(engine.version)}", "bold"),
+        (f"{printable(engine.version)}", "bold"),
         f" · computes on {devices}",
         ("" if backends == devices else f" · built for {backends}", "dim"),
     )
@@ -133,7 +133,7 @@ def _engine_problem(machine: Machine) -> tuple[str, ...]:
 
 
 def _problem(text: str, width: int) -> list[Content]:
-    wrapped = Content(clean(text)).wrap(max(20, width - 2))[:2]
+    wrapped = Content(printable(text)).wrap(max(20, width - 2))[:2]
     return [
         Content.assemble(("! " if number == 0 else "  ", "$warning bold"), line)
         for number, line in enumerate(wrapped)

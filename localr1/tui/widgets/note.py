@@ -11,8 +11,8 @@ from textual.message import Message
 from textual.widgets import Button, Static
 
 from localr1.errors import LocalR1Error
+from localr1.printable import printable
 from localr1.tui.command import Command, bindings
-from localr1.tui.untrusted import clean
 
 
 class Note(Vertical, can_focus=False):
@@ -43,7 +43,7 @@ class Note(Vertical, can_focus=False):
 
     def __init__(self, what: str, why: str = "", todo: str = "", severity: str = "info") -> None:
         super().__init__(classes=severity)
-        self.what, self.why, self.todo = clean(what), clean(why), clean(todo)
+        self.what, self.why, self.todo = printable(what), printable(why), printable(todo)
 
     @classmethod
     def of(cls, error: LocalR1Error) -> Note:

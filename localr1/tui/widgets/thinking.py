@@ -12,8 +12,8 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
+from localr1.printable import printable
 from localr1.tui.command import Command, bindings
-from localr1.tui.untrusted import clean
 
 TAIL_LINES = 8
 # As much text as can be in the tail, whatever the width: older text is never laid out.
@@ -113,7 +113,7 @@ class ThinkingBlock(Vertical):
 
     def __init__(self, text: str = "", display: str = "folded") -> None:
         super().__init__()
-        self._text = clean(text)
+        self._text = printable(text)
         self._shown = len(self._text)
         self._label = ""
         self._streaming = False
@@ -152,7 +152,7 @@ class ThinkingBlock(Vertical):
     def extend(self, text: str) -> None:
         """Take more thinking; `draw` shows it."""
         self._streaming = True
-        self._text += clean(text)
+        self._text += printable(text)
 
     async def draw(self) -> None:
         """Show what came since the last call."""

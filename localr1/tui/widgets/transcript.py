@@ -11,8 +11,8 @@ from textual.widget import Widget
 from textual.widgets import Button, Static
 
 from localr1.chat.types import Message
+from localr1.printable import printable
 from localr1.tui import wording
-from localr1.tui.untrusted import clean
 from localr1.tui.widgets.reply import Reply
 
 MOUNTED_MESSAGES = 20
@@ -39,7 +39,9 @@ class Question(Static):
     """
 
     def __init__(self, text: str, *, waiting: bool = False) -> None:
-        super().__init__(Content(clean(text)), markup=False, classes="waiting" if waiting else None)
+        super().__init__(
+            Content(printable(text)), markup=False, classes="waiting" if waiting else None
+        )
 
 
 class Earlier(Vertical):
