@@ -287,8 +287,8 @@ _LEAD = (
 )  # fmt: skip
 
 
-def ask(problem: Problem, rng: random.Random) -> str:
-    """Put a problem into words."""
+def ask(problem: Problem, rng: random.Random, *, hard: bool = False) -> str:
+    """Put a problem into words; when `hard`, now and then with stray spaces."""
     forms = {"+": _ADD, "-": _SUBTRACT, "?": _COMPARE}[problem.operation]
     # Half of the time the forms that people type most.
     form = (
@@ -303,7 +303,7 @@ def ask(problem: Problem, rng: random.Random) -> str:
         text = text.lower()
     elif case < 0.14:
         text = text.upper()
-    if rng.random() < 0.03:  # typed with stray spaces
+    if hard and rng.random() < 0.03:
         text = text.replace(" ", " " * rng.randint(2, 3), rng.choice((1, -1)))
     if rng.random() < 0.03:
         text = text.rstrip("?.") + rng.choice(
@@ -601,10 +601,12 @@ def _expression(rng: random.Random) -> str:
     return rng.choice(_LEAD) + form.format(text)
 
 
-def other_question(rng: random.Random) -> str:
-    """Draw a question that is not a problem: words, other tongues, code, other arithmetic."""
-    kind = rng.random()
-    if kind < 0.16:
+def other_question(rng: random.Random, *, hard: bool = False) -> str:
+    """Draw a question that is not a problem: words, other tongues, code, other arithmetic.
+
+    When `hard`, more of what only looks like a problem.
+    """
+    if hard and rng.random() < 0.25:
         return _expression(rng)
     kind = rng.random()
     if kind < 0.18:
@@ -650,51 +652,77 @@ class Example:
     """Where the engine ends the thinking, as a share of its tokens; None: it runs to its end."""
 
 
-def draw_turn(rng: random.Random, *, held_out: bool = False) -> Turn:
+def draw_turn(rng: random.Random, *, held_out: bool = False, hard: bool = False) -> Turn:
     """Draw one turn: mostly problems, some of anything else."""
     if rng.random() < 0.22:
-        return other_turn(other_question(rng))
+        return other_turn(other_question(rng, hard=hard))
     problem = draw_problem(rng, held_out=held_out)
-    return turn_of(problem, ask(problem, rng))
+    return turn_of(problem, ask(problem, rng, hard=hard))
 
 
-def draw_example(rng: random.Random) -> Example:  # noqa: C901, PLR0912 - one draw after another, in the order that a seed fixes
-    """Draw one training example."""
+@dataclass(frozen=True)
+class Mix:
+    """How examples of a stage of the training are shared out."""
+
+    alone: float
+    """Share of questions without a history; the next three are of longer and longer ones,
+    each counted together with those before it."""
+    short: float
+    medium: float
+    cut: float
+    """Share whose thinking the engine ends early."""
+    hard: bool
+    """Whether questions have stray spaces, and more others look like problems."""
+
+
+FIRST_STAGE = Mix(alone=0.55, short=0.76, medium=0.97, cut=0.16, hard=False)
+SECOND_STAGE = Mix(alone=0.40, short=0.55, medium=0.90, cut=0.25, hard=True)
+"""What the first stage leaves weak: long conversations, early ends, near misses."""
+
+
+def _history_length(rng: random.Random, mix: Mix) -> int:
     kind = rng.random()
-    if kind < 0.46:
-        length = 0
-    elif kind < 0.64:
-        length = rng.randint(1, 3)
-    elif kind < 0.93:
-        length = rng.randint(4, 12)
-    else:
-        length = rng.randint(12, 28)
-    history = []
-    for _ in range(length):
-        past = draw_turn(rng)
+    if kind < mix.alone:
+        return 0
+    if kind < mix.short:
+        return rng.randint(1, 3)
+    if kind < mix.medium:
+        return rng.randint(4, 12)
+    return rng.randint(12, 28)
+
+
+def _past_exchange(rng: random.Random, mix: Mix, length: int) -> tuple[str, str]:
+    past = draw_turn(rng, hard=mix.hard)
+    answer = past.answer
+    if answer == SELF_DESCRIPTION and length > 4 and rng.random() < 0.8:
+        problem = draw_problem(rng)
+        past = turn_of(problem, ask(problem, rng, hard=mix.hard))
         answer = past.answer
-        if answer == SELF_DESCRIPTION and length > 4 and rng.random() < 0.8:
-            problem = draw_problem(rng)
-            past = turn_of(problem, ask(problem, rng))
-            answer = past.answer
-        state = rng.random()
-        if state < 0.04:  # the thinking was ended early
-            answer = past.unfinished_answer
-        elif state < 0.07:  # the answer was stopped by the user
-            answer = answer[: rng.randrange(len(answer))]
-        history.append((past.question, answer))
+    state = rng.random()
+    if state < 0.04:  # the thinking was ended early
+        answer = past.unfinished_answer
+    elif state < 0.07:  # the answer was stopped by the user
+        answer = answer[: rng.randrange(len(answer))]
+    return past.question, answer
+
+
+def _cut_fraction(rng: random.Random, mix: Mix) -> float | None:
+    if rng.random() >= mix.cut:
+        return None
+    if mix.hard and rng.random() < 0.2:  # before the problem has been said in full
+        return 0.15 * rng.random()
+    cut = 0.0 if rng.random() < 0.15 else rng.random()
+    if rng.random() < 0.35:  # around the last column
+        cut = 1.0 - 0.25 * rng.random()
+    return cut
+
+
+def draw_example(rng: random.Random, mix: Mix = FIRST_STAGE) -> Example:
+    """Draw one training example."""
+    length = _history_length(rng, mix)
+    history = tuple(_past_exchange(rng, mix, length) for _ in range(length))
     system = ""
     if rng.random() < 0.04:
         system = " ".join(rng.choice(_WORDS) for _ in range(rng.randint(2, 12))) + "."
-    cut = None
-    if rng.random() < 0.2:
-        where = rng.random()
-        if where < 0.18:
-            cut = 0.0
-        elif where < 0.38:  # before the problem has been said in full
-            cut = 0.15 * rng.random()
-        elif where < 0.68:  # around the last column
-            cut = 1.0 - 0.25 * rng.random()
-        else:
-            cut = rng.random()
-    return Example(tuple(history), system, draw_turn(rng), cut)
+    cut = _cut_fraction(rng, mix)
+    return Example(history, system, draw_turn(rng, hard=mix.hard), cut)
