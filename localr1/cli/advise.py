@@ -89,7 +89,7 @@ def _cells(plan: Plan, width: int) -> list[str]:
             f"about {explain.duration(plan.time_to_answer.typical.expected)}" if plan.fits else ""
         )
     if width >= _WIDE:
-        cells.append(plan.reasons[0])
+        cells.append(explain.brief(plan))
     return cells
 
 

@@ -221,3 +221,12 @@ def _bandwidth_known(plan: Plan, machine: Machine) -> bool:
     on_cpu = on_cpu or plan.settings.cpu_expert_layers > 0
     shared = any(g.unified and g.bandwidth_bytes_per_second is not None for g in machine.gpus)
     return not on_cpu or machine.memory.bandwidth_bytes_per_second is not None or shared
+
+
+def brief(plan: Plan) -> str:
+    """The end of the first reason, for tables that show the estimates in columns of their own."""
+    end = plan.reasons[0].rpartition("; ")[2] if plan.reasons else ""
+    if plan.fits and any(character.isdigit() for character in end):
+        quality = plan.model.quality
+        return f"{quality:.0f} points in the published tests" if quality else ""
+    return end

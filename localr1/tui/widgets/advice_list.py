@@ -13,6 +13,7 @@ from textual.message import Message
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from localr1.fit.explain import brief
 from localr1.fit.types import Plan
 from localr1.machine.types import Machine
 from localr1.printable import one_line
@@ -81,15 +82,7 @@ def row_content(row: AdviceRow, machine: Machine, width: int) -> Content:
 
 
 def _why(plan: Plan, room: int) -> str:
-    """The end of the first reason, where it says more than the other columns do."""
-    if not plan.reasons or room < 10:
-        return ""
-    end = plan.reasons[0].rpartition("; ")[2]
-    if plan.fits and any(character.isdigit() for character in end):
-        # An estimate, which has columns of its own.
-        score = plan.model.quality
-        end = f"{score:.0f} points in the published tests" if score else ""
-    return one_line(end, room)
+    return one_line(brief(plan), room) if room >= 10 else ""
 
 
 def _answer_time(row: AdviceRow) -> str:
