@@ -120,7 +120,7 @@ def plan_for(
         machine,
         context_window=context_window or home.preferences.context_window or None,
     )
-    threads = plan.settings.threads or machine.cpu.performance_cores
+    threads = placement.thread_count(local.size_bytes, machine.cpu)
     return replace(plan, settings=replace(plan.settings, threads=threads))
 
 

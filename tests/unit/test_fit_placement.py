@@ -29,10 +29,10 @@ from fit_machines import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from localr1.fit.placement import place
+from localr1.fit.placement import place, thread_count
 from localr1.fit.pool import gpu_pool, main_memory, pool_needs, shortages
 from localr1.fit.types import Plan
-from localr1.machine.types import Machine
+from localr1.machine.types import Cpu, Machine
 
 MODELS = [m for m in catalogue().models if m.variants]
 
@@ -331,3 +331,10 @@ def test_nonsense_is_refused() -> None:
         place(one, file, RTX_4090, context_window=0)
     with pytest.raises(ValueError, match="q5_1x"):
         place(one, file, RTX_4090, kv_cache_type="q5_1x")
+
+
+def test_tiny_models_get_one_thread_and_others_the_fast_cores() -> None:
+    cpu = Cpu("i7-13700H", 14, 20, 6, ())
+    assert thread_count(4_000_000, cpu) == 1
+    assert thread_count(4_700_000_000, cpu) == 6
+    assert thread_count(4_700_000_000, Cpu("odd", 1, 1, 0, ())) == 1
