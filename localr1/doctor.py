@@ -121,13 +121,13 @@ def disk(directories: Directories) -> list[Finding]:
     existing = place
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
-    if not os.access(existing, os.W_OK):
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
         return [
             Finding(
                 "disk",
                 "failed",
                 f"{place} cannot be written.",
-                f"No permission at {existing}.",
+                f"No permission at {existing}, or it is no folder.",
                 "Change its permissions, or set LOCALR1_HOME or `models_directory` to another folder.",
             )
         ]

@@ -120,8 +120,7 @@ class Store:
                 (*arguments, limit),
             ).fetchall()
         return tuple(
-            ConversationSummary(row[0], row[1], row[2], datetime.fromisoformat(row[3]), row[4])
-            for row in rows
+            ConversationSummary(row[0], row[1], row[2], _time(row[3]), row[4]) for row in rows
         )
 
     def conversation(self, conversation_id: int) -> Conversation:
@@ -148,9 +147,10 @@ class Store:
         messages = {row[0]: _message(row) for row in rows}
         path: list[Message] = []
         at: int | None = rows[-1][0] if rows else None
-        while at is not None:
-            path.append(messages[at])
-            at = messages[at].parent_id
+        while at in messages:  # ends at the root, and at whatever a damaged file lacks
+            message = messages.pop(at)
+            path.append(message)
+            at = message.parent_id
         return Conversation(conversation_id, head[0], head[1], tuple(reversed(path)))
 
     def create(self, first_question: str, model_id: str) -> int:
@@ -314,11 +314,26 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def _message(row: tuple[int, int | None, Role, str, str, str, str]) -> Message:
+def _time(text: object) -> datetime:
+    """A stored time; one that cannot be read counts as the oldest."""
+    try:
+        time = datetime.fromisoformat(str(text))
+    except ValueError:
+        return datetime.fromtimestamp(0, UTC)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _stats(text: str) -> ReplyStats | None:
+    """Stored statistics; None where there are none or they cannot be read."""
     known = ReplyStats.__dataclass_fields__
-    stats = (
-        ReplyStats(**{k: v for k, v in json.loads(row[5]).items() if k in known})
-        if row[5]
-        else None
-    )
-    return Message(row[0], row[1], row[2], row[3], row[4], stats, datetime.fromisoformat(row[6]))
+    try:
+        values = json.loads(text) if text else {}
+    except ValueError:
+        return None
+    if not isinstance(values, dict) or not values:
+        return None
+    return ReplyStats(**{name: value for name, value in values.items() if name in known})
+
+
+def _message(row: tuple[int, int | None, Role, str, str, str, str]) -> Message:
+    return Message(row[0], row[1], row[2], row[3], row[4], _stats(row[5]), _time(row[6]))

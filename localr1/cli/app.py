@@ -23,5 +23,6 @@ def run(arguments: argparse.Namespace) -> int:
     choice = home.catalogue.resolve(wanted) if wanted else None
     from localr1.tui.app import LocalR1App  # noqa: PLC0415 - textual, only for the app
 
-    result = LocalR1App(home, choice=choice).run()
-    return result if isinstance(result, int) else 0
+    app = LocalR1App(home, choice=choice)
+    app.run()
+    return app.return_code or 0

@@ -171,6 +171,7 @@ async def _ask(  # noqa: PLR0913 - one call site
                         printer.end()
                         return event.stats
     finally:
+        printer.close_thinking()
         await asyncio.shield(engine.close())
     raise Interrupted("The reply ended without a word.")
 
@@ -198,7 +199,7 @@ class _Printer:
 
     def answer_delta(self, text: str) -> None:
         """More of the answer."""
-        self._close_thinking()
+        self.close_thinking()
         self.answer += text
         if not self._quiet:
             sys.stdout.write(printable(text))
@@ -206,12 +207,13 @@ class _Printer:
 
     def end(self) -> None:
         """No more comes."""
-        self._close_thinking()
+        self.close_thinking()
         if self.answer and not self._quiet:
             sys.stdout.write("\n")
             sys.stdout.flush()
 
-    def _close_thinking(self) -> None:
+    def close_thinking(self) -> None:
+        """Leave the terminal as it was."""
         if self._thinking_open:
             self._thinking_open = False
             sys.stderr.write("\x1b[0m\n" if self._dim else "\n")

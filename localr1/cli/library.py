@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from localr1 import workflow
 from localr1.cli import output
-from localr1.cli.ask import choose
-from localr1.errors import NothingFits, UsageError
+from localr1.errors import FileError, Interrupted, NothingFits, UsageError
 from localr1.fit import advisor
 from localr1.fit.explain import duration
 from localr1.models.place import size_text
@@ -78,7 +77,12 @@ def run_pull(arguments: argparse.Namespace) -> int:
     if local is None and variant is None:
         variant = asyncio.run(_suitable(home, model))
     if local is None and variant is not None:
-        local = asyncio.run(_pull(home, model, variant))
+        try:
+            local = asyncio.run(_pull(home, model, variant))
+        except KeyboardInterrupt:
+            raise Interrupted(
+                "Stopped.", "", "What has come is kept; the same command goes on with it."
+            ) from None
     if local is None:
         raise UsageError(f"{model.id} has nothing to download.", "", "See `localr1 models --all`.")
     output.console().print(f"{model.name} {local.variant.quantization} is here: {local.path}")
@@ -97,7 +101,11 @@ def run_remove(arguments: argparse.Namespace) -> int:
     if len(here) > 1:
         names = ", ".join(f"{local.model.id}:{local.variant.quantization}" for local in here)
         raise UsageError("Several variants are here.", names, "Name one of them.")
-    local = here[0] if here else choose(home, arguments.model)
+    if not here:
+        raise FileError(
+            f"{arguments.model} is not on this computer.", "", "`localr1 models` shows what is."
+        )
+    local = here[0]
     freed = home.library.remove(local)
     output.console().print(f"Removed {local.path.name}: {size_text(freed)} free again.")
     return 0

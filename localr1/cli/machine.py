@@ -8,9 +8,12 @@ from pathlib import Path
 
 from localr1 import workflow
 from localr1.cli import output
+from localr1.errors import UsageError
 from localr1.fit.explain import gib
 from localr1.machine import profile
 from localr1.machine.types import Machine
+
+_SMALLEST_BYTES = 64 << 20
 
 
 def machine_for(arguments: argparse.Namespace, home: workflow.Home) -> Machine:
@@ -26,10 +29,17 @@ def machine_for(arguments: argparse.Namespace, home: workflow.Home) -> Machine:
         else asyncio.run(workflow.examine(home))
     )
     sizes = {
-        name: profile.parse_size(text) if text else None
+        name: profile.parse_size(text) if text is not None else None
         for name, text in (("ram", arguments.ram), ("gpu_memory", arguments.gpu_memory))
     }
-    if not (arguments.gpu or any(sizes.values())):
+    for name, size in sizes.items():
+        if size is not None and size < _SMALLEST_BYTES:
+            raise UsageError(
+                f"--{name.replace('_', '-')} {getattr(arguments, name)} is less than any computer has.",
+                "A number without a unit counts bytes.",
+                "Write 16G or 16GiB.",
+            )
+    if arguments.gpu is None and all(size is None for size in sizes.values()):
         return base
     return profile.what_if(
         base, ram_bytes=sizes["ram"], gpu=arguments.gpu, gpu_memory_bytes=sizes["gpu_memory"]

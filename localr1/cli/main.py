@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Final
 
+from localr1 import crash
 from localr1.cli import output, parser
-from localr1.errors import Interrupted, LocalR1Error
+from localr1.config import Directories
+from localr1.errors import FileError, Interrupted, LocalR1Error
 
 # Modules are imported when their command is given: each costs something.
 _COMMANDS: Final = {
@@ -36,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code of design: 0 fine, 1 failed, 2 wrong usage, 3 nothing fits, 4 offline and
         not here, 130 interrupted.
     """
-    _use_utf8()
-    arguments = parser.build().parse_args(argv)
+    _prepare_streams()
+    arguments = parser.parse(argv)
     module_name, _, function_name = _COMMANDS[arguments.command].partition(":")
     try:
         module = import_module(f"localr1.cli.{module_name}")
@@ -54,11 +56,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader has left; Python must not complain about it again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        reason = error.strerror or str(error)
+        output.print_error(
+            FileError("The output cannot be written.", reason, "Check the disk it goes to.")
+        )
+        return FileError.exit_code
+    except Exception as error:  # noqa: BLE001 - the last resort: a user never sees a traceback
+        path = crash.record(error, Directories.standard().logs)
+        output.print_error(crash.explain(error, path))
+        return LocalR1Error.exit_code
     return code
 
 
-def _use_utf8() -> None:
-    """Models write every script; a console with a smaller character set shows `?` for the rest."""
+def _prepare_streams() -> None:
+    """Make printing safe.
+
+    Models write every script; a console with a smaller character set shows `?` for the rest.
+    A stream that the caller closed swallows what is written.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - for as long as the process lives
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             encoding = "utf-8" if not stream.isatty() else stream.encoding

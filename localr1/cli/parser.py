@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from localr1 import __version__
 
@@ -186,6 +187,17 @@ def build() -> argparse.ArgumentParser:
         help="what to search for, or the conversation's number",
     )
     return parser
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse arguments; `ask` takes the words of its question between options too."""
+    parser = build()
+    arguments, rest = parser.parse_known_args(argv)
+    if rest:
+        if arguments.command != "ask" or any(word.startswith("-") for word in rest):
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        arguments.prompt += rest
+    return arguments
 
 
 def _json(parser: argparse.ArgumentParser) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Self
 
 from rich.progress import (
@@ -40,15 +39,8 @@ class DownloadBar:
         self._progress.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._progress.stop()
-        if kind is not None:
-            output.note("localr1: what has come so far is kept; the same command goes on with it.")
 
     def show(self, event: DownloadEvent) -> None:
         """Draw one event."""

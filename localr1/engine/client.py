@@ -12,7 +12,6 @@ from localr1.engine.process import WorkerProcess
 from localr1.errors import (
     ContextFull,
     EngineError,
-    FileError,
     Interrupted,
     LoadFailed,
     LocalR1Error,
@@ -164,10 +163,13 @@ async def probe(log_directory: Path) -> EngineInfo:
     """What the installed llama.cpp is and which devices it sees, asked in a worker.
 
     Never raises for an engine that does not start: the answer's `problem` says why.
+
+    Raises:
+        FileError: The log cannot be written.
     """
     try:
         worker = await WorkerProcess.start(log_directory)
-    except (EngineError, FileError) as error:
+    except EngineError as error:
         return EngineInfo("", (), (), problem=error.why or error.what)
     request_id, inbox = worker.open()
     try:

@@ -33,6 +33,10 @@ _MARKERS: Final = (
 BUFFER_LINES: Final = ("buffer size", "KV self size", "llama_kv_cache: size")
 
 
+SMALLEST_CONTEXT: Final = 256
+"""llama.cpp pads a context to this, but not the batch that goes with it."""
+
+
 class LoadError(Exception):
     """llama.cpp refused; the message says why."""
 
@@ -81,7 +85,8 @@ class Model:
         self._memory = api.llama_get_memory(self._context)
         self._vocab = api.llama_model_get_vocab(self._model)
         self.context_window = int(api.llama_n_ctx(self._context))
-        self.ubatch = load.ubatch
+        # llama.cpp never takes more at once than the context holds.
+        self.ubatch = min(load.ubatch, int(api.llama_n_batch(self._context)))
         self.cached: list[int] = []
         self._batch = api.llama_batch_init(self.ubatch, 0, 1)
         self.vocabulary = self._read_vocabulary()
@@ -144,7 +149,7 @@ class Model:
         if load.kv_cache_type not in KV_CACHE_TYPES:
             raise LoadError(f"unknown KV cache type {load.kv_cache_type}")
         parameters = api.llama_context_default_params()
-        parameters.n_ctx = load.context_window
+        parameters.n_ctx = max(load.context_window, SMALLEST_CONTEXT)
         parameters.n_batch = parameters.n_ubatch = load.ubatch
         parameters.n_seq_max = 1
         parameters.n_outputs_max = 1  # one row of logits, not one per prompt token

@@ -104,7 +104,7 @@ def from_file(gguf: GgufFile, models: Sequence[Model], quantizations: Sequence[s
 
 def _match_model(models: Sequence[Model], text: str) -> Model:
     wanted = _plain(text)
-    if not wanted:
+    if not any(character.isalnum() for character in wanted):
         raise unknown(models, text)
     # From the strictest reading to the loosest; the first that finds anything decides.
     readings = (

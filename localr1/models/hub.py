@@ -11,6 +11,7 @@ import difflib
 import fnmatch
 import os
 import re
+import socket
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import httpx2
     from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
+_PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 DEFAULT_ENDPOINT = "https://huggingface.co"
 _SHARD = re.compile(r"^(?P<stem>.*)-(?P<index>\d{5})-of-(?P<count>\d{5})\.gguf$")
 # A look-up that fails this often in a row is reported; the transfer itself is more patient.
@@ -74,6 +76,20 @@ def reachable(endpoint: str | None = None, limit_seconds: float = 5.0) -> str:
     with translated("", address), httpx2.Client(timeout=limit_seconds) as client:
         client.head(address)
     return urlsplit(address).netloc
+
+
+def resolvable() -> bool:
+    """Whether the hub's name can be looked up: without a connection it cannot.
+
+    Nothing is sent to the hub. Behind a proxy the proxy looks names up, so the answer is yes.
+    """
+    if any(os.environ.get(name) for name in _PROXY_VARIABLES):
+        return True
+    try:
+        socket.getaddrinfo(urlsplit(endpoint_url()).hostname, None)
+    except OSError:
+        return False
+    return True
 
 
 def saved_token() -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.text import Text
 from textual import work
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import BindingType
@@ -12,8 +13,10 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Static
 
+from localr1 import crash
 from localr1.errors import LocalR1Error
 from localr1.models.types import Choice, LocalModel
+from localr1.printable import printable
 from localr1.tui import theme
 from localr1.tui.command import APP, Command, bindings
 from localr1.tui.runner import Runner
@@ -148,6 +151,18 @@ class LocalR1App(App[None]):
         """End the engine and close the database, however the app ends."""
         await self.runner.close()
         await self.services.close()
+
+    def _handle_exception(self, error: Exception) -> None:
+        """The last resort: words on the screen that is left behind, the traceback in a log.
+
+        Tests run headless and see the exception itself.
+        """
+        if self.is_headless:
+            super()._handle_exception(error)
+            return
+        told = crash.explain(error, crash.record(error, self._home.directories.logs))
+        message = "\n".join(printable(part) for part in (told.what, told.why, told.todo) if part)
+        self.exit(return_code=told.exit_code, message=Text(message))
 
 
 def _commands_of(screen: Screen[object]) -> Sequence[Command]:

@@ -17,7 +17,7 @@ from localr1.chat.types import Conversation, ConversationSummary
 from localr1.config import network_allowed
 from localr1.fit.types import Advice, Goal, Plan
 from localr1.machine.types import Machine
-from localr1.models.hub import endpoint_url
+from localr1.models.hub import endpoint_url, resolvable
 from localr1.models.library import free_bytes
 from localr1.models.types import Choice, LocalModel, Model, Variant
 
@@ -43,6 +43,10 @@ class Services:
     def online(self) -> bool:
         """Whether downloads are allowed; says nothing about the connection itself."""
         return network_allowed(self.home.offline)
+
+    async def connected(self) -> bool:
+        """Whether downloads are allowed and there seems to be a connection for them."""
+        return self.online and await asyncio.to_thread(resolvable)
 
     @property
     def hub(self) -> str:

@@ -126,6 +126,11 @@ def test_attached_files_and_their_mistakes(tmp_path: Path) -> None:
         (("ask", "--temperature", "hot", "hi"), 2, "temperature"),
         (("history", "show", "99"), 1, "99"),
         (("rm", "demo"), 1, "demo"),
+        (("rm", "7b"), 1, "localr1 models"),
+        (("ask", "--model", ".", "hi"), 2, "localr1 models"),
+        (("advise", "--ram", "0"), 2, "16G"),
+        (("advise", "--ram", "16"), 2, "16G"),
+        (("models", "extra"), 2, "unrecognized"),
         ((), 2, "terminal"),
         (("chat", "demo"), 2, "terminal"),
     ],
@@ -196,6 +201,54 @@ def test_a_broken_settings_file_is_named(tmp_path: Path) -> None:
     doctor = localr1("--offline", "doctor", environment={"LOCALR1_HOME": str(tmp_path)})
     assert doctor.returncode == 1
     assert "thinkng" in doctor.stdout
+
+
+def test_words_and_files_may_stand_between_options(tmp_path: Path) -> None:
+    done = localr1("ask", "What is", "--model", "demo", "5 + 6?", "--temperature", "0")
+    assert done.stdout == "5 + 6 = 11\n"
+    note = tmp_path / "note.txt"
+    note.write_text("hello")
+    assert localr1("ask", "hm", "--model", "demo", f"@{note}").returncode == 0
+
+
+@pytest.mark.parametrize("context", ["1", "8", "300"])
+def test_a_small_context_is_no_crash(context: str) -> None:
+    done = localr1("ask", "--model", "demo", "--context", context, "2 + 2")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_output_that_cannot_be_written_is_a_clear_error() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "localr1", "models"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unforeseen_mistake_goes_to_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from localr1.cli import library, main
+
+    def stumble(_arguments: object) -> int:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setenv("LOCALR1_HOME", str(tmp_path))
+    monkeypatch.setattr(library, "run_models", stumble)
+    assert main.main(["models"]) == 1
+    shown = capsys.readouterr().err
+    assert "ZeroDivisionError" in shown
+    assert "Traceback" not in shown
+    (log,) = (tmp_path / "logs").glob("crash-*.log")
+    assert "Traceback" in log.read_text()
 
 
 def test_machine_is_its_own_profile(tmp_path: Path) -> None:

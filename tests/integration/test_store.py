@@ -137,3 +137,28 @@ def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as caught:
         Store(tmp_path / "file" / "conversations.db")
     assert caught.value.todo
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE message SET stats = '{bad'",
+        "UPDATE message SET stats = '[1]'",
+        "UPDATE message SET created_at = 'yesterday'",
+        "UPDATE conversation SET updated_at = 'x'",
+        "UPDATE message SET parent_id = id",
+        "DELETE FROM message WHERE id = 1",
+    ],
+)
+def test_a_damaged_row_loses_only_itself(path: Path, damage: str) -> None:
+    store = Store(path)
+    number = fill(store, "What is 1 + 1?", "2")
+    store.close()
+    connection = sqlite3.connect(path)
+    connection.execute(damage)
+    connection.commit()
+    connection.close()
+    store = Store(path)
+    assert [s.id for s in store.summaries()] == [number]
+    assert store.conversation(number).messages[-1].text == "2"
+    store.close()

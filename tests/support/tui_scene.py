@@ -268,6 +268,9 @@ class FrozenServices(Services):
         self.pause = pause
         self.engines: list[IdleEngine] = []
 
+    async def connected(self) -> bool:
+        return self.online
+
     async def examine(self) -> Machine:
         return MACHINE
 

@@ -23,6 +23,7 @@ LAYERS = (
     ("gguf",),
     ("machine",),
     ("config",),
+    ("crash",),
     ("errors", "printable", "__init__"),
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}

@@ -135,6 +135,7 @@ class Chat(Screen[None]):
     async def load_model(self) -> None:
         """Load the model, then send what waited for it."""
         await self.query(ActionNote).remove()
+        self.composer.focus()
         line, name = self.query_one(LoadLine), printable(self._talk.local.model.name)
         line.show(f"Loading {wording.short_name(name)}", 0.0)
         self._set_status(state="loading")
@@ -191,7 +192,7 @@ class Chat(Screen[None]):
             self.notify("One message waits already. Esc takes it back.", markup=False)
         else:
             self.composer.accept(event.text)
-            self._draft.save_later()
+            await self._draft.save()  # while it belongs to this conversation
             if self._talk.ready:
                 self._reply_to(event.text)
             else:

@@ -47,7 +47,8 @@ class Download(Screen[LocalModel | None]):
         width: 78;
         max-width: 96%;
         height: auto;
-        max-height: 1fr;
+        max-height: 100%;
+        overflow-y: auto;
         padding: 1 2;
         border: round $border-blurred;
         border-title-color: $text-muted;
@@ -55,7 +56,8 @@ class Download(Screen[LocalModel | None]):
     Download .facts { height: auto; margin: 0 0 1 0; }
     Download .figures { height: 1; color: $text-muted; }
     Download .news { height: auto; color: $text-muted; margin: 1 0 0 0; }
-    Download Note { margin: 1 0 0 0; }
+    Download .ended > Bar, Download .ended > .figures, Download .ended > .news { display: none; }
+    Download Note { margin: 0; }
     """
 
     COMMANDS_SHOWN = DOWNLOAD
@@ -99,6 +101,7 @@ class Download(Screen[LocalModel | None]):
         """Download, or go on."""
         if not self.running:
             self.query(Note).remove()
+            self.query_one(Vertical).remove_class("ended")
             self._say("Asking the hub…")
             self._fetching = self._fetch()
             self.refresh_bindings()
@@ -130,7 +133,8 @@ class Download(Screen[LocalModel | None]):
             local = await self._services.fetch(self._model, self._variant, self._on_event)
         except LocalR1Error as error:
             self._fetching = None
-            self._end(Note.of(error))
+            todo = f"{error.todo} Or press d: the demo needs no download.".strip()
+            self._end(Note(error.what, error.why, todo, "error"))
         else:
             self.dismiss(local)
 
@@ -182,7 +186,10 @@ class Download(Screen[LocalModel | None]):
     def _end(self, note: Note) -> None:
         self._say("")
         self.query_one(".news", Static).update("")
-        self.query_one(Vertical).mount(note)
+        box = self.query_one(Vertical)
+        box.add_class("ended")
+        box.mount(note)
+        box.call_after_refresh(box.scroll_end, animate=False)
         self.refresh_bindings()
 
     def _facts(self, free: int | None) -> Content:

@@ -82,6 +82,7 @@ class Welcome(Screen[LocalModel | None]):
         self._all = wanted is not None and wanted.variant is not None
         self._advice: Advice | None = None
         self._local: list[tuple[LocalModel, Plan]] = []
+        self._connected = services.online
 
     def compose(self) -> ComposeResult:
         """Machine above, advice below, the chosen row's reasons at the end."""
@@ -102,6 +103,7 @@ class Welcome(Screen[LocalModel | None]):
             "Looking at this machine and working out which R1 fits it…"
         )
         self.query_one(AdviceList).focus()
+        self.look_for_connection()
         self.examine()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -112,6 +114,7 @@ class Welcome(Screen[LocalModel | None]):
 
     def action_examine(self) -> None:
         """Look again."""
+        self.look_for_connection()
         self.examine()
 
     def action_toggle_all(self) -> None:
@@ -132,6 +135,14 @@ class Welcome(Screen[LocalModel | None]):
     async def action_leave(self) -> None:
         """Leave the app."""
         await self.run_action("app.quit")
+
+    @work(exclusive=True, group="connection")
+    async def look_for_connection(self) -> None:
+        """Without a connection the demo is what can be had: say so, and begin there."""
+        connected = await self._services.connected()
+        if connected != self._connected:
+            self._connected = connected
+            self._show(first=True)
 
     @work(exclusive=True, group="examine")
     async def examine(self) -> None:
@@ -168,7 +179,7 @@ class Welcome(Screen[LocalModel | None]):
         machine = self._runner.machine
         if self._advice is None or machine is None:
             return
-        online = self._services.online
+        online = self._connected
         rows = advice_rows(self._advice, self._local, all_variants=self._all)
         at = (self._row_wanted(rows) or first_choice(rows, online=online)) if first else None
         self.query_one("#ranking", Static).update(self._ranking())
@@ -188,9 +199,10 @@ class Welcome(Screen[LocalModel | None]):
         real = [row for row in rows if not row.model.demo]
         here = any(row.local is not None for row in real)
         text = ""
-        if not self._services.online and not here:
+        if not self._connected and not here:
+            state = "No connection" if self._services.online else "Offline"
             text = (
-                "Offline, and no R1 is on this disk. The demonstration is: it only adds, "
+                f"{state}, and no R1 is on this disk. The demonstration is: it only adds, "
                 "subtracts and compares numbers."
             )
         elif real and not any(row.plan.fits for row in real):
