@@ -120,7 +120,7 @@ class Model:
     def _choose_devices(self, parameters: Any, load: Load) -> None:
         # An empty list means the CPU alone; no list would mean every GPU there is.
         devices = Devices()
-        by_name = {native.device.name: native.pointer for native in devices.all()}
+        by_name = devices.pointers()
         missing = [name for name in load.device_names if name not in by_name]
         if missing:
             raise LoadError(f"llama.cpp has no device {missing[0]}; it has {', '.join(by_name)}")

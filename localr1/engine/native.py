@@ -24,7 +24,7 @@ from localr1.machine.types import DeviceKind, EngineDevice
 # enum ggml_backend_dev_type in ggml-backend.h
 _KINDS: Final[dict[int, DeviceKind]] = {0: "cpu", 1: "gpu", 2: "igpu", 3: "accelerator"}
 # enum ggml_log_level in ggml.h; CONT (5) continues the line before
-_WARN, _ERROR, _CONTINUED = 3, 4, 5
+_DEBUG, _WARN, _ERROR, _CONTINUED = 1, 3, 4, 5
 
 
 class Log:
@@ -32,11 +32,16 @@ class Log:
 
     def __init__(self, kept_lines: int = 400) -> None:
         self.lines: deque[tuple[int, str]] = deque(maxlen=kept_lines)
+        self._skipping = False
         # The callback object must outlive the library: an unreferenced one crashes the process.
         self._callback = api.llama_log_callback(self._receive)
         api.llama_log_set(self._callback, ctypes.c_void_p(0))
 
     def _receive(self, level: int, text: bytes, _user_data: Any) -> None:
+        # llama.cpp calls here for every debug line, even once per token: nobody reads those.
+        self._skipping = level == _DEBUG or (level == _CONTINUED and self._skipping)
+        if self._skipping:
+            return
         line = text.decode("utf-8", "replace")
         if level == _CONTINUED and self.lines:
             last_level, last = self.lines.pop()
@@ -114,6 +119,18 @@ class Devices:
                 free_bytes=free.value,
             )
             found.append(NativeDevice(pointer, device))
+        return found
+
+    def pointers(self) -> dict[str, int]:
+        """Every device's pointer by its name.
+
+        Unlike `all` this asks for no memory figures: on CUDA that question alone makes a driver
+        context, half a GiB that a model on the CPU has no use for.
+        """
+        found = {}
+        for index in range(self._ggml.ggml_backend_dev_count()):
+            pointer = self._ggml.ggml_backend_dev_get(index)
+            found[self._base.ggml_backend_dev_name(pointer).decode("utf-8", "replace")] = pointer
         return found
 
     def backends(self) -> tuple[str, ...]:

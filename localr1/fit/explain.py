@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from localr1.fit.attention import has_flash_attention
 from localr1.fit.memory import CPU, GIB
 from localr1.fit.pool import Shortage, gpu_pools, main_memory, pool_needs, shortages
 from localr1.fit.search import CONTEXT_WINDOWS, NOTHING, Asked
@@ -30,6 +31,8 @@ class Ranking:
 
 
 UNRANKED = Ranking()
+
+_NO_KERNEL = "llama.cpp has no kernel for its attention on this GPU"
 
 
 def gib(size_bytes: float) -> str:
@@ -164,7 +167,12 @@ def _placement(plan: Plan, machine: Machine) -> str:
     settings, layers = plan.settings, plan.model.architecture.layers
     names = " and ".join(settings.device_names)
     if not names:
-        return "Runs on the CPU" if not machine.gpus else "Runs on the CPU, without the GPU"
+        if not machine.gpus:
+            return "Runs on the CPU"
+        architecture = plan.model.architecture
+        if not any(has_flash_attention(architecture, gpu.backend) for gpu in machine.gpus):
+            return f"Runs on the CPU: {_NO_KERNEL}"
+        return "Runs on the CPU, without the GPU"
     if settings.cpu_expert_layers:
         dense = plan.model.architecture.leading_dense_layers
         kept = max(0, settings.cpu_expert_layers - dense)
@@ -190,6 +198,8 @@ def _asked_for(plan: Plan, machine: Machine, asked: Asked) -> Iterator[str]:
     if wanted is not None and wanted != settings.gpu_layers:
         if not machine.gpus:
             yield f"{wanted} layers on a GPU were asked for, but llama.cpp can use no GPU here"
+        elif not settings.device_names and wanted > 0:
+            yield f"{wanted} layers on a GPU were asked for; {_NO_KERNEL}"
         else:
             most = model.architecture.layers + 1
             yield f"{settings.gpu_layers} layers on the GPU instead of {wanted}: it has {most} in all"

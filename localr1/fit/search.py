@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from localr1.fit.attention import has_flash_attention
 from localr1.fit.memory import CPU, compute_is_upper_bound, memory_of, padded_context
 from localr1.fit.mix import Mix, repacked_types
 from localr1.fit.pool import Shortage, gpu_pools, pool_needs, shortages
@@ -91,7 +92,7 @@ class _Site:
     @cached_property
     def gpus(self) -> tuple[Device, ...]:
         """GPUs worth using, the fastest first: cards of their own before shared memory."""
-        gpus = self.machine.gpus
+        gpus = [g for g in self.machine.gpus if has_flash_attention(self.architecture, g.backend)]
         own = [gpu for gpu in gpus if not gpu.unified] or list(gpus[:1])
         own.sort(key=lambda gpu: -(gpu.bandwidth_bytes_per_second or 0))
         return tuple(own)

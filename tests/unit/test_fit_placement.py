@@ -29,6 +29,7 @@ from fit_machines import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from localr1.fit.attention import has_flash_attention
 from localr1.fit.placement import place, thread_count
 from localr1.fit.pool import gpu_pool, main_memory, pool_needs, shortages
 from localr1.fit.types import Plan
@@ -120,7 +121,8 @@ def test_what_is_asked_for_is_done(
     words = " ".join(plan.reasons)
     assert settings.context_window == min(context, architecture.context_length)
     assert settings.kv_cache_type == kv
-    expected = min(layers, architecture.layers + 1) if where.gpus else 0
+    able = [gpu for gpu in where.gpus if has_flash_attention(architecture, gpu.backend)]
+    expected = min(layers, architecture.layers + 1) if able else 0
     assert settings.gpu_layers == expected
     if context > architecture.context_length:
         assert f"instead of {context:,}" in words
