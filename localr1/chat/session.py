@@ -337,7 +337,8 @@ def _shown(event: protocol.Event, reply: _Reply) -> list[Event]:
 
 def _stats(event: protocol.Generated, begun: ReplyStats) -> ReplyStats:
     computed = event.prompt_tokens - event.cached_tokens
-    generated = event.thinking_tokens + event.answer_tokens
+    # Fed tokens cost one batch, not a step each: they would flatter the speed.
+    generated = event.thinking_tokens + event.answer_tokens - event.forced_tokens
     return replace(
         begun,
         finish_reason=event.finish_reason,

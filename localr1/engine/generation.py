@@ -97,6 +97,7 @@ class Reply:
         self._decoder = TextDecoder()
         self._answer = StablePrefix(self._emit_answer)
         self._answer_ids: list[int] = []
+        self._forced_tokens = 0
         self._started = time.monotonic()
         self._first_token_at = 0.0
         self._thinking_from = 0.0
@@ -148,6 +149,7 @@ class Reply:
             thinking_seconds=self._thinking_seconds,
             total_seconds=now - self._started,
             context_used=len(model.cached),
+            forced_tokens=self._forced_tokens,
             answer_token_ids=tuple(self._answer_ids),
             sequence_id=request.sequence_id,
         )
@@ -223,6 +225,7 @@ class Reply:
                 self._emit(self._decoder.feed(model.piece(token)))
         self._send(protocol.ThinkingEnded(request.request_id, due, request.sequence_id))
         model.decode(pending + closing)
+        self._forced_tokens += len(closing)
         return produced + len(closing)
 
     def _closing(self) -> list[int]:

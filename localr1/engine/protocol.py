@@ -210,6 +210,8 @@ class Generated:
     thinking_seconds: float
     total_seconds: float
     context_used: int
+    forced_tokens: int = 0
+    """Of the thinking and answer tokens, those that the engine fed to end the thinking."""
     answer_token_ids: tuple[int, ...] = ()
     """Everything after `</think>`, its line breaks included, without the end token."""
     sequence_id: int = 0
