@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from localr1.chat.store import Store
 from localr1.config import (
     Directories,
+    Goal,
     Preferences,
     State,
     load_preferences,
@@ -23,7 +24,7 @@ from localr1.config import (
 from localr1.engine.client import Engine, probe
 from localr1.errors import FileError, LocalR1Error
 from localr1.fit import advisor, placement
-from localr1.fit.types import Advice, Goal, Plan
+from localr1.fit.types import Advice, Plan
 from localr1.machine.reconcile import reconcile
 from localr1.machine.system import detect
 from localr1.machine.types import Machine

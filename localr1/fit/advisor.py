@@ -12,11 +12,12 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from localr1.config import Goal
 from localr1.fit.counterfactual import would_fit_if
 from localr1.fit.explain import Ranking, duration, reasons
 from localr1.fit.pool import shortages
 from localr1.fit.search import NOTHING, Asked, find
-from localr1.fit.types import Advice, Goal, Plan
+from localr1.fit.types import Advice, Plan
 from localr1.gguf.types import Architecture
 from localr1.machine.types import Machine
 from localr1.models.types import Model

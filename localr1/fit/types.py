@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
+from localr1.config import Goal
 from localr1.models.types import Model, Variant
-
-Goal = Literal["best", "balanced", "fast"]
 
 
 @dataclass(frozen=True)

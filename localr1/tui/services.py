@@ -14,8 +14,8 @@ from localr1 import workflow
 from localr1.chat.session import ChatSession
 from localr1.chat.store import Store
 from localr1.chat.types import Conversation, ConversationSummary
-from localr1.config import network_allowed
-from localr1.fit.types import Advice, Goal, Plan
+from localr1.config import Goal, network_allowed
+from localr1.fit.types import Advice, Plan
 from localr1.machine.types import Machine
 from localr1.models.hub import endpoint_url, resolvable
 from localr1.models.library import free_bytes

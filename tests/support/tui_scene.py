@@ -16,12 +16,12 @@ from textual.widgets import Input, TextArea
 
 from localr1.chat.session import ChatSession
 from localr1.chat.types import Conversation, ConversationSummary, Message, ReplyStats
+from localr1.config import Goal
 from localr1.engine.client import Engine
 from localr1.errors import LocalR1Error
 from localr1.fit.types import (
     Advice,
     DeviceMemory,
-    Goal,
     Interval,
     Plan,
     Settings,

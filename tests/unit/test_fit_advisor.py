@@ -22,8 +22,9 @@ from fit_machines import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from localr1.config import Goal
 from localr1.fit.advisor import advise
-from localr1.fit.types import Advice, Goal, Plan
+from localr1.fit.types import Advice, Plan
 from localr1.machine.types import Machine
 
 GOALS: tuple[Goal, ...] = ("best", "balanced", "fast")

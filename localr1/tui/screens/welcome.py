@@ -11,8 +11,9 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
+from localr1.config import Goal
 from localr1.errors import LocalR1Error
-from localr1.fit.types import Advice, Goal, Plan
+from localr1.fit.types import Advice, Plan
 from localr1.models.types import Choice, LocalModel
 from localr1.printable import printable
 from localr1.tui.advice_row import AdviceRow, advice_rows, first_choice
