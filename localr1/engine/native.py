@@ -9,7 +9,6 @@ import ctypes
 import os
 import sys
 from collections import deque
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,14 +68,6 @@ class Log:
         )
 
 
-@dataclass(frozen=True)
-class NativeDevice:
-    """A device and the pointer by which llama.cpp knows it."""
-
-    pointer: int
-    device: EngineDevice
-
-
 class Devices:
     """llama.cpp's own device list."""
 
@@ -102,7 +93,7 @@ class Devices:
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
 
-    def all(self) -> list[NativeDevice]:
+    def all(self) -> list[EngineDevice]:
         """Every device, with its free memory as of now."""
         found = []
         for index in range(self._ggml.ggml_backend_dev_count()):
@@ -118,7 +109,7 @@ class Devices:
                 total_bytes=total.value,
                 free_bytes=free.value,
             )
-            found.append(NativeDevice(pointer, device))
+            found.append(device)
         return found
 
     def pointers(self) -> dict[str, int]:

@@ -124,7 +124,7 @@ class Worker:
                 version=self._native.version(),
                 system_info=self._api.llama_print_system_info().decode("utf-8", "replace"),
                 backends=devices.backends(),
-                devices=tuple(asdict(native.device) for native in devices.all()),
+                devices=tuple(asdict(device) for device in devices.all()),
             )
         )
 
