@@ -1,7 +1,7 @@
 # Short names for tools/go.py, which does the work (also where there is no make).
 PYTHON ?= python3
 
-.PHONY: run test check lint types format soak clean
+.PHONY: run test check lint types format soak rpc clean
 
 run:                            ## Set up and open the app
 	$(PYTHON) tools/go.py
@@ -12,5 +12,8 @@ test check lint types format:   ## Set up, then tests; all that CI runs; or one 
 soak:                           ## The full counts (docs/benchmarks.md)
 	$(PYTHON) tools/go.py soak
 
+rpc:                            ## Build the tests' stand-in for a GPU, about five minutes, once
+	$(PYTHON) tools/go.py rpc
+
 clean:
-	$(PYTHON) -c "import shutil; shutil.rmtree('.venv', ignore_errors=True)"
+	$(PYTHON) -c "import shutil; [shutil.rmtree(f, ignore_errors=True) for f in ('.venv', '.rpc')]"

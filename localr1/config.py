@@ -11,19 +11,31 @@ import os
 import re
 import tempfile
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Literal, cast, get_args, get_type_hints
+from typing import Final, Literal, cast, get_args, get_type_hints
 
 import platformdirs
 
-from localr1.errors import FileError, SettingsError
+from localr1.amount import ThinkingBudget, parse_size, parse_thinking_budget
+from localr1.errors import FileError, SettingsError, UsageError
 
 ThinkingDisplay = Literal["folded", "open", "hidden"]
 Goal = Literal["best", "balanced", "fast"]
+WhenFull = Literal["continue", "stop"]
+"""What happens when an answer fills the context window: it goes on after room was made, or
+it ends."""
+
+DRAFT_TOKENS: Final = 8
+"""Tokens guessed ahead in one step where `speculation` is on."""
 
 _TRUE = frozenset({"1", "on", "yes", "true"})
+# Settings that are text with a form of its own.
+_PARSERS: Final[Mapping[str, Callable[[str], object]]] = {
+    "thinking_budget": parse_thinking_budget,
+    "kv_state_limit": parse_size,
+}
 
 
 @dataclass(frozen=True)
@@ -95,6 +107,34 @@ class Preferences:
     """Tokens a conversation can hold; 0 lets the advice decide."""
     goal: Goal = "balanced"
     """What advice is ranked by: `best` quality, `fast` answers, or `balanced`."""
+    when_full: WhenFull = "continue"
+    """What happens when an answer fills the context window: `continue` after making room, or
+    `stop`."""
+    thinking_budget: str = ""
+    """How long a model may think about each question: tokens (`2000`) or seconds (`90s`);
+    empty means as long as it likes."""
+    kv_state_limit: str = "4GiB"
+    """Disk space for the computed state of conversations, which lets them open faster; `0`
+    keeps none."""
+    speculation: bool = False
+    """Whether words are guessed ahead from the conversation itself; answers stay the same."""
+    model_folders: tuple[Path, ...] = ()
+    """More folders to look for model files in; they are used where they lie."""
+
+    @property
+    def thinking_limits(self) -> ThinkingBudget:
+        """`thinking_budget` as numbers."""
+        return parse_thinking_budget(self.thinking_budget)
+
+    @property
+    def kv_state_limit_bytes(self) -> int:
+        """`kv_state_limit` as a number."""
+        return parse_size(self.kv_state_limit)
+
+    @property
+    def draft_tokens(self) -> int:
+        """Tokens to guess ahead in one step; 0 where `speculation` is off."""
+        return DRAFT_TOKENS if self.speculation else 0
 
 
 @dataclass(frozen=True)
@@ -239,22 +279,44 @@ def _preferences(table: dict[str, object], text: str, path: Path) -> Preferences
     if "models_directory" in values:
         folder = Path(cast("str", values["models_directory"])).expanduser()
         values["models_directory"] = path.parent.absolute() / folder
+    if "model_folders" in values:
+        named = cast("list[str]", values["model_folders"])
+        here = path.parent.absolute()
+        values["model_folders"] = tuple(here / Path(folder).expanduser() for folder in named)
     return Preferences(**values)  # type: ignore[arg-type]  # checked key by key above
 
 
 def _problem(key: str, value: object) -> str:
     """What is wrong with a setting's value; empty when it is fine."""
-    choices = {"thinking": get_args(ThinkingDisplay), "goal": get_args(Goal)}
+    choices = {
+        "thinking": get_args(ThinkingDisplay),
+        "goal": get_args(Goal),
+        "when_full": get_args(WhenFull),
+    }
     if key in choices:
         allowed = choices[key]
         return "" if value in allowed else f"must be one of {', '.join(allowed)}, not {value!r}"
     if key == "context_window":
         good = isinstance(value, int) and not isinstance(value, bool) and value >= 0
         return "" if good else f"must be a whole number of tokens, 0 or more, not {value!r}"
+    if key == "speculation":
+        return "" if isinstance(value, bool) else f"must be true or false, not {value!r}"
+    if key == "model_folders":
+        named = isinstance(value, list) and all(isinstance(f, str) and f.strip() for f in value)
+        return "" if named else f"must be a list of folders in quotes, not {value!r}"
+    return _text_problem(key, value)
+
+
+def _text_problem(key: str, value: object) -> str:
+    """The same for settings that are text."""
     if not isinstance(value, str):
         return f"must be text in quotes, not {value!r}"
     if key == "models_directory" and not value.strip():
         return "must name a folder"
+    try:
+        _PARSERS.get(key, str)(value)
+    except UsageError as error:
+        return f"cannot be {value!r}; {error.todo[0].lower()}{error.todo[1:].rstrip('.')}"
     return ""
 
 

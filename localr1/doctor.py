@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import os
+import queue
 import shutil
 import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from localr1.config import Directories, load_preferences
-from localr1.errors import LocalR1Error
+from localr1.errors import HubUnreachable, LocalR1Error
 from localr1.fit.explain import gib
 from localr1.machine.types import Machine
 from localr1.models import catalog
@@ -35,6 +37,7 @@ _GPU_FLAGS: Final = {
 }
 _SMALLEST_DISK_BYTES: Final = 6 << 30
 """Room for the usual 7B or 8B file."""
+_HUB_SECONDS: Final = 6.0
 _SMALLEST_COLUMNS, _SMALLEST_LINES = 60, 20
 
 
@@ -148,7 +151,8 @@ def settings(directories: Directories) -> list[Finding]:
     """Whether the user's settings and model list can be read."""
     try:
         load_preferences(directories)
-        catalog.load(directories.settings / "models.toml")
+        folder = directories.settings
+        catalog.load(folder / "models.toml", folder / catalog.REFRESHED_NAME)
     except LocalR1Error as error:
         return [Finding("settings", "failed", error.what, error.why, error.todo)]
     return [Finding("settings", "ok", "Settings and the list of models are sound.")]
@@ -195,13 +199,29 @@ def hub(*, offline: bool) -> list[Finding]:
     """Whether the hub answers; nothing is asked for but its address."""
     if offline:
         return [Finding("hub", "ok", "Not asked: offline. Everything but downloads works.")]
-    from localr1.models.hub import reachable  # noqa: PLC0415 - heavy, and only online
+    from localr1.models.hub import endpoint_url, reachable  # noqa: PLC0415 - heavy, and only online
 
+    answers: queue.SimpleQueue[str | LocalR1Error] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(reachable())
+        except LocalR1Error as error:
+            answers.put(error)
+
+    # Looking a name up knows no time limit, so it is left behind where it takes too long.
+    threading.Thread(target=ask, name="hub", daemon=True).start()
     try:
-        address = reachable()
-    except LocalR1Error as error:
-        return [Finding("hub", "warning", error.what, error.why, error.todo)]
-    return [Finding("hub", "ok", f"{address} answers.")]
+        answer = answers.get(timeout=_HUB_SECONDS)
+    except queue.Empty:
+        answer = HubUnreachable(
+            f"{endpoint_url()} does not answer.",
+            f"Nothing came in {_HUB_SECONDS:.0f} seconds.",
+            "Only downloads need it; check the connection before one.",
+        )
+    if isinstance(answer, LocalR1Error):
+        return [Finding("hub", "warning", answer.what, answer.why, answer.todo)]
+    return [Finding("hub", "ok", f"{answer} answers.")]
 
 
 def worst(findings: list[Finding]) -> Status:

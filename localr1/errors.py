@@ -22,12 +22,15 @@ this family in one place per library.
     |   |-- HubUnreachable           4   as offline
     |   |-- HubNotFound
     |   |-- HubDenied                    gated, private, bad token
+    |   |-- FileChanged                  another file than was asked for: ask the hub anew
     |   `-- ChecksumMismatch
     |-- EngineError                      llama.cpp or its worker
     |   |-- EngineMissing                not installed, or does not start here
     |   |-- LoadFailed
+    |   |-- RpcUnavailable               another computer's memory cannot be used
     |   |-- ContextFull
     |   `-- EngineDied
+    |-- TemplateError                    a file's own chat template cannot be used
     `-- StoreError                       the conversation database
 """
 
@@ -131,6 +134,10 @@ class HubDenied(DownloadError):
     """The hub refuses: gated, private, or a bad token."""
 
 
+class FileChanged(DownloadError):
+    """The server has another file now than the one that was looked up."""
+
+
 class ChecksumMismatch(DownloadError):
     """The downloaded bytes are not those that the hub announced."""
 
@@ -147,12 +154,20 @@ class LoadFailed(EngineError):
     """llama.cpp refused to load a model or to make a context."""
 
 
+class RpcUnavailable(EngineError):
+    """This build has no RPC, or an RPC server cannot be used."""
+
+
 class ContextFull(EngineError):
     """The prompt does not fit the context window."""
 
 
 class EngineDied(EngineError):
     """The worker process ended on its own."""
+
+
+class TemplateError(LocalR1Error):
+    """A model file's own chat template is missing, fails, or asks for too much."""
 
 
 class StoreError(LocalR1Error):

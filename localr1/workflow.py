@@ -6,12 +6,17 @@ Each function is one step, made of calls into the layers below; nothing is print
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
+from localr1.chat.kv_state import KvStates
 from localr1.chat.store import Store
 from localr1.config import (
+    DRAFT_TOKENS,
     Directories,
     Goal,
     Preferences,
@@ -22,7 +27,9 @@ from localr1.config import (
     save_state,
 )
 from localr1.engine.client import Engine, probe
-from localr1.errors import FileError, LocalR1Error
+from localr1.engine.experience import recall_threads
+from localr1.engine.start import Start
+from localr1.errors import FileError, LocalR1Error, UnknownModel
 from localr1.fit import advisor, placement
 from localr1.fit.types import Advice, Plan
 from localr1.machine.reconcile import reconcile
@@ -30,11 +37,18 @@ from localr1.machine.system import detect
 from localr1.machine.types import Machine
 from localr1.models import catalog
 from localr1.models.catalog import Catalogue
+from localr1.models.headers import HeaderCache
 from localr1.models.library import Library
+from localr1.models.places import places
+from localr1.models.queue import Item, QueueFile
+from localr1.models.records import Records
 from localr1.models.types import Choice, LocalModel, Model, Variant
 
 if TYPE_CHECKING:
     from localr1.models.download import DownloadEvent
+    from localr1.models.limit import SpeedLimit
+
+_TELLING_TOKENS: Final = 32
 
 
 @dataclass(frozen=True)
@@ -50,7 +64,7 @@ class Home:
     @property
     def library(self) -> Library:
         """The models on this disk."""
-        return Library(self.directories.models)
+        return _library(self.directories, self.preferences)
 
 
 def open_home(*, offline: bool = False) -> Home:
@@ -63,14 +77,26 @@ def open_home(*, offline: bool = False) -> Home:
         SettingsError: settings.toml or a models.toml is wrong; names the line and the key.
         FileError: One of them cannot be read.
     """
-    directories = Directories.standard()
-    preferences = load_preferences(directories)
-    catalogue = catalog.load(directories.settings / "models.toml")
+    standard = Directories.standard()
+    preferences = load_preferences(standard)
+    directories = standard.preferring(preferences)
+    settings = directories.settings
+    catalogue = catalog.load(settings / "models.toml", settings / catalog.REFRESHED_NAME)
+    library = _library(directories, preferences)
     return Home(
-        directories.preferring(preferences),
+        directories,
         preferences,
-        catalogue,
+        catalogue.with_others(lambda: library.beyond(catalogue)),
         offline=not network_allowed(offline),
+    )
+
+
+def _library(directories: Directories, preferences: Preferences) -> Library:
+    return Library(
+        directories.models,
+        places=places(preferences.model_folders),
+        cache=HeaderCache(directories.cache),
+        records=Records(directories.data),
     )
 
 
@@ -121,14 +147,33 @@ def plan_for(
         machine,
         context_window=context_window or home.preferences.context_window or None,
     )
-    threads = placement.thread_count(local.size_bytes, machine.cpu)
-    return replace(plan, settings=replace(plan.settings, threads=threads))
+    measured = recall_threads(home.directories.cache, machine, local.size_bytes, plan.settings)
+    settings = replace(
+        plan.settings,
+        threads=measured or placement.thread_count(local.size_bytes, machine.cpu),
+        draft_tokens=DRAFT_TOKENS if home.preferences.speculation else 0,
+    )
+    return replace(plan, settings=settings)
 
 
-async def fetch(
-    home: Home, model: Model, variant: Variant, on_event: Callable[[DownloadEvent], None]
+async def fetch(  # noqa: PLR0913  # keyword arguments with defaults
+    home: Home,
+    model: Model,
+    variant: Variant,
+    on_event: Callable[[DownloadEvent], None],
+    *,
+    limit: SpeedLimit | None = None,
+    wait_for_room: bool = False,
 ) -> LocalModel:
     """Get a variant: from the disk when it is here, else from the hub, resumably.
+
+    Args:
+        home: Where things are.
+        model: What to get.
+        variant: Its quantization.
+        on_event: Called with what happens.
+        limit: The speed of everything that downloads; None for none.
+        wait_for_room: Whether a disk that fills up is waited for; else it is an error.
 
     Raises:
         OfflineError: It is not here and the network may not be used.
@@ -141,11 +186,16 @@ async def fetch(
     if local is not None:
         return local
     # The hub client is heavy: not before something is really fetched.
-    from localr1.models.download import download  # noqa: PLC0415
-    from localr1.models.hub import list_files  # noqa: PLC0415
+    from localr1.models.obtain import download_variant  # noqa: PLC0415
 
-    files = await asyncio.to_thread(list_files, variant, offline=home.offline)
-    path = await download(files, home.directories.models, on_event=on_event, offline=home.offline)
+    path = await download_variant(
+        variant,
+        home.directories.models,
+        on_event=on_event,
+        offline=home.offline,
+        limit=limit,
+        wait_for_room=wait_for_room,
+    )
     local = home.library.find(choice)
     if local is None:
         raise FileError(
@@ -156,38 +206,84 @@ async def fetch(
     return local
 
 
+def queue_file(home: Home) -> QueueFile:
+    """Where the downloads that are waited for are remembered."""
+    return QueueFile(home.directories.data / "downloads.json")
+
+
+def queue_item(model: Model, variant: Variant) -> Item:
+    """A variant as the queue of downloads has it."""
+    return Item(f"{model.id}:{variant.quantization}", variant.size_bytes)
+
+
+def queued_variant(home: Home, item: Item) -> tuple[Model, Variant]:
+    """What an item of the queue means.
+
+    Raises:
+        UnknownModel: The catalogue has no such model any more.
+    """
+    choice = home.catalogue.resolve(item.name)
+    if choice.variant is None:
+        raise UnknownModel(
+            f"{item.name} is not in the list of models any more.", "", "See `localr1 models --all`."
+        )
+    return choice.model, choice.variant
+
+
 async def start_engine(
     home: Home,
     local: LocalModel,
     plan: Plan,
     on_progress: Callable[[float], None] | None = None,
+    on_step: Callable[[str], None] | None = None,
 ) -> Engine:
-    """Load a model as planned.
+    """Load a model as planned, or with less where memory has become short or it does not load.
+
+    Args:
+        home: Where things are.
+        local: The model.
+        plan: How it is to be run.
+        on_progress: Called with the share of the tensors loaded, 0 to 1; begins anew when a
+            load is tried again.
+        on_step: Called with a sentence for each thing that gives way.
 
     Raises:
         EngineMissing: llama-cpp-python is absent or does not start here.
-        LoadFailed: llama.cpp refused the file or the plan.
+        NothingFits: Even with the least settings it would be sure to swap.
+        LoadFailed: llama.cpp refused the file, or everything that was tried.
         EngineDied: The worker ended while loading.
     """
-    return await Engine.start(
-        local.path,
-        plan.settings,
-        log_directory=home.directories.logs,
+    directories = home.directories
+
+    async def look() -> Machine:
+        system, engine = await asyncio.gather(asyncio.to_thread(detect), probe(directories.logs))
+        return reconcile(system, engine)
+
+    start = Start(
+        local,
+        plan,
+        look,
+        cache=directories.cache,
+        logs=directories.logs,
         on_progress=on_progress,
+        on_step=on_step,
     )
+    return await start.run()
 
 
 def last_used(home: Home) -> LocalModel | None:
     """The model of the last conversation, if its file is still here and sound."""
     state = load_state(home.directories)
     try:
+        if state.last_path:
+            local = home.library.at(Path(state.last_path), home.catalogue)
+            if local is not None and state.last_model in {"", local.model.id}:
+                return local
         if state.last_model:
             model = home.catalogue.model(state.last_model)
             wanted = state.last_quantization
             variant = next((v for v in model.variants if v.quantization == wanted), None)
             return home.library.find(Choice(model, variant))
-        if state.last_path:
-            return home.library.find(home.catalogue.resolve(state.last_path))
     except LocalR1Error:
         return None  # gone or damaged: the walk begins anew
     return None
@@ -209,6 +305,38 @@ def remember(home: Home, local: LocalModel) -> None:
             first_run_done=True,
         ),
     )
+    home.library.records.note(local.path, last_used_seconds=time.time())
+
+
+def note_speed(home: Home, local: LocalModel, generation_tps: float, tokens: int) -> None:
+    """Remember that a model was used just now, and how fast it was.
+
+    Args:
+        home: Where things are.
+        local: The model.
+        generation_tps: As measured in a reply.
+        tokens: Of that reply; a short one says nothing of the speed.
+    """
+    changes = {"last_used_seconds": time.time()}
+    if tokens >= _TELLING_TOKENS and generation_tps > 0:
+        changes["generation_tps"] = generation_tps
+    with suppress(FileError):  # a folder that cannot be written must not spoil an answer
+        home.library.records.note(local.path, **changes)
+
+
+def kv_states(home: Home) -> KvStates:
+    """Where the KV cache of conversations is kept, within the user's limit."""
+    return KvStates(home.directories.cache / "kv", home.preferences.kv_state_limit_bytes)
+
+
+def delete_conversation(home: Home, store: Store, conversation_id: int) -> None:
+    """Remove a conversation with everything that was computed for it.
+
+    Raises:
+        StoreError: The database cannot be written.
+    """
+    store.delete(conversation_id)
+    kv_states(home).forget(conversation_id)
 
 
 def open_store(home: Home) -> Store:

@@ -3,6 +3,7 @@
     python3 tools/go.py            set up, then open the app
     python3 tools/go.py test       set up, then run the tests
     python3 tools/go.py check      what CI runs: lint, types, tests
+    python3 tools/go.py rpc        build a llama.cpp whose memory can be lent, for the tests of GPUs
     python3 tools/go.py WHAT ...   lint, types, format, soak, or a localr1 command (ask, advise, ...)
 
 Standard library only, on Linux, macOS and Windows. The first set-up compiles llama.cpp, about
@@ -17,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,6 +26,11 @@ FOLDER = ROOT / ".venv"
 BIN = FOLDER / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = str(BIN / ("python.exe" if os.name == "nt" else "python"))
 STAMP = FOLDER / "installed"
+# A second build of the same llama.cpp: the tests' stand-in for a GPU (tests/integration/test_rpc.py).
+RPC = ROOT / ".rpc"
+RPC_STAMP = RPC / "built"
+RPC_FLAGS = "-DGGML_RPC=on -DLLAVA_BUILD=OFF"
+RPC_WORKS = "from llama_cpp import llama_cpp; assert llama_cpp.llama_supports_rpc()"
 OLDEST = (3, 11)
 COMPILERS = ("c++", "g++", "clang++", "cl")
 
@@ -87,10 +94,50 @@ def set_up() -> int:
     return 0
 
 
+def build_rpc() -> int:
+    """Build llama.cpp with RPC into .rpc/lib, unless that is done: the libraries, no second .venv."""
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    release = next(line.strip() for line in lines if line.startswith("llama_cpp_python=="))
+    made_from = f"{release} {RPC_FLAGS}"
+    if RPC_STAMP.is_file() and RPC_STAMP.read_text(encoding="ascii") == made_from:
+        return 0
+    sys.stderr.write(
+        f"localr1: building {release} with RPC in .rpc; this takes about five minutes\n"
+    )
+    shutil.rmtree(RPC, ignore_errors=True)
+    wheels = RPC / "wheel"
+    wheels.mkdir(parents=True)
+    flags = f"{os.environ.get('CMAKE_ARGS', '')} {RPC_FLAGS}".strip()
+    nice = ["nice"] if shutil.which("nice") else []
+    # A wheel in pip's cache would be one without RPC.
+    pip = [PYTHON, "-m", "pip", "wheel", "--disable-pip-version-check", "--quiet", "--no-cache-dir"]
+    sources = ["--no-deps", "--no-binary", "llama-cpp-python", "--wheel-dir", str(wheels), release]
+    code = subprocess.call([*nice, *pip, *sources], env={**os.environ, "CMAKE_ARGS": flags})
+    if code:
+        return fail("llama.cpp with RPC was not built.", "The reason stands above.")
+    (RPC / "lib").mkdir()
+    with zipfile.ZipFile(next(wheels.glob("*.whl"))) as wheel:
+        for name in wheel.namelist():
+            folder, _, file = name.rpartition("/")
+            if folder == "llama_cpp/lib" and file:
+                (RPC / "lib" / file).write_bytes(wheel.read(name))
+    shutil.rmtree(wheels)
+    works = subprocess.call(
+        [PYTHON, "-c", RPC_WORKS],
+        env={**os.environ, "LLAMA_CPP_LIB_PATH": str(RPC / "lib")},
+    )
+    if works:
+        return fail("the llama.cpp in .rpc does not start.", "The reason stands above.")
+    RPC_STAMP.write_text(made_from, encoding="ascii")
+    return 0
+
+
 def main(arguments: list[str]) -> int:
     """Set up, then run a task, or localr1 with the arguments."""
     if code := set_up():
         return code
+    if arguments == ["rpc"]:
+        return build_rpc()
     if arguments and arguments[0] in TASKS:
         task, *more = arguments
         environment = {**os.environ, **({"LOCALR1_SOAK": "1"} if task == "soak" else {})}

@@ -1,65 +1,40 @@
-"""One conversation in progress: renders prompts, streams replies, keeps everything."""
+"""One conversation in progress: asks, streams replies, keeps everything."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from localr1.chat import budget, template
+from localr1.chat import budget, reply, template
+from localr1.chat.idle import IdleWork
+from localr1.chat.kv_state import KvStates
+from localr1.chat.prompt import Past, Prompts, history
+from localr1.chat.reply import Reply
 from localr1.chat.store import Store
 from localr1.chat.types import (
-    AnswerDelta,
     Conversation,
     Event,
     Failed,
     Finished,
+    FinishReason,
     Message,
     Notice,
-    PromptProgress,
+    ReplyOptions,
     ReplyStats,
-    ThinkingDelta,
 )
 from localr1.engine import protocol
 from localr1.engine.client import Engine
-from localr1.errors import ContextFull, LocalR1Error, StoreError, UsageError
+from localr1.errors import LocalR1Error, StoreError, UsageError
 from localr1.models.types import Model
 
+__all__ = ["ChatSession", "ReplyOptions"]
+
 _SAVE_SECONDS: Final = 1.0
-_ENDED_BY: Final = {
-    "budget": "The thinking reached its budget; the answer follows.",
-    "room": "The thinking was ended to leave room for the answer.",
-    "user": "",
-}
-
-
-@dataclass(frozen=True)
-class ReplyOptions:
-    """What a user may ask of one reply; None means the model's recommendation."""
-
-    temperature: float | None = None
-    seed: int | None = None
-    """None: a new random one for every reply."""
-    max_tokens: int = 0
-    """0: as many as the window holds."""
-    thinking_budget_tokens: int | None = None
-    thinking_budget_seconds: float | None = None
-
-
-@dataclass
-class _Reply:
-    """A reply in the making."""
-
-    saved_at: float
-    thinking: str = ""
-    answer: str = ""
-    dirty: bool = False
-    save_error: StoreError | None = None
 
 
 class ChatSession:
@@ -71,9 +46,12 @@ class ChatSession:
         model: The catalogue's entry: template flags and sampling.
         conversation: An earlier conversation to go on with; None begins a new one.
         system: A system prompt; R1's makers advise against one, R1-0528 supports it.
+        states: Where the KV cache is kept while the conversation is not open; None for nowhere.
+        look_ahead: Whether the beginning of the next prompt is computed while the user reads
+            and types; of no use to a single question.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a choice of its own
         self,
         engine: Engine,
         store: Store | None,
@@ -81,20 +59,28 @@ class ChatSession:
         *,
         conversation: Conversation | None = None,
         system: str = "",
+        states: KvStates | None = None,
+        look_ahead: bool = True,
     ) -> None:
         self._engine = engine
         self._store = store
         self._model = model
-        self._system = system
         self.conversation_id: int | None = conversation.id if conversation else None
         self.messages: tuple[Message, ...] = conversation.messages if conversation else ()
         self.context_used = _last_context_used(self.messages)
         self.busy = False
+        self._template = template.of(model)
+        self._prompts = Prompts(system, self._template)
+        self._idle = IdleWork(
+            model, self._prompts, states if store else None, look_ahead=look_ahead
+        )
+        self._answer_ids: dict[int, tuple[int, ...]] = {}
+        self._left_out_turns = 0
+        """As the user was told."""
         self._request_id: int | None = None
         self._stop_asked = False
+        self._stopped_request_id: int | None = None
         self._answer_asked = False
-        self._answer_ids: dict[int, tuple[int, ...]] = {}
-        self._turn_tokens: dict[int, int] = {}
 
     @property
     def context_window(self) -> int:
@@ -103,15 +89,56 @@ class ChatSession:
 
     def replace_engine(self, engine: Engine) -> None:
         """Go on with another engine, after the worker died or the model was changed."""
+        self._idle.engine_replaced()
         self._engine = engine
         self._request_id = None
         self._answer_ids.clear()
-        self._turn_tokens.clear()
+        self._prompts.forget_counts()
+
+    async def resume(self) -> None:
+        """Make the next reply start soon: restore the KV cache, and compute the rest while idle.
+
+        Called when a conversation is opened or got another engine; never raises for an engine
+        that died, which the next `send` reports.
+        """
+        await self._idle.restore(self._engine, self.conversation_id)
+        if not self.busy:
+            self._idle.begin(self._engine, self._history())
+
+    async def leave(self, *, within_seconds: float | None = None) -> bool:
+        """Keep the KV cache on disk where that pays, before something else is opened.
+
+        Awaited before another conversation uses the engine: its cache can hold only one. A
+        conversation that is being answered, is private or was deleted leaves nothing.
+
+        Args:
+            within_seconds: The longest that it may take; None for no limit.
+
+        Returns:
+            Whether it was kept.
+        """
+        if self.busy:
+            return False
+        try:
+            if self._store is None or self.conversation_id is None:
+                return False
+            await asyncio.to_thread(self._store.conversation, self.conversation_id)
+            return await self._idle.save(self._engine, self.conversation_id, within_seconds)
+        except StoreError:
+            return False  # deleted: nothing of it is to stay
+        finally:
+            self._idle.drop()
+
+    async def settle(self) -> None:
+        """Wait until nothing is computed in the background any more."""
+        await self._idle.settle()
 
     async def stop(self) -> None:
         """End the running reply; what came so far is kept. Does nothing when none runs."""
         self._stop_asked = self.busy
-        if self._request_id is not None:
+        if self.busy:
+            # Before the first event it has no number, and only an engine that hangs keeps silent.
+            self._stopped_request_id = self._request_id
             await self._engine.stop(self._request_id)
 
     async def answer_now(self) -> None:
@@ -139,6 +166,8 @@ class ChatSession:
                 "There is nothing to send.", "The message is empty.", "Type a question."
             )
         self.busy, self._stop_asked, self._answer_asked = True, False, False
+        self._request_id = None
+        self._idle.drop()
         try:
             async with aclosing(self._reply(question, options or ReplyOptions())) as events:
                 async for event in events:
@@ -147,43 +176,95 @@ class ChatSession:
             self.busy, self._request_id = False, None
 
     async def _reply(self, question: str, options: ReplyOptions) -> AsyncGenerator[Event, None]:
-        history = self._history()
-        reply = await self._begin(question)
-        stats = ReplyStats(
-            seed=secrets.randbelow(2**31) if options.seed is None else options.seed,
-            context_window=self.context_window,
-        )
+        past = self._history()
+        seed = secrets.randbelow(2**31) if options.seed is None else options.seed
+        making = await self._begin(question, seed)
+        reason: FinishReason = "cancelled"  # the consumer left, or the task was cancelled
         end: Event | None = None
+        saving = asyncio.create_task(self._keep_saving(making))
         try:
-            segments, notice = await self._prompt(history, question, options)
-            if notice:
-                yield Notice(notice)
-            request = self._request(segments, stats.seed, options)
+            async with aclosing(self._rounds(making, past, question, options)) as events:
+                async for event in events:
+                    yield event
+            reason = making.stats.finish_reason
+            if making.stats.window_full and self._stop_asked:
+                reason = "cancelled"  # the user was a moment faster than the next round
+        except LocalR1Error as error:
+            reason = "failed"
+            end = Failed(error)
+        finally:
+            saving.cancel()
+            full = making.stats.window_full and reason == "length"
+            stats = replace(making.stats, finish_reason=reason, window_full=full)
+            self._finish(making, stats)
+        if making.save_error is not None:
+            end = Failed(making.save_error)
+        if reason != "failed" and making.answer:
+            self._idle.begin(self._engine, self._history())
+        yield end or Finished(stats)
+
+    async def _rounds(
+        self, making: Reply, past: Sequence[Past], question: str, options: ReplyOptions
+    ) -> AsyncGenerator[Event, None]:
+        """The reply's events; an answer that fills the window takes several requests."""
+        if self._prompts.system and self._template.system_note and not past:
+            yield Notice(self._template.system_note)
+        open_thinking = await asyncio.to_thread(
+            self._template.opens_thinking, asked=options.thinking_budget_tokens == 0
+        )
+        prompt = await self._prompts.asking(
+            self._engine, past, question, open_thinking=open_thinking
+        )
+        if prompt.left_out_turns > self._left_out_turns:
+            yield Notice(f"{budget.left_out_words(prompt.left_out_turns)}. Nothing is deleted.")
+        self._left_out_turns = prompt.left_out_turns
+        request: protocol.Generate | None = self._request(
+            prompt.segments, making.begun.seed, options, thinking_open=open_thinking
+        )
+        while request is not None:
+            self._idle.hold(self._engine)
             async with aclosing(self._engine.generate(request)) as events:
                 async for event in events:
                     if isinstance(event, protocol.Generated):
-                        stats = _stats(event, stats)
-                        end = Finished(stats)
-                        self._remember(reply, event)
+                        self._take(making, event)
                         continue
                     self._request_id = event.request_id
-                    await self._pass_on_early_wishes()
-                    for shown in _shown(event, reply):
+                    await self._pass_on_wishes()
+                    for shown in making.shown(event):
                         yield shown
-                    await self._save(reply, stats)
-        except LocalR1Error as error:
-            stats = replace(stats, finish_reason="failed")
-            end = Failed(error)
-        finally:
-            if not stats.finish_reason:  # the consumer left, or the task was cancelled
-                stats = replace(stats, finish_reason="cancelled")
-            self._finish(reply, stats)
-        if reply.save_error is not None:
-            yield Failed(reply.save_error)
-        elif end is not None:
-            yield end
+            self._request_id = None
+            request, notice = await self._next_round(making, past, question, options)
+            if notice:
+                yield Notice(notice)
 
-    async def _begin(self, question: str) -> _Reply:
+    async def _next_round(
+        self, making: Reply, past: Sequence[Past], question: str, options: ReplyOptions
+    ) -> tuple[protocol.Generate | None, str]:
+        """The request by which an answer goes on that filled the window, and what to tell."""
+        most = options.max_tokens
+        if not making.stats.window_full or self._stop_asked or 0 < most <= making.tokens:
+            return None, ""
+        if not making.answer:
+            return None, reply.FULL_IN_THINKING
+        if options.when_full == "stop":
+            return None, reply.FULL_BY_SETTING
+        begun = template.Turn(question, making.answer, making.answer_ids)
+        prompt = await self._prompts.continuing(self._engine, past, begun)
+        if prompt is None:
+            return None, reply.FULL_FOR_GOOD
+        rounds = len(making.rounds)
+        notice = reply.went_on_words(
+            thinking=rounds == 1 and bool(making.thinking),
+            left_out_turns=max(0, prompt.left_out_turns - self._left_out_turns),
+        )
+        self._left_out_turns = prompt.left_out_turns
+        request = self._request(
+            prompt.segments, making.begun.seed + rounds, options, thinking_open=False
+        )
+        max_tokens = most - making.tokens if most else 0
+        return replace(request, max_tokens=max_tokens, continues_answer=True), notice
+
+    async def _begin(self, question: str, seed: int) -> Reply:
         """Store the question and an empty reply under it."""
         parent = self.messages[-1].id if self.messages else None
         store = self._store
@@ -201,72 +282,25 @@ class ChatSession:
                 store.add_exchange, self.conversation_id, parent, question
             )
         self.messages = (*self.messages, asked, answered)
-        return _Reply(saved_at=time.monotonic())
+        return Reply(ReplyStats(seed=seed, context_window=self.context_window))
 
-    def _history(self) -> list[tuple[int, template.Turn]]:
-        """Earlier exchanges with the id of their answer.
-
-        A question that got no word of an answer is left out together with its empty reply.
-        """
-        turns = []
-        for asked, answered in zip(self.messages[::2], self.messages[1::2], strict=False):
-            if answered.text:
-                ids = self._answer_ids.get(answered.id, ())
-                turns.append((answered.id, template.Turn(asked.text, answered.text, ids)))
-        return turns
-
-    async def _prompt(
-        self, history: list[tuple[int, template.Turn]], question: str, options: ReplyOptions
-    ) -> tuple[tuple[protocol.Segment, ...], str]:
-        """The prompt within the context budget, and a notice when turns were left out.
-
-        Raises:
-            ContextFull: When not even the question alone fits.
-        """
-        no_thinking = options.thinking_budget_tokens == 0
-        open_thinking = self._model.force_think or no_thinking
-        opening = template.opening(self._system)
-        asking = template.new_turn(question, open_thinking=open_thinking)
-        unknown = [(key, turn) for key, turn in history if key not in self._turn_tokens]
-        counts = await self._engine.count_tokens(
-            [opening, asking, *(template.past_turn(turn) for _, turn in unknown)]
-        )
-        self._turn_tokens.update(
-            {key: count for (key, _), count in zip(unknown, counts[2:], strict=True)}
-        )
-        window = self.context_window
-        share = budget.share_out(
-            counts[0], [self._turn_tokens[key] for key, _ in history], counts[1], window
-        )
-        if not share.fits:
-            raise ContextFull(
-                "The message is too long for the context window.",
-                f"It has {counts[0] + counts[1]:,} tokens; the window holds {window:,}, and a "
-                "reply needs room too.",
-                "Shorten it, or use a larger context window.",
-            )
-        kept = [turn for _, turn in history[share.left_out_turns :]]
-        segments = template.render(self._system, kept, question, open_thinking=open_thinking)
-        notice = ""
-        if share.left_out_turns:
-            many = share.left_out_turns
-            notice = (
-                f"The context window is full: the oldest {many} "
-                f"exchange{'s' if many > 1 else ''} of this conversation "
-                f"{'are' if many > 1 else 'is'} not sent to the model. Nothing is deleted."
-            )
-        return segments, notice
+    def _history(self) -> tuple[Past, ...]:
+        return history(self.messages, self._answer_ids)
 
     def _request(
-        self, segments: tuple[protocol.Segment, ...], seed: int, options: ReplyOptions
+        self,
+        segments: tuple[protocol.Segment, ...],
+        seed: int,
+        options: ReplyOptions,
+        *,
+        thinking_open: bool,
     ) -> protocol.Generate:
         sampling = self._model.sampling
-        open_thinking = self._model.force_think or options.thinking_budget_tokens == 0
         temperature = options.temperature
         return protocol.Generate(
             request_id=0,
             segments=segments,
-            thinking_open=open_thinking,
+            thinking_open=thinking_open,
             seed=seed,
             temperature=sampling.temperature if temperature is None else temperature,
             top_p=sampling.top_p,
@@ -276,85 +310,59 @@ class ChatSession:
             thinking_budget_tokens=options.thinking_budget_tokens,
             thinking_budget_seconds=options.thinking_budget_seconds,
             answer_reserve_tokens=budget.answer_reserve(self.context_window),
+            on_loop=options.on_loop,
+            draft_tokens=options.draft_tokens,
         )
 
-    async def _pass_on_early_wishes(self) -> None:
-        """Stops and answer-nows that came before the engine's request had a number."""
-        if self._stop_asked:
+    async def _pass_on_wishes(self) -> None:
+        """Stops and answer-nows that came before the engine's request had a number.
+
+        A stop holds for all requests of the reply; it is sent once to each.
+        """
+        if self._stop_asked and self._stopped_request_id != self._request_id:
             await self.stop()
-            self._stop_asked = False
         if self._answer_asked:
             await self.answer_now()
             self._answer_asked = False
 
-    def _remember(self, reply: _Reply, event: protocol.Generated) -> None:
-        self.context_used = event.context_used
-        if reply.answer and event.finish_reason == "stop":
-            self._answer_ids[self.messages[-1].id] = event.answer_token_ids
+    def _take(self, making: Reply, end: protocol.Generated) -> None:
+        """A request of the reply is over."""
+        making.rounds.append(end)
+        self.context_used = end.context_used
+        self._idle.replied(end)
+        if making.answer and end.finish_reason == "stop":
+            self._answer_ids[self.messages[-1].id] = making.answer_ids
 
-    async def _save(self, reply: _Reply, stats: ReplyStats) -> None:
-        """Store the reply so far, once a second; a disk that refuses does not end the reply."""
-        now = time.monotonic()
-        if self._store is None or not reply.dirty or now - reply.saved_at < _SAVE_SECONDS:
-            return
-        reply.saved_at, reply.dirty = now, False
+    async def _keep_saving(self, making: Reply) -> None:
+        """Store the reply so far, once a second, also while no more of it comes."""
         message_id = self.messages[-1].id
-        with suppress(StoreError):  # `_finish` tries again and reports
-            await asyncio.to_thread(
-                self._store.update, message_id, reply.answer, reply.thinking, stats
-            )
+        while True:
+            await asyncio.sleep(_SAVE_SECONDS)
+            if making.dirty:
+                making.dirty = False
+                with suppress(StoreError):  # `_finish` tries again and reports
+                    await asyncio.to_thread(self._save, message_id, making)
 
-    def _finish(self, reply: _Reply, stats: ReplyStats) -> None:
+    def _save(self, message_id: int, making: Reply) -> None:
+        with making.storing:
+            # A cancelled task leaves this thread behind: it must not undo the last state.
+            if self._store is not None and not making.over:
+                self._store.update(message_id, making.answer, making.thinking, making.begun)
+
+    def _finish(self, making: Reply, stats: ReplyStats) -> None:
         """Write the reply's last state; not awaited, so that a cancelled task keeps it too."""
-        last = replace(self.messages[-1], text=reply.answer, thinking=reply.thinking, stats=stats)
+        last = replace(
+            self.messages[-1], text=making.answer.rstrip(), thinking=making.thinking, stats=stats
+        )
         self.messages = (*self.messages[:-1], last)
         if self._store is None:
             return
         try:
-            self._store.update(last.id, reply.answer, reply.thinking, stats)
+            with making.storing:
+                making.over = True
+                self._store.update(last.id, last.text, last.thinking, stats)
         except StoreError as error:
-            reply.save_error = error
-
-
-def _shown(event: protocol.Event, reply: _Reply) -> list[Event]:
-    """What a person sees of an engine event; the reply grows by its text."""
-    match event:
-        case protocol.PromptProgressed():
-            return [PromptProgress(event.done_tokens, event.total_tokens)]
-        case protocol.Text(part="thinking"):
-            reply.thinking += event.text
-            reply.dirty = True
-            return [ThinkingDelta(event.text, event.tokens, event.seconds)]
-        case protocol.Text():
-            reply.answer += event.text
-            reply.dirty = True
-            return [AnswerDelta(event.text, event.tokens, event.seconds)]
-        case protocol.ThinkingEnded() if _ENDED_BY[event.reason]:
-            return [Notice(_ENDED_BY[event.reason])]
-        case _:
-            return []
-
-
-def _stats(event: protocol.Generated, begun: ReplyStats) -> ReplyStats:
-    computed = event.prompt_tokens - event.cached_tokens
-    # Fed tokens cost one batch, not a step each: they would flatter the speed.
-    generated = event.thinking_tokens + event.answer_tokens - event.forced_tokens
-    return replace(
-        begun,
-        finish_reason=event.finish_reason,
-        prompt_tokens=event.prompt_tokens,
-        cached_tokens=event.cached_tokens,
-        thinking_tokens=event.thinking_tokens,
-        answer_tokens=event.answer_tokens,
-        prompt_tps=computed / event.prompt_seconds if event.prompt_seconds > 0 else 0.0,
-        generation_tps=generated / event.generation_seconds
-        if event.generation_seconds > 0
-        else 0.0,
-        time_to_first_token_seconds=event.time_to_first_token_seconds,
-        thinking_seconds=event.thinking_seconds,
-        total_seconds=event.total_seconds,
-        context_used=event.context_used,
-    )
+            making.save_error = error
 
 
 def _last_context_used(messages: tuple[Message, ...]) -> int:

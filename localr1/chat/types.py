@@ -6,11 +6,43 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from localr1.config import Preferences, WhenFull
+from localr1.engine.protocol import LoopPolicy
 from localr1.errors import LocalR1Error
 
 Role = Literal["user", "assistant"]
 FinishReason = Literal["stop", "length", "cancelled", "failed", ""]
 """Why generation ended; empty while it runs or when the app died meanwhile."""
+
+
+@dataclass(frozen=True)
+class ReplyOptions:
+    """What a user may ask of one reply; None means the model's recommendation."""
+
+    temperature: float | None = None
+    seed: int | None = None
+    """None: a new random one for every reply."""
+    max_tokens: int = 0
+    """0: as many as the window holds."""
+    thinking_budget_tokens: int | None = None
+    thinking_budget_seconds: float | None = None
+    on_loop: LoopPolicy = "tell"
+    """When the thinking goes round in circles: nothing, say so, or end it."""
+    when_full: WhenFull = "continue"
+    """When the answer fills the window: go on after making room, or end."""
+    draft_tokens: int = 0
+    """Tokens to guess ahead in one step; 0: no speculation."""
+
+    @classmethod
+    def preferred(cls, preferences: Preferences) -> ReplyOptions:
+        """As the user's settings have it."""
+        limits = preferences.thinking_limits
+        return cls(
+            thinking_budget_tokens=limits.tokens,
+            thinking_budget_seconds=limits.seconds,
+            when_full=preferences.when_full,
+            draft_tokens=preferences.draft_tokens,
+        )
 
 
 @dataclass(frozen=True)
@@ -34,6 +66,12 @@ class ReplyStats:
     context_used: int = 0
     """Tokens in the context window when the reply ended."""
     context_window: int = 0
+    window_full: bool = False
+    """With `length`: it was the window that ended, not the longest allowed length."""
+    drafted_tokens: int = 0
+    """Guessed ahead in all."""
+    accepted_tokens: int = 0
+    """Of the guesses, those that came true."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +147,15 @@ class Notice:
 
 
 @dataclass(frozen=True)
+class LoopNotice:
+    """The thinking goes round in circles; the user may end it and have the answer."""
+
+    kind: Literal["cycle", "paragraph"]
+    """The same words over and over, or paragraphs said before."""
+    repeats: int
+
+
+@dataclass(frozen=True)
 class Finished:
     """The reply is complete, cut by length, or stopped by the user."""
 
@@ -122,4 +169,4 @@ class Failed:
     error: LocalR1Error
 
 
-Event = PromptProgress | ThinkingDelta | AnswerDelta | Notice | Finished | Failed
+Event = PromptProgress | ThinkingDelta | AnswerDelta | Notice | LoopNotice | Finished | Failed

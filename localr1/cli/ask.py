@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import re
 import sys
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from localr1 import workflow
+from localr1.amount import ThinkingBudget, parse_thinking_budget
 from localr1.chat.attachment import question_with, read
 from localr1.chat.session import ChatSession, ReplyOptions
 from localr1.chat.types import (
@@ -49,16 +49,17 @@ def parse_thinking(text: str) -> Thinking:
         return Thinking(show=text == "show")
     if text == "none":
         return Thinking(budget_tokens=0)
-    if match := re.fullmatch(r"(\d{1,9})(s?)", text):
-        number = int(match[1])
-        return (
-            Thinking(budget_seconds=float(number)) if match[2] else Thinking(budget_tokens=number)
+    try:
+        budget = parse_thinking_budget(text)
+    except UsageError:
+        budget = None
+    if budget is None or budget == ThinkingBudget():
+        raise UsageError(
+            f"--thinking {text} is not understood.",
+            "",
+            "Use show, hide, none, a number of tokens (2000) or of seconds (60s).",
         )
-    raise UsageError(
-        f"--thinking {text} is not understood.",
-        "",
-        "Use show, hide, none, a number of tokens (2000) or of seconds (60s).",
-    )
+    return Thinking(budget_tokens=budget.tokens, budget_seconds=budget.seconds)
 
 
 def question_of(words: Sequence[str], piped: str) -> str:
@@ -92,6 +93,9 @@ def run(arguments: argparse.Namespace) -> int:
         max_tokens=arguments.max_tokens,
         thinking_budget_tokens=thinking.budget_tokens,
         thinking_budget_seconds=thinking.budget_seconds,
+        on_loop="end",  # nobody is there to be asked
+        when_full=home.preferences.when_full,
+        draft_tokens=home.preferences.draft_tokens,
     )
     printer = _Printer(show_thinking=thinking.show, quiet=arguments.json)
     stats = asyncio.run(
@@ -104,9 +108,12 @@ def run(arguments: argparse.Namespace) -> int:
             printer=printer,
         )
     )
+    workflow.note_speed(
+        home, local, stats.generation_tps, stats.thinking_tokens + stats.answer_tokens
+    )
     if arguments.json:
         output.print_json(_as_json(local, printer, stats))
-    if stats.finish_reason == "length":
+    if stats.finish_reason == "length" and not stats.window_full:  # the window's end was told
         output.note("localr1: the reply was cut: it reached its longest allowed length.")
     return 0
 
@@ -152,9 +159,11 @@ async def _ask(  # noqa: PLR0913 - one call site
 ) -> ReplyStats:
     machine = await workflow.examine(home)
     plan = workflow.plan_for(home, machine, local, context_window=arguments.context)
-    engine = await workflow.start_engine(home, local, plan)
+    engine = await workflow.start_engine(
+        home, local, plan, on_step=lambda words: output.note(f"localr1: {words}")
+    )
     try:
-        session = ChatSession(engine, None, local.model, system=arguments.system)
+        session = ChatSession(engine, None, local.model, system=arguments.system, look_ahead=False)
         async with aclosing(session.send(question, options)) as events:
             async for event in events:
                 match event:

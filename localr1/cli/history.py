@@ -14,7 +14,8 @@ from localr1.printable import printable
 
 def run(arguments: argparse.Namespace) -> int:
     """List, search, show or delete conversations."""
-    store = workflow.open_store(workflow.open_home(offline=True))
+    home = workflow.open_home(offline=True)
+    store = workflow.open_store(home)
     try:
         if arguments.action in {"list", "search"}:
             query = " ".join(arguments.words)
@@ -27,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
             number = _number(arguments.words)
             conversation = store.conversation(number)
             if arguments.action == "delete":
-                store.delete(number)
+                workflow.delete_conversation(home, store, number)
                 output.note(f"localr1: deleted “{conversation.title}”.")
             else:
                 for message in conversation.messages:

@@ -1,193 +1,244 @@
-"""`localr1 models`, `pull` and `rm`: the models on this disk and on the hub."""
+"""`localr1 models` and `rm`: what is on this disk, and what can be deleted."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import sys
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from localr1 import workflow
-from localr1.cli import output
-from localr1.errors import FileError, Interrupted, NothingFits, UsageError
-from localr1.fit import advisor
+from localr1.cli import chosen, output
 from localr1.fit.explain import duration
+from localr1.models import inventory
+from localr1.models.inventory import Row
+from localr1.models.library import Partial, Survey
 from localr1.models.place import size_text
 from localr1.models.types import LocalModel, Model, Variant
+from localr1.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from localr1.models.download import DownloadEvent
+    from rich.table import Table
 
 SCHEMA: Final = 1
-_LINE_SECONDS: Final = 5.0
+_DAY_SECONDS: Final = 86_400
 
 
 def run_models(arguments: argparse.Namespace) -> int:
     """Print the catalogue and what is here."""
     home = workflow.open_home(offline=getattr(arguments, "offline", False))
-    here = {
-        (local.model.id, local.variant.quantization): local for local in workflow.local_models(home)
-    }
-    if arguments.json:
-        output.print_json(
-            {
-                "schema": SCHEMA,
-                "models": [_model_json(model, here) for model in home.catalogue.models],
-            }
-        )
-        return 0
-    from rich.table import Table  # noqa: PLC0415 - only when a table is printed
+    if arguments.refresh:
+        from localr1.cli import refresh  # noqa: PLC0415 - the hub client is heavy
 
-    table = Table(box=None, pad_edge=False, padding=(0, 1))
-    for heading in ("id", "variant", "size", "here"):
-        table.add_column(heading, justify="right" if heading == "size" else "left", overflow="fold")
-    for model in home.catalogue.models:
-        for variant in model.variants:
-            local = here.get((model.id, variant.quantization))
-            if arguments.all or local is not None or variant is _usual(model):
-                table.add_row(
-                    model.id,
-                    variant.quantization,
-                    size_text(variant.size_bytes),
-                    "yes" if local else "",
-                )
+        return refresh.run(home, arguments)
+    survey = home.library.survey(home.catalogue)
+    known = inventory.rows(home.library, survey)
+    if arguments.unused:
+        return _print_unused(home, known, as_json=arguments.json)
+    if arguments.json:
+        output.print_json(_json(home, survey, known))
+        return 0
     console = output.console()
-    console.print(table)
+    console.print(_table(home, known, every=arguments.all))
     for partial in home.library.partials():
         share = partial.done_bytes / max(1, partial.total_bytes)
         console.print(
             f"Stopped at {share:.0%}: {partial.repository} {partial.files[0]};"
             " `localr1 pull` goes on with it."
         )
+    for line in _remarks(survey, known, every=arguments.all):
+        console.print(printable(line))
     if not arguments.all:
         console.print("Every variant: localr1 models --all. What fits here: localr1 advise.")
     return 0
 
 
-def run_pull(arguments: argparse.Namespace) -> int:
-    """Download a variant."""
-    home = workflow.open_home(offline=getattr(arguments, "offline", False))
-    choice = home.catalogue.resolve(arguments.model)
-    model = choice.model
-    variant = choice.variant
-    local = home.library.find(choice)
-    if local is None and variant is None:
-        variant = asyncio.run(_suitable(home, model))
-    if local is None and variant is not None:
-        try:
-            local = asyncio.run(_pull(home, model, variant))
-        except KeyboardInterrupt:
-            raise Interrupted(
-                "Stopped.", "", "What has come is kept; the same command goes on with it."
-            ) from None
-    if local is None:
-        raise UsageError(f"{model.id} has nothing to download.", "", "See `localr1 models --all`.")
-    output.console().print(f"{model.name} {local.variant.quantization} is here: {local.path}")
-    return 0
-
-
 def run_remove(arguments: argparse.Namespace) -> int:
-    """Delete a downloaded variant."""
+    """Delete a downloaded variant, or forget an imported file."""
     home = workflow.open_home(offline=True)
-    choice = home.catalogue.resolve(arguments.model)
-    here = [
-        local
-        for local in workflow.local_models(home)
-        if local.model.id == choice.model.id and choice.variant in {None, local.variant}
-    ]
-    if len(here) > 1:
-        names = ", ".join(f"{local.model.id}:{local.variant.quantization}" for local in here)
-        raise UsageError("Several variants are here.", names, "Name one of them.")
-    if not here:
-        raise FileError(
-            f"{arguments.model} is not on this computer.", "", "`localr1 models` shows what is."
-        )
-    local = here[0]
+    if arguments.stopped:
+        return _remove_stopped(home, arguments.model)
+    local = chosen.local_model(home, arguments.model)
+    imported = home.library.unit(local) is None
     freed = home.library.remove(local)
-    output.console().print(f"Removed {local.path.name}: {size_text(freed)} free again.")
+    if imported:
+        output.console().print(f"{local.path} is no longer listed; the file itself stays.")
+    else:
+        output.console().print(f"Removed {local.path.name}: {size_text(freed)} free again.")
     return 0
 
 
-async def _suitable(home: workflow.Home, model: Model) -> Variant:
-    """The variant of a model that suits this computer best.
+def _remove_stopped(home: workflow.Home, wanted: str) -> int:
+    partials = home.library.partials()
+    matching = [one for one in partials if _partial_name(one) == wanted or wanted in one.files]
+    if len(matching) != 1:
+        raise chosen.missing(f"A stopped download {wanted}")
+    freed = home.library.remove_partial(matching[0])
+    output.console().print(f"Removed what had come of {wanted}: {size_text(freed)} free again.")
+    return 0
 
-    Raises:
-        NothingFits: None does.
-    """
-    machine = await workflow.examine(home)
-    advice = advisor.advise(
-        machine, (model,), home.preferences.goal, quantization_loss=home.catalogue.quantization_loss
+
+def _partial_name(partial: Partial) -> str:
+    return f"{partial.repository}/{partial.files[0]}"
+
+
+def _table(home: workflow.Home, known: tuple[Row, ...], *, every: bool) -> Table:
+    from rich.table import Table  # noqa: PLC0415 - only when a table is printed
+
+    here = {(row.local.model.id, row.local.variant.quantization): row for row in known}
+    table = Table(box=None, pad_edge=False, padding=(0, 1))
+    for heading in ("id", "variant", "size", "place", "last used", "verified", "tok/s"):
+        right = heading in {"size", "tok/s"}
+        table.add_column(heading, justify="right" if right else "left", overflow="fold")
+    for model in home.catalogue.models:
+        listed = {v.quantization for v in model.variants}
+        variants = [
+            *model.variants,
+            *(
+                r.local.variant
+                for r in known
+                if r.local.model.id == model.id and r.local.variant.quantization not in listed
+            ),
+        ]
+        for variant in variants:
+            row = here.pop((model.id, variant.quantization), None)
+            if row is not None:
+                table.add_row(*_cells(row))
+            elif every or (variant is _usual(model) and not model.demo):
+                table.add_row(model.id, variant.quantization, size_text(variant.size_bytes))
+    for row in here.values():
+        table.add_row(*_cells(row))
+    return table
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    local = row.local
+    return (
+        printable(local.model.id),
+        printable(local.variant.quantization),
+        size_text(local.size_bytes),
+        local.place,
+        _ago(row.last_used_seconds),
+        _ago(row.verified_seconds),
+        f"{row.generation_tps:.1f}" if row.generation_tps else "",
     )
-    if advice.best is None:
-        nearest = advice.plans[0]
-        raise NothingFits(
-            f"No variant of {model.name} fits this computer.",
-            nearest.reasons[0],
-            f"See `localr1 advise`, or name one to download it all the same: localr1 pull {model.id}:{nearest.variant.quantization}",
+
+
+def _remarks(survey: Survey, known: tuple[Row, ...], *, every: bool) -> list[str]:
+    """What else was found: copies, files of no use, and models of other families."""
+    lines = [
+        f"{row.name}: the same file is also at {path} ({tool}); {row.local.place}'s is used."
+        for row in known
+        for tool, path in row.copies
+    ]
+    lines += [
+        f"Not usable, {one.state}: {one.path} ({one.tool}). {one.why}"
+        for one in survey.discovery.unusable
+        if one.r1 or every
+    ]
+    shown = {row.local.path for row in known}
+    others = [one for one in survey.discovery.found if one.path not in shown]
+    foreign = [one for one in others if not one.r1]
+    lines += [
+        f"Another file of a variant that is listed: {one.path} ({one.tool})."
+        for one in others
+        if one.r1
+    ]
+    if every:
+        lines += [f"Not of the R1 family: {one.path} ({one.tool})." for one in foreign]
+    elif foreign:
+        lines.append(
+            f"{len(foreign)} models of other families are on this disk (localr1 models --all);"
+            " `localr1 import FILE` lets you chat with one."
         )
-    output.note(f"localr1: {advice.best.variant.quantization} suits this computer best.")
-    return advice.best.variant
+    lines += [
+        f"{folder} holds more files than were looked at; name those you want with"
+        " `localr1 import FILE`."
+        for folder in survey.discovery.cut_short
+    ]
+    return lines
 
 
-async def _pull(home: workflow.Home, model: Model, variant: Variant) -> LocalModel:
-    output.note(
-        f"localr1: {model.name} {variant.quantization}, {size_text(variant.size_bytes)}, from"
-        f" {variant.repository}"
-    )
-    if sys.stderr.isatty():
-        from localr1.cli.progress import DownloadBar  # noqa: PLC0415 - only on a terminal
+def _print_unused(home: workflow.Home, known: tuple[Row, ...], *, as_json: bool) -> int:
+    def quality(local: LocalModel) -> float:
+        if local.model.quality <= 0:
+            return 0.0
+        parameters = local.model.architecture.parameters
+        lost = home.catalogue.quantization_loss(local.variant.quantization, parameters)
+        return local.model.quality - lost
 
-        with DownloadBar(variant.size_bytes) as bar:
-            return await workflow.fetch(home, model, variant, bar.show)
-    return await workflow.fetch(home, model, variant, _lines())
-
-
-def _lines() -> Callable[[DownloadEvent], None]:
-    """Progress as a line every few seconds, for logs."""
-    from localr1.models import download  # noqa: PLC0415 - heavy, and only for a download
-
-    said_at = time.monotonic()
-
-    def show(event: DownloadEvent) -> None:
-        nonlocal said_at
-        match event:
-            case download.DownloadNotice():
-                output.note(f"localr1: {event.text}")
-            case download.DownloadProgress() if time.monotonic() - said_at >= _LINE_SECONDS:
-                said_at = time.monotonic()
-                left = f", {duration(event.seconds_left)} left" if event.seconds_left else ""
-                output.note(
-                    f"localr1: {size_text(event.done_bytes)} of {size_text(event.total_bytes)},"
-                    f" {size_text(int(event.bytes_per_second))}/s{left}"
-                )
-            case _:
-                pass
-
-    return show
-
-
-def _usual(model: Model) -> Variant:
-    """The variant most people take: Q4_K_M, or the first."""
-    return next((v for v in model.variants if v.quantization == "Q4_K_M"), model.variants[0])
-
-
-def _model_json(model: Model, here: dict[tuple[str, str], LocalModel]) -> dict[str, object]:
-    variants = []
-    for variant in model.variants:
-        local = here.get((model.id, variant.quantization))
-        variants.append(
+    partials = home.library.partials()
+    found = inventory.deletable(known, partials, time.time(), quality)
+    if as_json:
+        unused = [
             {
-                "variant": variant.quantization,
-                "repository": variant.repository,
-                "size_bytes": variant.size_bytes,
-                "size_is_exact": variant.size_is_exact,
-                "here": local is not None,
-                "path": str(local.path) if local else None,
+                "name": one.name,
+                "size_bytes": one.size_bytes,
+                "reasons": list(one.reasons),
+                "command": one.command,
             }
+            for one in found
+        ]
+        output.print_json({"schema": SCHEMA, "unused": unused})
+        return 0
+    console = output.console()
+    for one in found:
+        console.print(
+            printable(f"{one.name}, {size_text(one.size_bytes)}: {'; '.join(one.reasons)}.")
         )
+        console.print(printable(f"  {one.command}"))
+    total = sum(one.size_bytes for one in found)
+    console.print(
+        f"Together {size_text(total)}."
+        if found
+        else "Nothing that localr1 downloaded is superfluous."
+    )
+    return 0
+
+
+def _usual(model: Model) -> Variant | None:
+    """The variant most people take: Q4_K_M, or the first."""
+    usual = next((v for v in model.variants if v.quantization == "Q4_K_M"), None)
+    return usual or next(iter(model.variants), None)
+
+
+def _ago(at_seconds: float) -> str:
+    if not at_seconds:
+        return ""
+    seconds = max(0.0, time.time() - at_seconds)
+    if seconds < _DAY_SECONDS:
+        return f"{duration(seconds)} ago" if seconds >= 60 else "just now"
+    days = int(seconds // _DAY_SECONDS)
+    return "yesterday" if days == 1 else f"{days} days ago"
+
+
+def _json(home: workflow.Home, survey: Survey, known: tuple[Row, ...]) -> dict[str, Any]:
+    here = {(row.local.model.id, row.local.variant.quantization): row for row in known}
+    models = {model.id: model for model in home.catalogue.models}
+    models |= {
+        row.local.model.id: row.local.model for row in known if row.local.model.id not in models
+    }
+    return {
+        "schema": SCHEMA,
+        "models": [_model_json(model, here) for model in models.values()],
+        "unusable": [
+            {"path": str(one.path), "place": one.tool, "state": one.state, "why": one.why}
+            for one in survey.discovery.unusable
+        ],
+        "other_families": [
+            {"path": str(one.path), "place": one.tool}
+            for one in survey.discovery.found
+            if not one.r1 and (one.path not in {row.local.path for row in known})
+        ],
+    }
+
+
+def _model_json(model: Model, here: dict[tuple[str, str], Row]) -> dict[str, object]:
+    listed = {variant.quantization: variant for variant in model.variants}
+    listed |= {
+        quantization: row.local.variant
+        for (identifier, quantization), row in here.items()
+        if identifier == model.id and quantization not in listed
+    }
     return {
         "model": model.id,
         "name": model.name,
@@ -195,5 +246,27 @@ def _model_json(model: Model, here: dict[tuple[str, str], LocalModel]) -> dict[s
         "parameters": model.architecture.parameters,
         "context_length": model.architecture.context_length,
         "demo": model.demo,
-        "variants": variants,
+        "r1_family": model.own_format is None,
+        "variants": [
+            _variant_json(variant, here.get((model.id, variant.quantization)))
+            for variant in listed.values()
+        ],
+    }
+
+
+def _variant_json(variant: Variant, row: Row | None) -> dict[str, object]:
+    return {
+        "variant": variant.quantization,
+        "repository": variant.repository,
+        "size_bytes": row.local.size_bytes if row else variant.size_bytes,
+        "size_is_exact": row is not None or variant.size_is_exact,
+        "here": row is not None,
+        "path": str(row.local.path) if row else None,
+        "place": row.local.place if row else None,
+        "ours": row.ours if row else False,
+        "imported": row.imported if row else False,
+        "last_used_seconds": row.last_used_seconds if row and row.last_used_seconds else None,
+        "verified_seconds": row.verified_seconds if row and row.verified_seconds else None,
+        "generation_tps": row.generation_tps if row and row.generation_tps else None,
+        "copies": [{"place": tool, "path": str(path)} for tool, path in row.copies] if row else [],
     }

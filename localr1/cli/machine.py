@@ -7,6 +7,7 @@ import asyncio
 from pathlib import Path
 
 from localr1 import workflow
+from localr1.amount import parse_size
 from localr1.cli import output
 from localr1.errors import UsageError
 from localr1.fit.explain import gib
@@ -29,7 +30,7 @@ def machine_for(arguments: argparse.Namespace, home: workflow.Home) -> Machine:
         else asyncio.run(workflow.examine(home))
     )
     sizes = {
-        name: profile.parse_size(text) if text is not None else None
+        name: parse_size(text) if text is not None else None
         for name, text in (("ram", arguments.ram), ("gpu_memory", arguments.gpu_memory))
     }
     for name, size in sizes.items():

@@ -19,12 +19,17 @@ _COMMANDS: Final = {
     "chat": "app",
     "advise": "advise",
     "ask": "ask",
+    "bench": "bench",
     "doctor": "doctor",
     "history": "history",
     "machine": "machine",
     "models": "library:run_models",
-    "pull": "library:run_pull",
+    "pull": "pull",
+    "import": "importing",
     "rm": "library:run_remove",
+    "verify": "upkeep:run_verify",
+    "move": "upkeep:run_move",
+    "bundle": "bundle",
 }
 
 

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from localr1 import __version__
+from localr1.cli import parser_library
 
 _SIZES = "Sizes: 24G and 24GiB are 2^30, 24GB is 10^9."
 _MODEL = "a catalogue id (r1-distill-qwen-7b, demo), an unambiguous part (7b), or a .gguf file"
@@ -88,26 +89,7 @@ def build() -> argparse.ArgumentParser:
     _json(machine)
     _what_if(machine)
 
-    models = command(
-        "models",
-        "the models, and which are here",
-        "List the R1 family: what is on this disk, and what can be pulled.",
-    )
-    _json(models)
-    models.add_argument("--all", action="store_true", help="every variant")
-
-    pull = command(
-        "pull",
-        "download a model",
-        "Download a model from the hub, or go on with a download that was stopped. Without a\n"
-        "variant the one that suits this computer best is taken. HF_ENDPOINT, HF_TOKEN and\n"
-        "proxies are honoured.",
-        "  localr1 pull 7b\n  localr1 pull r1-distill-qwen-14b:Q5_K_M",
-    )
-    pull.add_argument("model", metavar="MODEL[:VARIANT]", help=_MODEL)
-
-    remove = command("rm", "delete a downloaded model", "Delete a model that localr1 downloaded.")
-    remove.add_argument("model", metavar="MODEL[:VARIANT]", help=_MODEL)
+    parser_library.add(command, _MODEL)
 
     chat = command(
         "chat",
@@ -164,6 +146,19 @@ def build() -> argparse.ArgumentParser:
     )
     ask.add_argument("--context", type=_positive, metavar="N", help="context window in tokens")
     _json(ask)
+
+    bench = command(
+        "bench",
+        "measure this computer with a model",
+        "Load a model as it would be for a chat, and measure how fast it reads prompts and\n"
+        "generates with several numbers of threads; about a minute. The fastest is used from then\n"
+        "on for models of about that size.",
+        "  localr1 bench\n  localr1 bench 7b --json",
+    )
+    bench.add_argument(
+        "model", metavar="MODEL[:VARIANT]", nargs="?", help=f"{_MODEL}; default: the one last used"
+    )
+    _json(bench)
 
     doctor = command(
         "doctor",

@@ -14,7 +14,13 @@ from rich.progress import (
 )
 
 from localr1.cli import output
-from localr1.models.download import DownloadEvent, DownloadNotice, DownloadProgress, Verifying
+from localr1.models.download import (
+    DownloadEvent,
+    DownloadNotice,
+    DownloadPaused,
+    DownloadProgress,
+    Verifying,
+)
 
 
 class DownloadBar:
@@ -53,7 +59,15 @@ class DownloadBar:
                     total=event.total_bytes,
                 )
             case Verifying():
-                self._progress.update(self._task, description="verifying")
+                self._progress.update(
+                    self._task,
+                    description="verifying",
+                    completed=event.done_bytes,
+                    total=event.total_bytes,
+                )
+            case DownloadPaused():
+                self._progress.update(self._task, description="paused")
+                self._progress.console.print(f"Paused: {event.error}", markup=False)
             case DownloadNotice():
                 self._progress.console.print(event.text, markup=False)
             case _:

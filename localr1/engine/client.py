@@ -6,18 +6,24 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from localr1.engine import protocol
-from localr1.engine.process import WorkerProcess
+from localr1.engine.process import LIMITS, WorkerProcess
+from localr1.engine.types import DeviceBuffers, Measurement
+from localr1.engine.watch import Limits
 from localr1.errors import (
     ContextFull,
     EngineError,
     Interrupted,
     LoadFailed,
     LocalR1Error,
+    RpcUnavailable,
 )
 from localr1.fit.types import Settings
 from localr1.machine.types import EngineDevice, EngineInfo
+
+_Answer = TypeVar("_Answer", bound=protocol.Event)
 
 
 class Engine:
@@ -30,15 +36,19 @@ class Engine:
         self._worker = worker
         self.loaded = loaded
         self.settings = settings
+        self.cache_holder: object | None = None
+        """Who computed in the KV cache last: nobody else may save it as theirs."""
 
     @classmethod
-    async def start(
+    async def start(  # noqa: PLR0913 - what is not plain is by keyword
         cls,
         path: Path,
         settings: Settings,
         *,
         log_directory: Path,
         on_progress: Callable[[float], None] | None = None,
+        limits: Limits = LIMITS,
+        rpc_endpoints: Sequence[str] = (),
     ) -> Engine:
         """Start a worker and load a model in it; cancelling the task cancels the load.
 
@@ -47,30 +57,19 @@ class Engine:
             settings: How to run it.
             log_directory: Where llama.cpp's output goes.
             on_progress: Called with the share of the tensors loaded, 0 to 1.
+            limits: How long the worker is waited for before it counts as hung.
+            rpc_endpoints: Servers (`host:port`) whose devices the settings may name.
 
         Raises:
             EngineMissing: llama-cpp-python is absent or does not start here.
             LoadFailed: llama.cpp refused the file or the settings.
+            RpcUnavailable: This build has no RPC, or a server cannot be used.
             EngineDied: The worker ended while loading.
         """
-        worker = await WorkerProcess.start(log_directory)
+        worker = await WorkerProcess.start(log_directory, limits)
         request_id, inbox = worker.open()
         try:
-            await worker.send(
-                protocol.Load(
-                    request_id,
-                    path=str(path),
-                    context_window=settings.context_window,
-                    kv_cache_type=settings.kv_cache_type,
-                    gpu_layers=settings.gpu_layers,
-                    cpu_expert_layers=settings.cpu_expert_layers,
-                    tensor_split=settings.tensor_split,
-                    device_names=settings.device_names,
-                    flash_attention=settings.flash_attention,
-                    ubatch=settings.ubatch,
-                    threads=settings.threads,
-                )
-            )
+            await worker.send(_load(request_id, path, settings, rpc_endpoints))
             while True:
                 event = await inbox.get()
                 match event:
@@ -82,10 +81,16 @@ class Engine:
                     case _:
                         raise _error(event, path)
         except BaseException:
-            await asyncio.shield(worker.close())
+            # While it maps a large file a worker hears nothing, and it holds nothing yet.
+            await asyncio.shield(worker.close(at_once=True))
             raise
         finally:
             worker.forget(request_id)
+
+    @property
+    def buffers(self) -> tuple[DeviceBuffers, ...]:
+        """Where the model really went, the CPU first."""
+        return tuple(DeviceBuffers(**buffer) for buffer in self.loaded.buffers)
 
     @property
     def alive(self) -> bool:
@@ -108,17 +113,11 @@ class Engine:
         Raises:
             EngineDied: The worker ended.
         """
-        request_id, inbox = self._worker.open()
-        try:
-            await self._worker.send(
-                protocol.CountTokens(request_id, tuple(tuple(p) for p in prompts))
-            )
-            event = await inbox.get()
-            if isinstance(event, protocol.Counted):
-                return event.tokens
-            raise _error(event)
-        finally:
-            self._worker.forget(request_id)
+        event = await self._ask(
+            lambda request_id: protocol.CountTokens(request_id, tuple(tuple(p) for p in prompts)),
+            protocol.Counted,
+        )
+        return event.tokens
 
     async def generate(self, request: protocol.Generate) -> AsyncGenerator[protocol.Event, None]:
         """Run a request; its `request_id` is set here and is that of every event.
@@ -146,9 +145,62 @@ class Engine:
             if not finished:
                 await self.stop(request_id)
 
-    async def stop(self, target_id: int) -> None:
-        """Stop a reply; what was generated stays."""
-        await self._worker.send(protocol.Stop(0, target_id))
+    async def prefill(self, segments: Sequence[protocol.Segment]) -> protocol.Prefilled:
+        """Compute a prompt's KV cache while nothing else is to do; later requests come first.
+
+        Returns:
+            How far it came.
+
+        Raises:
+            EngineDied: The worker ended.
+            EngineError: llama.cpp failed.
+        """
+        return await self._ask(
+            lambda request_id: protocol.Prefill(request_id, tuple(segments)), protocol.Prefilled
+        )
+
+    async def save_state(self, path: Path) -> protocol.StateSaved:
+        """Write the KV cache to a file, in one step.
+
+        Raises:
+            EngineDied: The worker ended.
+            EngineError: The file cannot be written.
+        """
+        return await self._ask(
+            lambda request_id: protocol.SaveState(request_id, str(path)), protocol.StateSaved
+        )
+
+    async def restore_state(self, path: Path) -> protocol.StateRestored:
+        """Read the KV cache from a file; a damaged or foreign one is ignored.
+
+        Raises:
+            EngineDied: The worker ended.
+        """
+        return await self._ask(
+            lambda request_id: protocol.RestoreState(request_id, str(path)),
+            protocol.StateRestored,
+        )
+
+    async def set_threads(self, threads: int) -> int:
+        """Compute with this many threads from now on.
+
+        Returns:
+            The number in force.
+
+        Raises:
+            EngineDied: The worker ended.
+        """
+        event = await self._ask(
+            lambda request_id: protocol.SetThreads(request_id, threads), protocol.ThreadsSet
+        )
+        return event.threads
+
+    async def stop(self, target_id: int | None) -> None:
+        """Stop a reply, what was generated stays; None stops whatever the engine was asked."""
+        if target_id is None:
+            await self._worker.stop_all()
+        else:
+            await self._worker.send(protocol.Stop(0, target_id))
 
     async def end_thinking(self, target_id: int) -> None:
         """End a reply's thinking; the answer begins."""
@@ -158,22 +210,44 @@ class Engine:
         """End the worker and free all its memory."""
         await self._worker.close()
 
+    async def _ask(
+        self, request: Callable[[int], protocol.Request], answer: type[_Answer]
+    ) -> _Answer:
+        """Send a request that has one answer, and wait for it."""
+        request_id, inbox = self._worker.open()
+        try:
+            await self._worker.send(request(request_id))
+            event = await inbox.get()
+            if isinstance(event, answer):
+                return event
+            raise _error(event)
+        finally:
+            self._worker.forget(request_id)
 
-async def probe(log_directory: Path) -> EngineInfo:
+
+async def probe(
+    log_directory: Path, limits: Limits = LIMITS, *, rpc_endpoints: Sequence[str] = ()
+) -> EngineInfo:
     """What the installed llama.cpp is and which devices it sees, asked in a worker.
 
     Never raises for an engine that does not start: the answer's `problem` says why.
 
+    Args:
+        log_directory: Where llama.cpp's output goes.
+        limits: How long the worker is waited for before it counts as hung.
+        rpc_endpoints: Servers (`host:port`) whose devices join the list.
+
     Raises:
         FileError: The log cannot be written.
+        RpcUnavailable: This build has no RPC, or a server cannot be used.
     """
     try:
-        worker = await WorkerProcess.start(log_directory)
+        worker = await WorkerProcess.start(log_directory, limits)
     except EngineError as error:
         return EngineInfo("", (), (), problem=error.why or error.what)
     request_id, inbox = worker.open()
     try:
-        await worker.send(protocol.Probe(request_id))
+        await worker.send(protocol.Probe(request_id, tuple(rpc_endpoints)))
         event = await inbox.get()
     finally:
         await worker.close()
@@ -181,7 +255,67 @@ async def probe(log_directory: Path) -> EngineInfo:
         devices = tuple(EngineDevice(**device) for device in event.devices)
         return EngineInfo(event.version, event.backends, devices, event.system_info)
     problem = _error(event)
+    if isinstance(problem, RpcUnavailable):
+        raise problem
     return EngineInfo("", (), (), problem=problem.why or problem.what)
+
+
+async def measure(
+    path: Path,
+    settings: Settings,
+    *,
+    log_directory: Path,
+    rpc_endpoints: Sequence[str] = (),
+) -> Measurement:
+    """What a load would take, asked of llama.cpp in a worker that ends again.
+
+    Only the header is read: of a file that is not here yet, a header followed by a hole of the
+    right length will do.
+
+    Args:
+        path: The GGUF file, or its first shard.
+        settings: How it would be run.
+        log_directory: Where llama.cpp's output goes.
+        rpc_endpoints: Servers (`host:port`) whose devices the settings may name.
+
+    Raises:
+        EngineMissing: llama-cpp-python is absent or does not start here.
+        LoadFailed: llama.cpp refuses the file or the settings.
+        RpcUnavailable: This build has no RPC, or a server cannot be used.
+        EngineDied: The worker ended.
+    """
+    worker = await WorkerProcess.start(log_directory)
+    request_id, inbox = worker.open()
+    try:
+        load = _load(request_id, path, settings, rpc_endpoints)
+        await worker.send(replace(load, measure_only=True))
+        event = await inbox.get()
+    finally:
+        await asyncio.shield(worker.close())
+    if isinstance(event, protocol.Measured):
+        buffers = tuple(DeviceBuffers(**buffer) for buffer in event.buffers)
+        return Measurement(buffers, event.context_window, event.seconds)
+    raise _error(event, path)
+
+
+def _load(
+    request_id: int, path: Path, settings: Settings, rpc_endpoints: Sequence[str]
+) -> protocol.Load:
+    return protocol.Load(
+        request_id,
+        path=str(path),
+        context_window=settings.context_window,
+        kv_cache_type=settings.kv_cache_type,
+        gpu_layers=settings.gpu_layers,
+        cpu_expert_layers=settings.cpu_expert_layers,
+        tensor_split=settings.tensor_split,
+        device_names=settings.device_names,
+        flash_attention=settings.flash_attention,
+        ubatch=settings.ubatch,
+        threads=settings.threads,
+        draft_tokens=settings.draft_tokens,
+        rpc_endpoints=tuple(rpc_endpoints),
+    )
 
 
 def _error(event: protocol.Event | LocalR1Error, path: Path | None = None) -> LocalR1Error:
@@ -209,6 +343,7 @@ def _error(event: protocol.Event | LocalR1Error, path: Path | None = None) -> Lo
         )
     if event.kind == "cancelled":
         return Interrupted(event.what)
-    return EngineError(
-        event.what, event.why, "Ask again; if it happens again, run `localr1 doctor`."
+    kind = RpcUnavailable if event.kind == "rpc" else EngineError
+    return kind(
+        event.what, event.why, event.todo or "Ask again; if it happens again, run `localr1 doctor`."
     )

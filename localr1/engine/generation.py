@@ -9,16 +9,26 @@ from typing import Final, Literal
 
 from localr1.engine import protocol
 from localr1.engine.detokenizer import TextDecoder
-from localr1.engine.model import Cancelled, Model, Sampler
+from localr1.engine.loops import LoopWatch
+from localr1.engine.model import Cancelled, Model
 from localr1.engine.protocol import Generate, Segment
-from localr1.engine.reply import Part, ReplySplitter, StablePrefix, ThinkingLimits
+from localr1.engine.reply import (
+    EndReason,
+    Part,
+    ReplySplitter,
+    StablePrefix,
+    ThinkingLimits,
+    Verdict,
+    Vocabulary,
+)
+from localr1.engine.steps import Steps, computed
 from localr1.engine.thinking import ANSWER_SEPARATOR, CLOSING_NEWLINE, CLOSING_SENTENCE
 
 # Deltas are joined for this long: thirty a second read as a stream.
 _DELTA_SECONDS: Final = 0.033
-# Prompt chunks aim at this long, so that progress moves and a stop is answered soon.
-_CHUNK_SECONDS: Final = 1.0
-_SMALLEST_CHUNK: Final = 32
+# Prompt chunks aim at this long, so that progress moves; a stop ends a chunk on a CPU, but on a
+# GPU it waits for it.
+_CHUNK_SECONDS: Final = 2.0
 
 
 class PromptTooLong(Exception):
@@ -91,11 +101,20 @@ class Reply:
         self._request = request
         self._control = control
         self._send = send
-        self._splitter = ReplySplitter(model.vocabulary, thinking_open=request.thinking_open)
+        self._splitter = ReplySplitter(
+            # Measuring goes on whatever the model says.
+            Vocabulary(-1, -1, frozenset()) if request.ignore_end else model.vocabulary,
+            thinking_open=request.thinking_open,
+        )
         self._limits = ThinkingLimits()
         self._stream = _Stream(request, send)
         self._decoder = TextDecoder()
-        self._answer = StablePrefix(self._emit_answer)
+        self._answer = StablePrefix(self._emit_answer, begun=request.continues_answer)
+        self._loops = LoopWatch()
+        self._looping = False
+        self._unclosed = False
+        self._splitter.answer_begun = request.continues_answer
+        self._closing: list[int] = []
         self._answer_ids: list[int] = []
         self._forced_tokens = 0
         self._started = time.monotonic()
@@ -126,14 +145,19 @@ class Reply:
         reason: Literal["stop", "length", "cancelled"] = "cancelled"
         prompt_seconds = 0.0
         sampler = model.sampler(request)
+        steps = Steps(model, sampler, prompt, request.draft_tokens)
         try:
             self._process_prompt(prompt, cached)
             prompt_seconds = time.monotonic() - self._started
-            reason = self._generate(sampler, limit)
+            reason = self._generate(steps, limit)
         except Cancelled:
             prompt_seconds = prompt_seconds or time.monotonic() - self._started
         finally:
+            model.forget_guesses()
             sampler.close()
+        window_full = reason == "length" and limit == room
+        if window_full:
+            self._answer.release()
         self._end_part()
         now = time.monotonic()
         return protocol.Generated(
@@ -151,69 +175,98 @@ class Reply:
             context_used=len(model.cached),
             forced_tokens=self._forced_tokens,
             answer_token_ids=tuple(self._answer_ids),
+            window_full=window_full,
+            sampling_seconds=steps.sampling_seconds,
+            decoding_seconds=steps.decoding_seconds,
+            drafted_tokens=steps.drafted_tokens,
+            accepted_tokens=steps.accepted_tokens,
             sequence_id=request.sequence_id,
         )
 
     def _process_prompt(self, prompt: list[int], cached: int) -> None:
-        model, total = self._model, len(prompt)
-        # Start small: nobody knows yet how fast this machine is.
-        chunk = min(_SMALLEST_CHUNK, model.ubatch)
-        done = cached
-        while done < total:
-            self._send(protocol.PromptProgressed(self._request.request_id, done, total))
+        identity, total = self._request.request_id, len(prompt)
+        for done in computed(self._model, prompt, cached, _CHUNK_SECONDS):
+            self._send(protocol.PromptProgressed(identity, done, total))
             if self._control.stopped():
                 raise Cancelled
-            started = time.monotonic()
-            model.decode(prompt[done : done + chunk])
-            done = min(total, done + chunk)
-            rate = chunk / max(time.monotonic() - started, 1e-6)
-            chunk = max(_SMALLEST_CHUNK, min(model.ubatch, int(rate * _CHUNK_SECONDS)))
-        self._send(protocol.PromptProgressed(self._request.request_id, total, total))
 
-    def _generate(self, sampler: Sampler, limit: int) -> Literal["stop", "length", "cancelled"]:
-        model, splitter, sample = self._model, self._splitter, sampler.sample
+    def _generate(self, steps: Steps, limit: int) -> Literal["stop", "length", "cancelled"]:
+        splitter, stopped = self._splitter, self._control.stopped
         if splitter.part == "thinking":
             self._thinking_from = time.monotonic()
-        produced = self._end_thinking_if_due(0, limit, [])
+        produced = self._end_thinking_if_due(steps, 0, limit)
         while produced < limit:
-            if self._control.stopped():
+            if stopped():
                 return "cancelled"
-            token = sample()
+            token = steps.sample()
             if not self._first_token_at:
                 self._first_token_at = time.monotonic()
             was = splitter.part
             verdict = splitter.accept(token)
             if verdict == "end":
-                return "stop"
+                # A reply without an answer gets the chance of one.
+                before, self._unclosed = produced, was == "thinking"
+                produced = self._end_thinking_if_due(steps, produced, limit)
+                if produced == before:
+                    return "stop"
+                continue
             produced += 1
-            if splitter.part != was:
-                self._change_part(was)
-            if splitter.part == "answer" and verdict != "marker":
-                self._answer_ids.append(token)
-            if verdict != "marker":
-                self._emit(self._decoder.feed(model.piece(token)))
+            self._take(steps, token, was, verdict, last=produced == limit)
             if produced < limit:
-                produced = self._end_thinking_if_due(produced, limit, [token])
+                produced = self._end_thinking_if_due(steps, produced, limit)
         return "length"
 
-    def _end_thinking_if_due(self, produced: int, limit: int, pending: list[int]) -> int:
-        """Decode the pending tokens, followed by the closing words when thinking must end."""
-        model, splitter, request = self._model, self._splitter, self._request
-        due = None
-        closing: list[int] = []
-        if splitter.part == "thinking" and model.vocabulary.knows_thinking:
-            closing = self._closing()
-            due = self._limits.reason_to_end(
-                thinking_tokens=splitter.thinking_tokens,
-                thinking_seconds=time.monotonic() - self._thinking_from,
-                room_tokens=limit - produced - len(closing),
-                asked=self._control.answer_asked(),
-            )
+    def _take(self, steps: Steps, token: int, was: Part, verdict: Verdict, *, last: bool) -> None:
+        """Put a token into the cache, unless it is the last one, and show it.
+
+        A GPU computes the next token while this one is shown; on a CPU, where that takes
+        longer, it is shown first.
+        """
+        ahead = self._model.on_gpu and not last
+        if ahead:
+            steps.take(token)
+        if self._splitter.part != was:
+            self._change_part(was)
+        if verdict != "marker":
+            self._show(token, thinking=verdict == "thinking")
+        if not ahead and not last:
+            steps.take(token)
+
+    def _show(self, token: int, *, thinking: bool) -> None:
+        text = self._decoder.feed(self._model.piece(token))
+        self._emit(text)
+        if thinking:
+            self._watch(token, text)
+        else:
+            self._answer_ids.append(token)
+
+    def _watch(self, token: int, text: str) -> None:
+        """Notice loops in the thinking."""
+        policy = self._request.on_loop
+        if policy == "ignore" or (found := self._loops.feed(token, text)) is None:
+            return
+        kind, repeats = found
+        self._looping = policy == "end"
+        identity, sequence = self._request.request_id, self._request.sequence_id
+        self._send(protocol.LoopNoticed(identity, kind, repeats, sequence))
+
+    def _end_thinking_if_due(self, steps: Steps, produced: int, limit: int) -> int:
+        """Feed the closing words when the thinking must end; returns what is produced by then."""
+        splitter, request = self._splitter, self._request
+        thinking = splitter.part == "thinking"
+        if not thinking or not self._model.vocabulary.knows_thinking:
+            return produced
+        closing = self._closing = self._closing or self._closing_words()
+        due = self._limits.reason_to_end(
+            thinking_tokens=splitter.thinking_tokens,
+            thinking_seconds=time.monotonic() - self._thinking_from,
+            room_tokens=limit - produced - len(closing),
+            wanted=self._wanted_end(),
+        )
         if due is None or produced + len(closing) >= limit:
-            if pending:
-                model.decode(pending)
             return produced
         self._emit(self._decoder.flush())
+        splitter.closed = True
         for token in closing:
             was = splitter.part
             verdict = splitter.accept(token)
@@ -222,13 +275,20 @@ class Reply:
             elif splitter.part == "answer":
                 self._answer_ids.append(token)
             if verdict == "thinking":
-                self._emit(self._decoder.feed(model.piece(token)))
+                self._emit(self._decoder.feed(self._model.piece(token)))
         self._send(protocol.ThinkingEnded(request.request_id, due, request.sequence_id))
-        model.decode(pending + closing)
+        steps.feed(closing)
         self._forced_tokens += len(closing)
         return produced + len(closing)
 
-    def _closing(self) -> list[int]:
+    def _wanted_end(self) -> EndReason | None:
+        if self._control.answer_asked():
+            return "user"
+        if self._looping:
+            return "loop"
+        return "unclosed" if self._unclosed else None
+
+    def _closing_words(self) -> list[int]:
         return [
             *self._model.tokenize([Segment(CLOSING_SENTENCE + CLOSING_NEWLINE)]),
             self._model.vocabulary.end_think,
@@ -242,6 +302,7 @@ class Reply:
             self._answer.feed(text)
 
     def _emit_answer(self, text: str) -> None:
+        self._splitter.answer_begun = True
         self._stream.add("answer", text, self._splitter.answer_tokens)
 
     def _change_part(self, was: Part) -> None:
@@ -253,6 +314,8 @@ class Reply:
             self._thinking_seconds += time.monotonic() - self._thinking_from
         else:
             self._thinking_from = time.monotonic()
+            self._loops = LoopWatch()
+            self._answer_ids.clear()  # line breaks before a late `<think>`
 
     def _end_part(self) -> None:
         self._emit(self._decoder.flush())

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from llama_cpp import llama_cpp as api
 
-from localr1.engine.native import Devices, Log
+from localr1.engine import loading
+from localr1.engine.loading import Cancelled as Cancelled  # noqa: PLC0414 - its users import it here
+from localr1.engine.loading import LoadError as LoadError  # noqa: PLC0414 - as above
+from localr1.engine.native import AbortFlag, Log
 from localr1.engine.protocol import Generate, Load, Segment
 from localr1.engine.reply import Vocabulary, common_prefix_length
+from localr1.engine.tokenizer import Tokenizer
+from localr1.errors import GgufError
 
-# enum ggml_type in ggml.h
-KV_CACHE_TYPES: Final = {"f16": 1, "q8_0": 8, "q4_0": 2}
-# enum llama_flash_attn_type and llama_load_mode in llama.h
-_FLASH_ATTENTION_AUTO, _FLASH_ATTENTION_OFF = -1, 0
-_LOAD_MODE_AUTO, _LOAD_MODE_NONE = -1, 0
 # llama_decode's return values
 _ABORTED: Final = 2
 
@@ -29,30 +29,12 @@ _MARKERS: Final = (
     "<｜begin▁of▁sentence｜>",
     "<｜end▁of▁sentence｜>",
 )
-# Buffer lines that tell where a model really went; the "offloaded N layers" line does not.
-BUFFER_LINES: Final = ("buffer size", "KV self size", "llama_kv_cache: size")
-
-
-SMALLEST_CONTEXT: Final = 256
-"""llama.cpp pads a context to this, but not the batch that goes with it."""
-
-
-class LoadError(Exception):
-    """llama.cpp refused; the message says why."""
-
-
-class Cancelled(Exception):
-    """The user stopped a load or a prompt."""
+# On a CPU the warm-up is cut short after this: a big model would take minutes for a batch.
+_WARM_UP_SECONDS: Final = 1.0
 
 
 class DecodeError(Exception):
     """llama_decode failed."""
-
-
-class _TensorOverride(ctypes.Structure):
-    """struct llama_model_tensor_buft_override in llama.h, which the bindings do not define."""
-
-    _fields_ = [("pattern", ctypes.c_char_p), ("buffer_type", ctypes.c_void_p)]
 
 
 class Model:
@@ -61,8 +43,9 @@ class Model:
     Args:
         load: What to load and how.
         log: llama.cpp's log.
+        abort: Raised by another thread to end the computation that runs.
         on_progress: Called with the share of tensors loaded.
-        stopped: Polled while loading and decoding; True ends the work.
+        stopped: Polled while loading; True ends it.
 
     Raises:
         LoadError: When llama.cpp refuses the file or the context.
@@ -73,100 +56,43 @@ class Model:
         self,
         load: Load,
         log: Log,
+        abort: AbortFlag,
         *,
         on_progress: Callable[[float], None],
         stopped: Callable[[], bool],
     ) -> None:
         started = time.monotonic()
         self._stopped = stopped
+        self._abort = abort
         self._keep: list[Any] = []  # what llama.cpp points into
-        self._model = self._load(load, log, on_progress)
-        self._context = self._make_context(load, log)
+        with log.recording() as lines:
+            self._model = loading.open_model(
+                load, log, self._keep, on_progress=on_progress, stopped=stopped
+            )
+            self._context = loading.open_context(self._model, load, log, abort)
+        try:
+            self.buffers = loading.buffers_of(load, lines)
+        except GgufError as error:
+            raise LoadError(str(error)) from error
         self._memory = api.llama_get_memory(self._context)
         self._vocab = api.llama_model_get_vocab(self._model)
+        self._tokenizer = Tokenizer(self._vocab)
         self.context_window = int(api.llama_n_ctx(self._context))
         # llama.cpp never takes more at once than the context holds.
         self.ubatch = min(load.ubatch, int(api.llama_n_batch(self._context)))
+        self.on_gpu = bool(load.device_names) and load.gpu_layers > 0
+        """Whether a decode returns before it is done."""
         self.cached: list[int] = []
-        self._batch = api.llama_batch_init(self.ubatch, 0, 1)
+        self.draft_tokens = load.draft_tokens
+        self._guessed: list[int] = []
+        self._row = -1
+        self._batch = api.llama_batch_init(max(self.ubatch, 1 + load.draft_tokens), 0, 1)
+        self.prompt_tps = 0.0
+        """Prompt tokens per second, as last measured."""
         self.vocabulary = self._read_vocabulary()
         self._pieces: dict[int, bytes] = {}
-        self._warm_up(full=bool(load.device_names))
+        self._warm_up(cut_short=not load.device_names)
         self.load_seconds = time.monotonic() - started
-
-    def _load(self, load: Load, log: Log, on_progress: Callable[[float], None]) -> Any:
-        log.clear()
-        if not Path(load.path).is_file():
-            raise LoadError(f"there is no file {load.path}")
-        parameters = api.llama_model_default_params()
-        parameters.n_gpu_layers = load.gpu_layers
-        parameters.load_mode = _LOAD_MODE_AUTO
-        self._choose_devices(parameters, load)
-
-        def progress(fraction: float, _user_data: Any) -> bool:
-            on_progress(float(fraction))
-            return not self._stopped()
-
-        callback = api.llama_progress_callback(progress)
-        self._keep.append(callback)
-        parameters.progress_callback = callback
-        model = api.llama_model_load_from_file(os.fsencode(load.path), parameters)
-        if not model:
-            if self._stopped():
-                raise Cancelled
-            raise LoadError(log.errors() or "llama.cpp gave no reason")
-        return model
-
-    def _choose_devices(self, parameters: Any, load: Load) -> None:
-        # An empty list means the CPU alone; no list would mean every GPU there is.
-        devices = Devices()
-        by_name = devices.pointers()
-        missing = [name for name in load.device_names if name not in by_name]
-        if missing:
-            raise LoadError(f"llama.cpp has no device {missing[0]}; it has {', '.join(by_name)}")
-        pointers = (ctypes.c_void_p * (len(load.device_names) + 1))(
-            *(by_name[name] for name in load.device_names), None
-        )
-        self._keep.append(pointers)
-        parameters.devices = ctypes.cast(pointers, ctypes.c_void_p)
-        if load.tensor_split:
-            split = (ctypes.c_float * 128)(*load.tensor_split)
-            self._keep.append(split)
-            parameters.tensor_split = split
-        if load.cpu_expert_layers:
-            count = load.cpu_expert_layers
-            overrides = (_TensorOverride * (count + 1))()
-            for layer in range(count):
-                # The pattern of llama.cpp's own --n-cpu-moe (common/common.h).
-                pattern = rf"blk\.{layer}\.ffn_(up|down|gate|gate_up)_(ch|)exps".encode()
-                overrides[layer].pattern = pattern
-                overrides[layer].buffer_type = devices.cpu_buffer_type()
-            self._keep.append(overrides)
-            parameters.tensor_buft_overrides = ctypes.cast(overrides, ctypes.c_void_p)
-            parameters.load_mode = _LOAD_MODE_NONE
-
-    def _make_context(self, load: Load, log: Log) -> Any:
-        if load.kv_cache_type not in KV_CACHE_TYPES:
-            raise LoadError(f"unknown KV cache type {load.kv_cache_type}")
-        parameters = api.llama_context_default_params()
-        parameters.n_ctx = max(load.context_window, SMALLEST_CONTEXT)
-        parameters.n_batch = parameters.n_ubatch = load.ubatch
-        parameters.n_seq_max = 1
-        parameters.n_outputs_max = 1  # one row of logits, not one per prompt token
-        parameters.n_threads = parameters.n_threads_batch = load.threads or os.cpu_count() or 1
-        parameters.flash_attn_type = (
-            _FLASH_ATTENTION_AUTO if load.flash_attention else _FLASH_ATTENTION_OFF
-        )
-        parameters.type_k = parameters.type_v = KV_CACHE_TYPES[load.kv_cache_type]
-        callback = api.ggml_abort_callback(lambda _user_data: self._stopped())
-        self._keep.append(callback)
-        parameters.abort_callback = callback
-        context = api.llama_init_from_model(self._model, parameters)
-        if not context:
-            reason = log.errors() or "llama.cpp gave no reason"
-            api.llama_model_free(self._model)
-            raise LoadError(reason)
-        return context
 
     def _read_vocabulary(self) -> Vocabulary:
         def single(text: str) -> int:
@@ -178,35 +104,38 @@ class Model:
         ends |= {t for t in range(count) if api.llama_vocab_is_eog(self._vocab, t)}
         return Vocabulary(single("<think>"), single("</think>"), frozenset(ends))
 
-    def _warm_up(self, *, full: bool) -> None:
-        """Decode once before saying ready.
+    def _warm_up(self, *, cut_short: bool) -> None:
+        """Decode a full batch before saying ready.
 
         GPU pools grow at the first full batch, and a context that cannot is better found out
-        now; on a CPU one token maps the file's pages.
+        now. On a CPU it maps the file's pages and claims the buffers, which needs no whole batch
+        where that would take long.
         """
         bos = max(0, int(api.llama_vocab_bos(self._vocab)))
-        self.decode([bos] * (min(self.ubatch, self.context_window) if full else 1))
+        self.decode([bos])
+        self.truncate(0)
+        # Another thread may raise the flag at any time, even when the batch is done already.
+        timer = threading.Timer(_WARM_UP_SECONDS, self._abort.raise_)
+        if cut_short:
+            timer.start()
+        started = time.monotonic()
+        tokens = min(self.ubatch, self.context_window - 1)
+        try:
+            self.decode([bos] * tokens)
+            self.prompt_tps = tokens / max(time.monotonic() - started, 1e-6)
+        except Cancelled:
+            if self._stopped():
+                raise
+        finally:
+            if cut_short:
+                timer.cancel()
+                timer.join()
+                self._abort.lower()
         self.truncate(0)
 
     def tokenize(self, segments: Iterable[Segment]) -> list[int]:
         """Token ids of a prompt, segment by segment; no BOS is added."""
-        ids: list[int] = []
-        for segment in segments:
-            if segment.tokens:
-                ids += segment.tokens
-                continue
-            data = segment.text.encode("utf-8", "replace")
-            if not data:
-                continue
-            size = len(data) + 8
-            buffer = (api.llama_token * size)()
-            count = api.llama_tokenize(
-                self._vocab, data, len(data), buffer, size, False, segment.special
-            )
-            if count < 0:
-                raise DecodeError("llama.cpp could not tokenize the prompt")
-            ids += buffer[:count]
-        return ids
+        return self._tokenizer.ids(segments)
 
     def piece(self, token: int) -> bytes:
         """The bytes of a token; empty for control tokens."""
@@ -221,22 +150,29 @@ class Model:
             self._pieces[token] = buffer.raw[:count]
         return self._pieces[token]
 
-    def reuse(self, prompt: Sequence[int]) -> int:
+    def reuse(self, prompt: Sequence[int], *, all_of_it: bool = False) -> int:
         """Keep the part of the cache that the prompt begins with.
 
-        At least one token is left to compute, since its logits are needed.
+        Args:
+            prompt: The tokens to be cached.
+            all_of_it: Whether the whole prompt may be kept; otherwise one token is left to
+                compute, since its logits are needed.
 
         Returns:
             The number of tokens kept.
         """
-        kept = min(common_prefix_length(self.cached, list(prompt)), len(prompt) - 1)
-        self.truncate(kept)
+        self.forget_guesses()
+        kept = common_prefix_length(self.cached, list(prompt))
+        self.truncate(kept if all_of_it else min(kept, len(prompt) - 1))
         return len(self.cached)
 
     def truncate(self, length: int) -> None:
         """Drop everything in the cache after the first `length` tokens."""
-        if length >= len(self.cached):
-            return
+        self.forget_guesses()
+        if length < len(self.cached):
+            self._remove_cells(length)
+
+    def _remove_cells(self, length: int) -> None:
         if not api.llama_memory_seq_rm(self._memory, 0, length, -1):
             api.llama_memory_clear(self._memory, True)
             length = 0
@@ -246,39 +182,112 @@ class Model:
         """Append tokens to the cache, in batches; logits of the last one are kept.
 
         Raises:
-            Cancelled: When `stopped` said so; what was computed stays cached.
+            Cancelled: When the abort flag was raised; what was computed stays cached.
             DecodeError: When llama.cpp fails.
         """
+        self.forget_guesses()
         for start in range(0, len(tokens), self.ubatch):
             part = tokens[start : start + self.ubatch]
-            batch, position = self._batch, len(self.cached)
-            for index, token in enumerate(part):
-                batch.token[index] = token
-                batch.pos[index] = position + index
-                batch.n_seq_id[index] = 1
-                batch.seq_id[index][0] = 0
-                batch.logits[index] = 0
-            batch.logits[len(part) - 1] = 1
-            batch.n_tokens = len(part)
-            result = api.llama_decode(self._context, batch)
-            if result == 0:
-                self.cached += part
-                continue
-            # A failed batch may have left some of its cells behind.
-            api.llama_memory_seq_rm(self._memory, 0, position, -1)
-            if result == _ABORTED:
-                raise Cancelled
-            raise DecodeError(f"llama_decode returned {result} at position {position}")
+            self._decode_batch(part, outputs_from=len(part) - 1)
+            self.cached += part
+
+    def decode_guessing(self, token: int, guesses: Sequence[int]) -> None:
+        """Append a token, and compute what would follow if the guesses were right.
+
+        Args:
+            token: Goes into the cache.
+            guesses: The tokens that may follow, at most `draft_tokens`; `confirm` takes them
+                into the cache one by one, anything else forgets them.
+
+        Raises:
+            Cancelled: When the abort flag was raised.
+            DecodeError: When llama.cpp fails.
+        """
+        self.forget_guesses()
+        self._decode_batch([token, *guesses], outputs_from=0)
+        self.cached.append(token)
+        self._guessed = list(guesses)
+        self._row = 0 if guesses else -1
+
+    def confirm(self, token: int) -> bool:
+        """Whether the token is the next guess; then it is in the cache without computing."""
+        if not self._guessed or self._guessed[0] != token:
+            return False
+        self.cached.append(self._guessed.pop(0))
+        self._row += 1
+        return True
+
+    def forget_guesses(self) -> None:
+        """Drop the cells of guesses that were not confirmed."""
+        self._row = -1
+        if self._guessed:
+            self._guessed = []
+            self._remove_cells(len(self.cached))
+
+    def _decode_batch(self, tokens: Sequence[int], *, outputs_from: int) -> None:
+        batch, position = self._batch, len(self.cached)
+        for index, token in enumerate(tokens):
+            batch.token[index] = token
+            batch.pos[index] = position + index
+            batch.n_seq_id[index] = 1
+            batch.seq_id[index][0] = 0
+            batch.logits[index] = index >= outputs_from
+        batch.n_tokens = len(tokens)
+        result = api.llama_decode(self._context, batch)
+        if result == 0:
+            return
+        # A failed batch may have left some of its cells behind.
+        api.llama_memory_seq_rm(self._memory, 0, position, -1)
+        if result == _ABORTED:
+            raise Cancelled
+        raise DecodeError(f"llama_decode returned {result} at position {position}")
+
+    def synchronize(self) -> None:
+        """Wait for a GPU to finish what it was given."""
+        api.llama_synchronize(self._context)
+
+    def set_threads(self, threads: int) -> int:
+        """Compute with this many threads from now on; returns the number in force."""
+        count = max(1, min(threads, os.cpu_count() or 1))
+        api.llama_set_n_threads(self._context, count, count)
+        return count
+
+    def state_bytes(self) -> int:
+        """How many bytes the cache takes as `read_state` gives it."""
+        return int(api.llama_state_seq_get_size(self._context, 0))
+
+    def read_state(self, buffer: Any, size_bytes: int) -> int:
+        """Copy the cache into a buffer; returns the bytes written."""
+        return int(api.llama_state_seq_get_data(self._context, buffer, size_bytes, 0))
+
+    def write_state(self, buffer: Any, size_bytes: int, tokens: Sequence[int]) -> bool:
+        """Replace the cache by what `read_state` gave for these tokens.
+
+        Returns:
+            Whether llama.cpp accepted it; the cache is empty where it did not.
+        """
+        self.truncate(0)
+        if not api.llama_state_seq_set_data(self._context, buffer, size_bytes, 0):
+            api.llama_memory_clear(self._memory, True)
+            return False
+        self.cached = list(tokens)
+        return True
 
     def sampler(self, request: Generate) -> Sampler:
         """A fresh sampler chain for one request."""
-        return Sampler(self._context, request)
+        return Sampler(self, self._context, request)
+
+    @property
+    def row(self) -> int:
+        """Which row of the last batch's logits comes next; -1 is the last one."""
+        return self._row
 
 
 class Sampler:
     """A native sampler chain: top-k first, since the others are slow on a large vocabulary."""
 
-    def __init__(self, context: Any, request: Generate) -> None:
+    def __init__(self, model: Model, context: Any, request: Generate) -> None:
+        self._model = model
         self._context = context
         chain = api.llama_sampler_chain_init(api.llama_sampler_chain_default_params())
         if request.temperature <= 0:
@@ -296,8 +305,8 @@ class Sampler:
         self._chain = chain
 
     def sample(self) -> int:
-        """The next token, from the logits of the last decoded one."""
-        return int(api.llama_sampler_sample(self._chain, self._context, -1))
+        """The next token, from the logits of the last decoded or confirmed one."""
+        return int(api.llama_sampler_sample(self._chain, self._context, self._model.row))
 
     def close(self) -> None:
         """Free the chain."""

@@ -9,6 +9,8 @@ import ctypes
 import os
 import sys
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +20,8 @@ os.environ.setdefault("GGML_NO_BACKTRACE", "1")
 import llama_cpp
 from llama_cpp import llama_cpp as api
 
+from localr1.engine import rpc
+from localr1.engine.last_words import ABORT_MARK
 from localr1.machine.types import DeviceKind, EngineDevice
 
 # enum ggml_backend_dev_type in ggml-backend.h
@@ -26,17 +30,23 @@ _KINDS: Final[dict[int, DeviceKind]] = {0: "cpu", 1: "gpu", 2: "igpu", 3: "accel
 _DEBUG, _WARN, _ERROR, _CONTINUED = 1, 3, 4, 5
 
 
+_joined: set[str] = set()  # llama.cpp's list of servers, which only grows
+
+
 class Log:
     """Keeps llama.cpp's last lines, and writes all of them to the log file (file descriptor 2)."""
 
     def __init__(self, kept_lines: int = 400) -> None:
         self.lines: deque[tuple[int, str]] = deque(maxlen=kept_lines)
         self._skipping = False
+        self._recorded: list[str] | None = None
         # The callback object must outlive the library: an unreferenced one crashes the process.
         self._callback = api.llama_log_callback(self._receive)
         api.llama_log_set(self._callback, ctypes.c_void_p(0))
 
     def _receive(self, level: int, text: bytes, _user_data: Any) -> None:
+        if self._recorded is not None:
+            self._record(level, text.decode("utf-8", "replace"))
         # llama.cpp calls here for every debug line, even once per token: nobody reads those.
         self._skipping = level == _DEBUG or (level == _CONTINUED and self._skipping)
         if self._skipping:
@@ -48,6 +58,22 @@ class Log:
         else:
             self.lines.append((level, line))
         sys.stderr.write(line)
+
+    def _record(self, level: int, text: str) -> None:
+        if self._recorded and level == _CONTINUED:
+            self._recorded[-1] += text
+        elif self._recorded is not None:
+            self._recorded.append(text)
+
+    @contextmanager
+    def recording(self) -> Iterator[list[str]]:
+        """Collect every line meanwhile, with the debug lines that are kept nowhere else."""
+        lines: list[str] = []
+        self._recorded = lines
+        try:
+            yield lines
+        finally:
+            self._recorded = None
 
     def clear(self) -> None:
         """Forget the kept lines."""
@@ -66,6 +92,61 @@ class Log:
         return tuple(
             text.strip() for _, text in self.lines if any(needle in text for needle in needles)
         )
+
+
+class AbortFlag:
+    """A flag that llama.cpp polls while it computes on the CPU, without calling into Python.
+
+    llama.cpp asks its abort callback once for each node of the graph, a thousand times a token:
+    through Python that costs a millisecond. `ggml_get_no_alloc` is a C function of exactly the
+    callback's type, and the flag of an otherwise unused ggml context serves as ours.
+    """
+
+    def __init__(self) -> None:
+        base = _library("ggml-base")
+        base.ggml_init.restype = ctypes.c_void_p
+        base.ggml_init.argtypes = [_InitParameters]
+        self._set = base.ggml_set_no_alloc
+        self._set.restype, self._set.argtypes = None, [ctypes.c_void_p, ctypes.c_bool]
+        self._context = ctypes.c_void_p(base.ggml_init(_InitParameters(1024, None, False)))
+        self.callback = ctypes.cast(base.ggml_get_no_alloc, api.ggml_abort_callback)
+        self.data = self._context
+
+    def raise_(self) -> None:
+        """End the computation that runs; may be called from any thread."""
+        self._set(self._context, True)
+
+    def lower(self) -> None:
+        """Let computations run."""
+        self._set(self._context, False)
+
+
+class _InitParameters(ctypes.Structure):
+    """struct ggml_init_params in ggml.h."""
+
+    _fields_ = [
+        ("memory_bytes", ctypes.c_size_t),
+        ("buffer", ctypes.c_void_p),
+        ("no_alloc", ctypes.c_bool),
+    ]
+
+
+def _tell_abort(message: bytes) -> None:
+    where, _, what = message.decode("utf-8", "replace").partition(": ")
+    file = where.replace("\\", "/").rpartition("/")[2]  # not the folder it was built in
+    line = f"\n{ABORT_MARK}{file}: {' '.join(what.split())}\n"
+    os.write(2, line.encode())
+
+
+_ABORT_CALLBACK: Final = ctypes.CFUNCTYPE(None, ctypes.c_char_p)(_tell_abort)
+"""Here for as long as the process: the library keeps only its address."""
+
+
+def tell_aborts() -> None:
+    """Have llama.cpp's assertions say their reason in the log before they end the process."""
+    setter = _library("ggml-base").ggml_set_abort_callback
+    setter.restype, setter.argtypes = ctypes.c_void_p, [type(_ABORT_CALLBACK)]
+    setter(_ABORT_CALLBACK)
 
 
 class Devices:
@@ -88,6 +169,8 @@ class Devices:
                 None,
                 [ctypes.c_void_p, ctypes.POINTER(ctypes.c_size_t), ctypes.POINTER(ctypes.c_size_t)],
             ),
+            (self._base, "ggml_backend_dev_buffer_type", ctypes.c_void_p, [ctypes.c_void_p]),
+            (self._base, "ggml_backend_buft_name", ctypes.c_char_p, [ctypes.c_void_p]),
         ]
         for library, name, result, arguments in declare:
             function = getattr(library, name)
@@ -124,6 +207,19 @@ class Devices:
             found[self._base.ggml_backend_dev_name(pointer).decode("utf-8", "replace")] = pointer
         return found
 
+    def buffer_owners(self, names: Iterable[str]) -> dict[str, str]:
+        """For each named device the name of its buffers, as the key, and its own.
+
+        They differ: an RPC device's buffers are called after its number on its own server.
+        """
+        pointers = self.pointers()
+        owners = {}
+        for name in names:
+            buffer_type = self._base.ggml_backend_dev_buffer_type(pointers[name])
+            label = self._base.ggml_backend_buft_name(buffer_type)
+            owners[label.decode("utf-8", "replace")] = name
+        return owners
+
     def backends(self) -> tuple[str, ...]:
         """Names of the backends that have a device, in the order of the list."""
         names = []
@@ -144,15 +240,65 @@ class Devices:
         raise RuntimeError("llama.cpp has no ggml_backend_cpu_buffer_type")
 
 
+def join_rpc_servers(endpoints: Iterable[str]) -> None:
+    """Add servers' devices to the list; those that are there already stay as they are.
+
+    Args:
+        endpoints: `host:port` each.
+
+    Raises:
+        RpcProblem: The build has no RPC, or a server cannot be used.
+    """
+    wanted = [endpoint for endpoint in dict.fromkeys(endpoints) if endpoint not in _joined]
+    if wanted and not api.llama_supports_rpc():
+        raise rpc.RpcProblem(
+            "This llama.cpp cannot use the memory of other computers.",
+            "It was built without RPC.",
+            "Install llama-cpp-python anew with CMAKE_ARGS=-DGGML_RPC=on, here and there.",
+        )
+    for endpoint in wanted:
+        rpc.check(endpoint)
+    for endpoint in wanted:
+        add = rpc_function("ggml_backend_rpc_add_server", ctypes.c_void_p, [ctypes.c_char_p])
+        registry = add(endpoint.encode())
+        if not registry:
+            raise rpc.RpcProblem(
+                f"{endpoint} lends no device.", "Its list is empty.", "Start the server anew."
+            )
+        register = _library("ggml").ggml_backend_register
+        register.restype, register.argtypes = None, [ctypes.c_void_p]
+        register(registry)
+        _joined.add(endpoint)
+
+
+def rpc_function(name: str, result: Any, arguments: list[Any]) -> Callable[..., Any]:
+    """A function of the RPC backend, which may live in a library of its own.
+
+    Args:
+        name: As in ggml-rpc.h.
+        result: Its ctypes type.
+        arguments: Theirs.
+    """
+    by_name = _library("ggml").ggml_backend_reg_by_name
+    by_name.restype, by_name.argtypes = ctypes.c_void_p, [ctypes.c_char_p]
+    address_of = _library("ggml-base").ggml_backend_reg_get_proc_address
+    address_of.restype, address_of.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_char_p]
+    return ctypes.CFUNCTYPE(result, *arguments)(address_of(by_name(b"RPC"), name.encode()))
+
+
 def version() -> str:
     """The version of llama-cpp-python."""
     return str(llama_cpp.__version__)
 
 
 def _library(name: str) -> ctypes.CDLL:
+    """A library of llama.cpp, the very one that llama.cpp itself uses."""
+    if os.name != "nt":
+        # Installed, libggml.so and libggml.so.0 are copies of each other, not links: opened by
+        # its name it would be a second library, with devices and callbacks of its own.
+        # libllama's handle finds the functions of the libraries that it is linked with.
+        libllama = api._lib  # noqa: SLF001 - the only handle there is
+        return ctypes.CDLL(libllama._name, handle=libllama._handle)  # noqa: SLF001 - as above
     override = os.environ.get("LLAMA_CPP_LIB_PATH")
     folder = Path(override) if override else Path(llama_cpp.__file__).parent / "lib"
-    file_name = {"win32": f"{name}.dll", "darwin": f"lib{name}.dylib"}.get(
-        sys.platform, f"lib{name}.so"
-    )
-    return ctypes.CDLL(str(folder / file_name))
+    return ctypes.CDLL(str(folder / f"{name}.dll"))

@@ -1,52 +1,59 @@
-"""The worker's process: started, spoken to by request id, and its end explained."""
+"""The worker's process: started, spoken to by request id, watched, and its end explained."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import os
-import signal
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
 
-from localr1.engine import protocol
-from localr1.errors import EngineDied, EngineMissing, FileError, LocalR1Error
+from localr1.engine import codec, protocol
+from localr1.engine.last_words import cause, last_words
+from localr1.engine.watch import Hang, Limits, LineSplitter, Watch
+from localr1.errors import EngineDied, EngineError, EngineMissing, FileError, LocalR1Error
 
-_START_SECONDS: Final = 60.0
-_CLOSE_SECONDS: Final = 2.0
-_LINE_BYTES: Final = 64 * 1024 * 1024
+LIMITS: Final = Limits()
+# The longest event names every token of an answer: under 1 MiB for the largest window.
+_LINE_BYTES: Final = 4 * 1024 * 1024
+_CHUNK_BYTES: Final = 64 * 1024
 _KEPT_LOGS: Final = 8
+_START_AGAIN: Final = "Start it again; everything written so far is kept."
 _log_numbers = itertools.count()
-
-# Windows reports a crash by its status code; the others report a signal.
-_WINDOWS_CRASHES: Final = {
-    0xC0000005: "access violation",
-    0xC000001D: "illegal instruction: this build is for another CPU",
-    0xC0000409: "abort",
-}
 
 
 class WorkerProcess:
     """A running worker: requests in, events out, told apart by request id.
 
-    Use `WorkerProcess.start`.
+    Use `WorkerProcess.start`. However the worker ends, every open request hears of it; one that
+    hangs is killed.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, log_path: Path) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, log_path: Path, limits: Limits = LIMITS
+    ) -> None:
         self._process = process
         self._log_path = log_path
+        self._limits = limits
         self._ids = itertools.count(1)
         self._inboxes: dict[int, asyncio.Queue[protocol.Event | LocalR1Error]] = {}
         self._ready = asyncio.get_running_loop().create_future()
-        self._death: LocalR1Error | None = None
+        self._death: EngineError | None = None
         self._closing = False
+        self._watch = Watch(limits, time.monotonic())
         self._reader = asyncio.create_task(self._read())
+        self._watcher = asyncio.create_task(self._look_after())
 
     @classmethod
-    async def start(cls, log_directory: Path) -> WorkerProcess:
+    async def start(cls, log_directory: Path, limits: Limits = LIMITS) -> WorkerProcess:
         """Start a worker and wait until it listens.
+
+        Args:
+            log_directory: Where its log goes.
+            limits: How long it is waited for, now and later.
 
         Raises:
             EngineMissing: When it does not start: llama-cpp-python is absent or broken.
@@ -62,20 +69,15 @@ class WorkerProcess:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
-                limit=_LINE_BYTES,
                 env={**os.environ, "GGML_NO_BACKTRACE": "1", "PYTHONUTF8": "1"},
             )
-        worker = cls(process, log_path)
+        worker = cls(process, log_path, limits)
         try:
-            await asyncio.wait_for(asyncio.shield(worker._ready), _START_SECONDS)
-        except TimeoutError:
+            await asyncio.shield(worker._ready)
+        except EngineMissing:
             await worker.close()
-            raise EngineMissing(
-                "The engine did not start.",
-                f"It said nothing for {_START_SECONDS:.0f} seconds.",
-                "Run `localr1 doctor`.",
-            ) from None
-        except EngineDied as error:
+            raise
+        except EngineError as error:
             await worker.close()
             raise EngineMissing(
                 "The engine does not start.", error.why, "Run `localr1 doctor`."
@@ -110,56 +112,129 @@ class WorkerProcess:
 
     async def send(self, request: protocol.Request) -> None:
         """Send a request; a dead worker answers through the request's queue."""
-        if self._process.stdin is None or self._death is not None:
+        stdin = self._process.stdin
+        if stdin is None or stdin.is_closing() or self._death is not None:
             return
-        # A broken pipe is the worker's end, which the reader reports with its cause.
-        with suppress(BrokenPipeError, ConnectionResetError):
-            self._process.stdin.write(protocol.encode(request))
-            await self._process.stdin.drain()
+        self._watch.sent(request)
+        # Not drained: who sends, a user's Stop above all, never waits for a worker that does
+        # not read. The watch ends such a worker, and what was left unread with it.
+        stdin.write(codec.encode(request))
 
-    async def close(self) -> None:
-        """End the worker; it is killed when it does not end by itself."""
-        self._closing = True
+    async def stop_all(self) -> None:
+        """Tell the worker to end whatever it was asked; one that does not hear it hangs."""
+        for request_id in self._watch.unanswered:
+            await self.send(protocol.Stop(0, request_id))
+
+    async def close(self, *, at_once: bool = False) -> None:
+        """End the worker; it is killed when it does not end by itself.
+
+        Args:
+            at_once: Kill it without asking: it holds nothing that is worth a wait.
+        """
+        if at_once:
+            self._kill()
         await self.send(protocol.Shutdown(next(self._ids)))
+        self._closing = True
         if self._process.stdin is not None:
             with suppress(BrokenPipeError, ConnectionResetError, OSError):
                 self._process.stdin.close()
-        try:
-            await asyncio.wait_for(self._process.wait(), _CLOSE_SECONDS)
-        except TimeoutError:
-            with suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.wait()
-        await self._reader
+        seconds = self._limits.close_seconds
+        ended = asyncio.create_task(self._process.wait())
+        if self._death is None:
+            await asyncio.wait({ended}, timeout=seconds)
+        if not ended.done():
+            self._kill()
+        # A process stuck in a driver cannot even be killed; nobody waits for it.
+        await asyncio.wait({ended, self._reader}, timeout=seconds)
+        for task in (ended, self._reader, self._watcher):
+            task.cancel()
+        await asyncio.gather(ended, self._reader, self._watcher, return_exceptions=True)
 
     async def _read(self) -> None:
         stdout = self._process.stdout
         assert stdout is not None  # noqa: S101 - we asked for a pipe
-        while line := await stdout.readline():
-            try:
-                event = protocol.decode(line)
-            except protocol.ProtocolError:
-                continue  # something native printed after all; the log has its share
-            if isinstance(event, protocol.Ready):
-                if not self._ready.done():
-                    self._ready.set_result(None)
-                continue
-            inbox = self._inboxes.get(event.request_id)
-            if inbox is not None:
-                inbox.put_nowait(event)  # type: ignore[arg-type]
-        code = await self._process.wait()
-        self._death = EngineDied(
-            f"The engine stopped: {_cause(code)}.",
-            _last_words(
-                self._log_path, killed=code == -signal.SIGKILL if os.name != "nt" else False
-            ),
-            "Start it again; everything written so far is kept.",
-        )
+        lines = LineSplitter(_LINE_BYTES)
+        reason = ""
+        try:
+            while chunk := await stdout.read(_CHUNK_BYTES):
+                for line in lines.feed(chunk):
+                    self._receive(line)
+            code = await self._process.wait()
+            reason = f"The engine stopped: {cause(code)}."
+            self._die(EngineDied(reason, last_words(self._log_path, code), _START_AGAIN))
+        finally:
+            # Whatever went wrong here, nobody shall wait for a worker that nobody hears.
+            if not reason:
+                self._kill()
+                self._die(EngineDied("The engine cannot be heard.", self._log_hint, _START_AGAIN))
+
+    def _receive(self, line: bytes) -> None:
+        # Something may print into the pipe after all; where it writes no line break, a message
+        # of ours follows on the same line.
+        start = line.rfind(codec.BEGINNING)
+        if start < 0:
+            return
+        try:
+            event = codec.decode(line[start:])
+        except codec.ProtocolError:
+            return
+        self._watch.received(event)  # type: ignore[arg-type]
+        if isinstance(event, protocol.Ready):
+            self._greet(event)
+            return
+        inbox = self._inboxes.get(event.request_id)
+        if inbox is not None:
+            inbox.put_nowait(event)  # type: ignore[arg-type]
+
+    def _greet(self, event: protocol.Ready) -> None:
+        if event.protocol_version != protocol.PROTOCOL_VERSION:
+            self._kill()
+            self._die(
+                EngineMissing(
+                    "The engine is of another release than the app.",
+                    f"It speaks version {event.protocol_version} of their protocol, the app "
+                    f"version {protocol.PROTOCOL_VERSION}.",
+                    "Start localr1 again; if that does not help, install it again.",
+                )
+            )
+        elif not self._ready.done():
+            self._ready.set_result(None)
+
+    async def _look_after(self) -> None:
+        """Kill a worker that hangs."""
+        while self._death is None:
+            await asyncio.sleep(self._limits.look_seconds)
+            stdin = self._process.stdin
+            unread_bytes = stdin.transport.get_write_buffer_size() if stdin is not None else 0
+            hang = self._watch.look(time.monotonic(), unread_bytes)
+            if hang is not None and self._death is None:
+                self._kill()
+                self._die(self._hung(hang))
+
+    def _hung(self, hang: Hang) -> EngineError:
         if not self._ready.done():
-            self._ready.set_exception(self._death)
+            return EngineMissing(hang.what, hang.why, "Run `localr1 doctor`.")
+        why = f"{hang.why} It was ended. {self._log_hint}"
+        return EngineDied(hang.what, why, _START_AGAIN)
+
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError):
+            self._process.kill()
+
+    def _die(self, death: EngineError) -> None:
+        """Tell everyone who waits; the first reason given is the one that counts."""
+        if self._death is not None:
+            return
+        self._death = death
+        if not self._ready.done():
+            self._ready.set_exception(death)
             self._ready.exception()  # retrieved here too, when nobody waits any more
         for inbox in self._inboxes.values():
-            inbox.put_nowait(self._death)
+            inbox.put_nowait(death)
+
+    @property
+    def _log_hint(self) -> str:
+        return f"Its log is {self._log_path}."
 
 
 def _open_log(directory: Path) -> tuple[Path, IO[bytes]]:
@@ -178,38 +253,3 @@ def _open_log(directory: Path) -> tuple[Path, IO[bytes]]:
             error.strerror or str(error),
             "Make it writable, or set LOCALR1_HOME to a folder that is.",
         ) from error
-
-
-def _cause(code: int) -> str:
-    """An exit code in words."""
-    if code < 0:
-        try:
-            name = signal.Signals(-code).name
-        except ValueError:
-            name = str(-code)
-        hints = {
-            "SIGKILL": "killed, by the system when memory ran out or by someone",
-            "SIGILL": "illegal instruction: this build is for another CPU",
-            "SIGABRT": "llama.cpp gave up",
-            "SIGSEGV": "llama.cpp crashed",
-        }
-        return f"{hints.get(name, 'ended by a signal')} ({name})"
-    crash = _WINDOWS_CRASHES.get(code & 0xFFFFFFFF)
-    return f"{crash} ({code & 0xFFFFFFFF:#x})" if crash else f"exit code {code}"
-
-
-def _last_words(log_path: Path, *, killed: bool, lines: int = 3, tail_bytes: int = 16384) -> str:
-    """The last lines of the log; who was killed from outside had no last words."""
-    if killed:
-        return f"It could give no reason. Its log is {log_path}."
-    try:
-        with log_path.open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - tail_bytes))
-            text = file.read().decode("utf-8", "replace")
-    except OSError:
-        return ""
-    found = [line.strip() for line in text.splitlines() if line.strip(" .\t")]
-    if "Traceback (most recent call last):" in found:
-        lines = 1  # the exception itself says it all
-    return " / ".join(found[-lines:])

@@ -2,16 +2,17 @@
 
 Requests go to the worker's stdin, events come from a private copy of its stdout. Every request
 carries a `request_id`; events about a sequence carry its `sequence_id` too, so that several
-sequences can share a worker. `encode` and `decode` are each other's inverse.
+sequences can share a worker. `engine.codec` turns them into lines and back.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
+
+LoopPolicy = Literal["ignore", "tell", "end"]
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,13 @@ class Probe:
     """Ask what llama.cpp is and which devices it sees."""
 
     request_id: int
+    rpc_endpoints: tuple[str, ...] = ()
+    """Servers (`host:port`) whose devices join the list; needs an RPC build."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """Load a model and make its context."""
+    """Load a model and make its context; or only measure what that would take."""
 
     request_id: int
     path: str
@@ -50,6 +53,12 @@ class Load:
     flash_attention: bool
     ubatch: int
     threads: int
+    draft_tokens: int = 0
+    """Most tokens that a reply may guess ahead; the context keeps logits for them too."""
+    rpc_endpoints: tuple[str, ...] = ()
+    """Servers (`host:port`) whose devices `device_names` may name; needs an RPC build."""
+    measure_only: bool = False
+    """Answer `Measured` instead of `Loaded`: nothing is read but the header."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,53 @@ class Generate:
     thinking_budget_seconds: float | None = None
     answer_reserve_tokens: int = 0
     """Thinking is ended when only this many tokens are left in the window or of `max_tokens`."""
+    on_loop: LoopPolicy = "tell"
+    """What to do when the thinking goes round in circles: nothing, say so, or end it."""
+    draft_tokens: int = 0
+    """Most tokens to guess ahead in one step, at most the load's; 0: no speculation."""
+    continues_answer: bool = False
+    """Whether the prompt ends in the middle of an answer, which goes on as it is."""
+    ignore_end: bool = False
+    """Go on after end tokens, to `max_tokens`: for measuring."""
     sequence_id: int = 0
+
+
+@dataclass(frozen=True)
+class Prefill:
+    """Compute a prompt's KV cache while nothing else is to do.
+
+    Any later request comes first; what was computed by then is kept.
+    """
+
+    request_id: int
+    segments: tuple[Segment, ...]
+    sequence_id: int = 0
+
+
+@dataclass(frozen=True)
+class SaveState:
+    """Write the KV cache to a file."""
+
+    request_id: int
+    path: str
+    sequence_id: int = 0
+
+
+@dataclass(frozen=True)
+class RestoreState:
+    """Read the KV cache from a file; one that is damaged or of another model is ignored."""
+
+    request_id: int
+    path: str
+    sequence_id: int = 0
+
+
+@dataclass(frozen=True)
+class SetThreads:
+    """Compute with this many threads from now on."""
+
+    request_id: int
+    threads: int
 
 
 @dataclass(frozen=True)
@@ -106,7 +161,19 @@ class Shutdown:
     request_id: int
 
 
-Request = Probe | Load | CountTokens | Generate | Stop | EndThinking | Shutdown
+Request = (
+    Probe
+    | Load
+    | CountTokens
+    | Generate
+    | Prefill
+    | SaveState
+    | RestoreState
+    | SetThreads
+    | Stop
+    | EndThinking
+    | Shutdown
+)
 
 # --- events ---------------------------------------------------------------------------------
 
@@ -116,6 +183,13 @@ class Ready:
     """The worker listens; sent once, first."""
 
     protocol_version: int
+    request_id: int = 0
+
+
+@dataclass(frozen=True)
+class Alive:
+    """Sent every second by a thread of its own: the worker runs, however long its work takes."""
+
     request_id: int = 0
 
 
@@ -148,9 +222,21 @@ class Loaded:
     """As llama.cpp made it: at least what was asked for."""
     thinking_tokens_known: bool
     """Whether the vocabulary has `<think>` and `</think>` as single tokens."""
-    buffers: tuple[str, ...]
-    """llama.cpp's lines about the buffers it made."""
+    buffers: tuple[dict[str, Any], ...]
+    """Fields of `engine.types.DeviceBuffers`: where the model really went."""
     load_seconds: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a load would take, by llama.cpp's own reckoning."""
+
+    request_id: int
+    buffers: tuple[dict[str, Any], ...]
+    """Fields of `engine.types.DeviceBuffers`."""
+    context_window: int
+    """As llama.cpp would make it: at least what was asked for."""
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -186,12 +272,65 @@ class Text:
 
 
 @dataclass(frozen=True)
+class LoopNoticed:
+    """The thinking goes round in circles; sent once for each loop."""
+
+    request_id: int
+    kind: Literal["cycle", "paragraph"]
+    """The same tokens over and over, or paragraphs said before."""
+    repeats: int
+    sequence_id: int = 0
+
+
+@dataclass(frozen=True)
 class ThinkingEnded:
     """The engine ended the thinking itself, and why."""
 
     request_id: int
-    reason: Literal["user", "budget", "room"]
+    reason: Literal["user", "budget", "room", "loop", "unclosed"]
+    """`unclosed`: the model ended its reply without ending the thinking."""
     sequence_id: int = 0
+
+
+@dataclass(frozen=True)
+class Prefilled:
+    """An idle computation is over: done, or dropped for other work."""
+
+    request_id: int
+    done_tokens: int
+    total_tokens: int
+    seconds: float
+    sequence_id: int = 0
+
+
+@dataclass(frozen=True)
+class StateSaved:
+    """The KV cache lies in the file."""
+
+    request_id: int
+    tokens: int
+    size_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class StateRestored:
+    """The KV cache was read, or the file ignored."""
+
+    request_id: int
+    tokens: int
+    """0: ignored."""
+    reason: str
+    """Why it was ignored; empty when it was not."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ThreadsSet:
+    """The number of threads in force."""
+
+    request_id: int
+    threads: int
 
 
 @dataclass(frozen=True)
@@ -214,6 +353,15 @@ class Generated:
     """Of the thinking and answer tokens, those that the engine fed to end the thinking."""
     answer_token_ids: tuple[int, ...] = ()
     """Everything after `</think>`, its line breaks included, without the end token."""
+    window_full: bool = False
+    """With `length`: it was the window that ended, not `max_tokens`."""
+    sampling_seconds: float = 0.0
+    decoding_seconds: float = 0.0
+    """Of the generation; what is left of `generation_seconds` is the worker's own cost."""
+    drafted_tokens: int = 0
+    """Guessed ahead in all."""
+    accepted_tokens: int = 0
+    """Of the guesses, those that sampling drew as well."""
     sequence_id: int = 0
 
 
@@ -222,63 +370,30 @@ class Failure:
     """A request failed; the worker lives on."""
 
     request_id: int
-    kind: Literal["load", "context_full", "cancelled", "engine"]
+    kind: Literal["load", "context_full", "cancelled", "engine", "file", "rpc"]
     what: str
     why: str = ""
     details: dict[str, int] = field(default_factory=dict)
+    todo: str = ""
+    """What to do, where only the worker knows."""
 
 
 Event = (
     Ready
+    | Alive
     | Probed
     | LoadProgress
     | Loaded
+    | Measured
     | Counted
     | PromptProgressed
     | Text
+    | LoopNoticed
     | ThinkingEnded
     | Generated
+    | Prefilled
+    | StateSaved
+    | StateRestored
+    | ThreadsSet
     | Failure
 )
-
-MESSAGES: Final[tuple[type[Any], ...]] = (
-    *(Probe, Load, CountTokens, Generate, Stop, EndThinking, Shutdown),
-    *(Ready, Probed, LoadProgress, Loaded, Counted, PromptProgressed, Text),
-    *(ThinkingEnded, Generated, Failure),
-)
-_KINDS: Final = {kind.__name__: kind for kind in MESSAGES}
-
-
-class ProtocolError(ValueError):
-    """A line that is no message of this protocol."""
-
-
-def encode(message: Request | Event) -> bytes:
-    """A message as one line of JSON, newline included."""
-    body = {"message": type(message).__name__, **asdict(message)}
-    return json.dumps(body, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
-
-
-def decode(line: bytes) -> Request | Event:
-    """The message on a line.
-
-    Raises:
-        ProtocolError: For anything that is not one.
-    """
-    try:
-        body = json.loads(line)
-        kind = _KINDS[body.pop("message")]
-        for name in ("segments", "prompts"):
-            if name in body:
-                body[name] = _segments(body[name])
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in body.items()}
-        message: Request | Event = kind(**values)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ProtocolError(f"not a message: {line[:200]!r}") from error
-    return message
-
-
-def _segments(value: list[Any]) -> tuple[Any, ...]:
-    if value and isinstance(value[0], list):
-        return tuple(_segments(inner) for inner in value)
-    return tuple(Segment(item["text"], item["special"], tuple(item["tokens"])) for item in value)

@@ -8,7 +8,7 @@ from typing import Literal
 
 Part = Literal["thinking", "answer"]
 Verdict = Literal["thinking", "answer", "marker", "end"]
-EndReason = Literal["user", "budget", "room"]
+EndReason = Literal["user", "budget", "room", "loop", "unclosed"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,10 @@ class ReplySplitter:
         self.part: Part = "thinking" if thinking_open else "answer"
         self.thinking_tokens = 0
         self.answer_tokens = 0
+        self.answer_begun = False
+        """Whether the answer has words yet; to be set by who reads them."""
+        self.closed = False
+        """Whether thinking is over for good; to be set by who ends it."""
 
     def accept(self, token: int) -> Verdict:
         """Count a token and say what it is: text of a part, a marker without text, or the end."""
@@ -52,10 +56,14 @@ class ReplySplitter:
                 self.part = "answer"
                 return "marker"
             return "marker" if token == self._vocabulary.think else "thinking"
-        if token == self._vocabulary.think and self.answer_tokens == 0:
-            # R1-0528's template leaves the opening of the thinking to the model.
-            self.part = "thinking"
-            self.thinking_tokens += 1
+        if token == self._vocabulary.think and not self.answer_begun:
+            # R1-0528's template leaves the opening of the thinking to the model, which may write
+            # line breaks first. Later the tag is a word like any other.
+            if self.closed:
+                self.answer_tokens += 1
+            else:
+                self.part = "thinking"
+                self.thinking_tokens += 1
             return "marker"
         self.answer_tokens += 1
         return "marker" if token == self._vocabulary.end_think else "answer"
@@ -71,7 +79,12 @@ class ThinkingLimits:
     """0 means no reserve."""
 
     def reason_to_end(
-        self, *, thinking_tokens: int, thinking_seconds: float, room_tokens: int, asked: bool
+        self,
+        *,
+        thinking_tokens: int,
+        thinking_seconds: float,
+        room_tokens: int,
+        wanted: EndReason | None = None,
     ) -> EndReason | None:
         """Why the thinking must end now, or None.
 
@@ -79,10 +92,10 @@ class ThinkingLimits:
             thinking_tokens: Thought so far.
             thinking_seconds: Thought so far.
             room_tokens: Tokens that may still come, the closing words already taken off.
-            asked: Whether the user asked for the answer.
+            wanted: A reason that the numbers do not know of.
         """
-        if asked:
-            return "user"
+        if wanted is not None:
+            return wanted
         if self.budget_tokens is not None and thinking_tokens >= self.budget_tokens:
             return "budget"
         if self.budget_seconds is not None and thinking_seconds >= self.budget_seconds:
@@ -97,11 +110,15 @@ class StablePrefix:
 
     R1 writes two line breaks after `</think>`; they are part of its token ids but not of the
     text a person reads.
+
+    Args:
+        emit: Takes what may be shown.
+        begun: Whether the text goes on with one that was shown before.
     """
 
-    def __init__(self, emit: Callable[[str], None]) -> None:
+    def __init__(self, emit: Callable[[str], None], *, begun: bool = False) -> None:
         self._emit = emit
-        self._begun = False
+        self._begun = begun
         self._held = ""
 
     def feed(self, text: str) -> None:
@@ -114,6 +131,12 @@ class StablePrefix:
         if kept:
             self._begun = True
             self._emit(kept)
+
+    def release(self) -> None:
+        """Emit what was held back: the answer is not over and goes on elsewhere."""
+        held, self._held = self._held, ""
+        if held and self._begun:
+            self._emit(held)
 
 
 def common_prefix_length(first: Sequence[int], second: Sequence[int]) -> int:

@@ -7,65 +7,33 @@ to a private descriptor first. When stdin ends, the parent is gone, and so is th
 
 from __future__ import annotations
 
+import ctypes
 import os
-import queue
 import signal
 import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
-from typing import BinaryIO, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 os.environ.setdefault("GGML_NO_BACKTRACE", "1")
 
-from localr1.engine import protocol
+from localr1.engine import codec, protocol, rpc
+from localr1.engine.mailbox import Mailbox
+
+if TYPE_CHECKING:
+    from localr1.engine.model import Model
 
 _LOAD_PROGRESS_SECONDS: Final = 0.1
-# A native call that cannot be interrupted must not keep an orphan alive.
-_ORPHAN_SECONDS: Final = 1.5
-
-
-class Mailbox:
-    """Reads requests in a thread: stops and answer-nows are noted at once, the rest queue up."""
-
-    def __init__(self, source: BinaryIO) -> None:
-        self._source = source
-        self._queue: queue.SimpleQueue[protocol.Request] = queue.SimpleQueue()
-        self._stopped: set[int] = set()
-        self._answer_asked: set[int] = set()
-        self._closed = False
-        threading.Thread(target=self._read, name="mailbox", daemon=True).start()
-
-    def _read(self) -> None:
-        for line in self._source:
-            try:
-                message = protocol.decode(line)
-            except protocol.ProtocolError as error:
-                sys.stderr.write(f"worker: {error}\n")
-                continue
-            if isinstance(message, protocol.Stop):
-                self._stopped.add(message.target_id)
-            elif isinstance(message, protocol.EndThinking):
-                self._answer_asked.add(message.target_id)
-            else:
-                self._queue.put(message)  # type: ignore[arg-type]
-        self._closed = True
-        self._queue.put(protocol.Shutdown(0))
-        time.sleep(_ORPHAN_SECONDS)
-        os._exit(0)
-
-    def next(self) -> protocol.Request:
-        """The next request; blocks."""
-        return self._queue.get()
-
-    def stopped(self, request_id: int) -> bool:
-        """Whether the request was stopped, or the parent is gone."""
-        return self._closed or request_id in self._stopped
-
-    def answer_asked(self, request_id: int) -> bool:
-        """Whether the user wants the answer of this request now."""
-        return request_id in self._answer_asked
+_BEAT_SECONDS: Final = 1.0
+# Idle work looks up this often, since a GPU finishes what it was given.
+_IDLE_CHUNK_SECONDS: Final = 0.25
+# prctl(2) on Linux: which signal comes when the parent is gone.
+_PR_SET_PDEATHSIG: Final = 1
 
 
 class Worker:
@@ -80,43 +48,98 @@ class Worker:
         # Loads llama.cpp: as late as possible, and only in this process.
         from llama_cpp import llama_cpp as api  # noqa: PLC0415
 
-        from localr1.engine import generation, model, native  # noqa: PLC0415
+        from localr1.engine import (  # noqa: PLC0415
+            dry_run,
+            generation,
+            model,
+            native,
+            state_file,
+            steps,
+        )
 
         self._generation, self._model_module, self._native = generation, model, native
+        self._dry_run, self._state_file = dry_run, state_file
+        self._steps = steps
         self._mailbox = mailbox
         self._sink = sink
+        self._sending = threading.Lock()
         self._log = native.Log()
+        native.tell_aborts()
         api.llama_backend_init()
         self._api = api
         self._model: model.Model | None = None
+        self._fingerprint: state_file.Fingerprint | None = None
+        self._abort = native.AbortFlag()
         self._current = 0
-        """The request that llama.cpp's abort callback asks about."""
+        """The request in work."""
+        self._idle = False
+        """Whether what is in work gives way to any request."""
 
     def send(self, event: protocol.Event) -> None:
         """Write one event."""
-        self._sink.write(protocol.encode(event))
-        self._sink.flush()
+        line = codec.encode(event)
+        with self._sending:
+            self._sink.write(line)
+            self._sink.flush()
+
+    def _beat(self) -> None:
+        """Give a sign of life every second, in a thread of its own, until the pipe ends."""
+        alive = protocol.Alive()
+        with suppress(OSError, ValueError):
+            while True:
+                time.sleep(_BEAT_SECONDS)
+                self.send(alive)
+
+    def _heard(self, request: protocol.Request) -> None:
+        """End the computation that runs when a message wants it; in the mailbox's thread."""
+        match request:
+            case protocol.EndThinking():
+                wanted = False
+            case protocol.Stop():
+                wanted = request.target_id == self._current
+            case protocol.Shutdown():
+                wanted = True
+            case _:
+                wanted = self._idle
+        if wanted:
+            self._abort.raise_()
+
+    def _begin(self, request_id: int, *, idle: bool = False) -> None:
+        """Make a request the one in work."""
+        self._current, self._idle = request_id, idle
+        self._abort.lower()
+        # What was heard just before `_current` was set has raised nothing.
+        if self._mailbox.stopped(request_id) or (idle and self._mailbox.waiting()):
+            self._abort.raise_()
 
     def serve(self) -> None:
         """Answer requests until told to shut down."""
         self.send(protocol.Ready(protocol.PROTOCOL_VERSION))
-        while True:
-            request = self._mailbox.next()
-            match request:
-                case protocol.Shutdown():
-                    return
-                case protocol.Probe():
-                    self._probe(request)
-                case protocol.Load():
-                    self._load(request)
-                case protocol.CountTokens():
-                    self._count(request)
-                case protocol.Generate():
-                    self._generate(request)
-                case _:
-                    sys.stderr.write(f"worker: unexpected {request!r}\n")
+        threading.Thread(target=self._beat, name="beat", daemon=True).start()
+        self._mailbox.open(self._heard)
+        work: dict[type[protocol.Request], Callable[[Any], None]] = {
+            protocol.Probe: self._probe,
+            protocol.Load: self._load,
+            protocol.CountTokens: self._count,
+            protocol.Generate: self._generate,
+            protocol.Prefill: self._prefill,
+            protocol.SaveState: self._save,
+            protocol.RestoreState: self._restore,
+            protocol.SetThreads: self._set_threads,
+        }
+        while not isinstance(request := self._mailbox.next(), protocol.Shutdown):
+            self._begin(request.request_id)
+            try:
+                work[type(request)](request)
+            except rpc.RpcProblem as problem:
+                self.send(
+                    protocol.Failure(
+                        request.request_id, "rpc", problem.what, problem.why, todo=problem.todo
+                    )
+                )
 
     def _probe(self, request: protocol.Probe) -> None:
+        self._native.join_rpc_servers(request.rpc_endpoints)
         devices = self._native.Devices()
         self.send(
             protocol.Probed(
@@ -129,8 +152,11 @@ class Worker:
         )
 
     def _load(self, request: protocol.Load) -> None:
+        self._native.join_rpc_servers(request.rpc_endpoints)
+        if request.measure_only:
+            self._measure(request)
+            return
         sent_at = 0.0
-        self._current = request.request_id
 
         def progress(fraction: float) -> None:
             nonlocal sent_at
@@ -143,8 +169,15 @@ class Worker:
             self._model = self._model_module.Model(
                 request,
                 self._log,
+                self._abort,
                 on_progress=progress,
-                stopped=lambda: self._mailbox.stopped(self._current),
+                stopped=lambda: self._mailbox.stopped(request.request_id),
+            )
+            self._fingerprint = self._state_file.Fingerprint(
+                self._state_file.model_digest(Path(request.path)),
+                request.kv_cache_type,
+                request.flash_attention,
+                self._native.version(),
             )
         except self._model_module.Cancelled:
             self._fail(request.request_id, "cancelled", "The load was stopped.")
@@ -152,34 +185,116 @@ class Worker:
             self._fail(request.request_id, "load", "llama.cpp did not load the model.", str(error))
         except self._model_module.DecodeError as error:
             self._fail(request.request_id, "load", "The model does not run.", str(error))
+        except OSError as error:
+            self._fail(request.request_id, "load", "The model file cannot be read.", str(error))
         else:
             self.send(
                 protocol.Loaded(
                     request.request_id,
                     context_window=self._model.context_window,
                     thinking_tokens_known=self._model.vocabulary.knows_thinking,
-                    buffers=self._log.matching(*self._model_module.BUFFER_LINES),
+                    buffers=tuple(asdict(buffer) for buffer in self._model.buffers),
                     load_seconds=self._model.load_seconds,
                 )
             )
 
-    def _count(self, request: protocol.CountTokens) -> None:
-        if self._model is None:
-            self._fail(request.request_id, "engine", "No model is loaded.")
+    def _measure(self, request: protocol.Load) -> None:
+        try:
+            self.send(self._dry_run.measure(request, self._log, self._abort))
+        except self._model_module.LoadError as error:
+            self._fail(request.request_id, "load", "llama.cpp refuses the model.", str(error))
+
+    def _prefill(self, request: protocol.Prefill) -> None:
+        model = self._loaded(request.request_id)
+        if model is None:
             return
-        counts = tuple(len(self._model.tokenize(prompt)) for prompt in request.prompts)
+        started = time.monotonic()
+        identity = request.request_id
+        prompt = model.tokenize(request.segments)[: model.context_window - 1]
+        done = self._give_way(model, prompt, identity)
+        while done < len(prompt) and isinstance(
+            waiting := self._mailbox.waiting(), protocol.CountTokens
+        ):
+            # Counting is quick and changes nothing in the cache.
+            self._mailbox.next()
+            self._count(waiting)
+            done = self._give_way(model, prompt, identity)
+        seconds = time.monotonic() - started
+        self.send(protocol.Prefilled(identity, done, len(prompt), seconds, request.sequence_id))
+
+    def _give_way(self, model: Model, prompt: list[int], identity: int) -> int:
+        """Compute a prompt until something else is to do; returns the tokens that are cached."""
+        self._begin(identity, idle=True)
+        cached = model.reuse(prompt, all_of_it=True)
+        try:
+            for _done in self._steps.computed(model, prompt, cached, _IDLE_CHUNK_SECONDS):
+                if self._mailbox.waiting() or self._mailbox.stopped(identity):
+                    break
+        except self._model_module.Cancelled:
+            pass
+        except self._model_module.DecodeError as error:
+            model.truncate(0)
+            sys.stderr.write(f"worker: {error}\n")
+        finally:
+            self._idle = False
+        return len(model.cached)
+
+    def _save(self, request: protocol.SaveState) -> None:
+        model = self._loaded(request.request_id)
+        if model is None or self._fingerprint is None:
+            return
+        started = time.monotonic()
+        try:
+            size_bytes = self._state_file.save(model, self._fingerprint, Path(request.path))
+        except OSError as error:
+            why = error.strerror or str(error)
+            self._fail(request.request_id, "file", "The KV cache cannot be saved.", why)
+            return
+        seconds = time.monotonic() - started
+        self.send(protocol.StateSaved(request.request_id, len(model.cached), size_bytes, seconds))
+
+    def _restore(self, request: protocol.RestoreState) -> None:
+        model = self._loaded(request.request_id)
+        if model is None or self._fingerprint is None:
+            return
+        started = time.monotonic()
+        tokens, reason = 0, ""
+        try:
+            tokens = self._state_file.restore(model, self._fingerprint, Path(request.path))
+        except (OSError, ValueError, self._state_file.Unusable) as error:
+            reason = str(error) or type(error).__name__
+        seconds = time.monotonic() - started
+        self.send(protocol.StateRestored(request.request_id, tokens, reason, seconds))
+
+    def _set_threads(self, request: protocol.SetThreads) -> None:
+        model = self._loaded(request.request_id)
+        if model is not None:
+            threads = model.set_threads(request.threads)
+            self.send(protocol.ThreadsSet(request.request_id, threads))
+
+    def _loaded(self, request_id: int) -> Model | None:
+        """The model; where there is none, the request has failed."""
+        if self._model is None:
+            self._fail(request_id, "engine", "No model is loaded.")
+        return self._model
+
+    def _count(self, request: protocol.CountTokens) -> None:
+        model = self._loaded(request.request_id)
+        if model is None:
+            return
+        counts = tuple(len(model.tokenize(prompt)) for prompt in request.prompts)
         self.send(protocol.Counted(request.request_id, counts))
 
     def _generate(self, request: protocol.Generate) -> None:
-        if self._model is None:
-            self._fail(request.request_id, "engine", "No model is loaded.")
+        model = self._loaded(request.request_id)
+        if model is None:
             return
-        identity = self._current = request.request_id
+        identity = request.request_id
         control = self._generation.Control(
             stopped=lambda: self._mailbox.stopped(identity),
             answer_asked=lambda: self._mailbox.answer_asked(identity),
         )
-        reply = self._generation.Reply(self._model, request, control, self.send)
+        reply = self._generation.Reply(model, request, control, self.send)
         try:
             self.send(reply.run())
         except self._generation.PromptTooLong as error:
@@ -193,7 +308,7 @@ class Worker:
                 },
             )
         except self._model_module.DecodeError as error:
-            self._model.truncate(0)
+            model.truncate(0)
             self._fail(
                 identity, "engine", "llama.cpp failed while generating.",
                 self._log.errors() or str(error),
@@ -226,11 +341,21 @@ def _volunteer_for_oom() -> None:
         return  # not Linux, or not allowed: nothing depends on it
 
 
+def _die_with_parent() -> None:
+    """Have the kernel end the worker with its parent, even one that is held (Linux).
+
+    Elsewhere, and when the parent was faster, the end of stdin says the same.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
 def main() -> None:
     """Run the worker until stdin ends or a shutdown comes."""
     # Ctrl-C in the terminal reaches this process too; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sink = _private_stdout()
+    _die_with_parent()
     _volunteer_for_oom()
     code = 1
     try:

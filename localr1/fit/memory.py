@@ -203,16 +203,18 @@ def compute_buffer_bytes(
     """Compute buffer of one device that runs whole layers, for one output per batch.
 
     Dense: `ubatch * (4 * (3 * n_ff + 4 * n_embd) + 2 * n_ctx)`, the peak of the FFN and the
-    mask in F16. Without flash attention the scores come on top, in F32 and for every head.
+    mask in F16. Without flash attention the mask is in F32, and the peak may be in the attention:
+    `ubatch * (4 * (5 * n_embd + 2 * n_embd_kv) + 4 * n_ctx * (1 + n_head))`.
     With experts, the peak of the used experts, or of MLA's attention, where that is larger.
 
     Args:
         architecture: Shape of the model.
         context_window: Tokens; padded as the KV cache is.
-        ubatch: Tokens that are computed at once.
+        ubatch: Tokens that are computed at once; never more than the context holds.
         flash_attention: Whether it is on.
     """
     a, context = architecture, padded_context(context_window)
+    ubatch = min(ubatch, context)
     hidden = 3 * a.feed_forward_length
     if a.expert_count:
         experts = a.expert_used_count * (3 * a.expert_feed_forward_length + 2 * a.embedding_length)
@@ -223,9 +225,13 @@ def compute_buffer_bytes(
         value = _MLA_VALUE_LENGTH if a.mla else a.value_length
         attention = 2 * a.head_count * (a.key_length + value)
     result = ubatch * (4 * (max(hidden, attention) + 4 * a.embedding_length) + 2 * context)
-    if not flash_attention:
-        result += a.head_count * ubatch * context * 4
-    return result
+    if flash_attention:
+        return result
+    mask_and_scores = 4 * ubatch * context * (1 + a.head_count)
+    if a.mla or a.expert_count:
+        return result + mask_and_scores
+    rows = 5 * a.embedding_length + 2 * a.head_count_kv * a.key_length
+    return max(result + 2 * ubatch * context, 4 * ubatch * rows + mask_and_scores)
 
 
 def _compute(
@@ -235,10 +241,11 @@ def _compute(
     placed: Sequence[Share],
     share: Share,
 ) -> int:
-    a, ubatch = architecture, settings.ubatch
-    context = padded_context(settings.context_window)
+    a, context = architecture, padded_context(settings.context_window)
+    ubatch = min(settings.ubatch, context)
     on_gpu = len(placed) > 1
-    inputs = ubatch * (4 * a.embedding_length + 2 * context)
+    # The looked-up embeddings, a copy of them, and the mask.
+    inputs = ubatch * (8 * a.embedding_length + 2 * context)
     experts_on_cpu = settings.cpu_expert_layers > a.leading_dense_layers and a.expert_count > 0
     if share.device == CPU and on_gpu and share.stop == share.start and not experts_on_cpu:
         # The CPU only looks up embeddings and makes the mask.

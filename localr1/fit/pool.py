@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from localr1.fit.memory import CPU, GIB, MIB
 from localr1.fit.types import DeviceMemory
-from localr1.machine.types import Device, Machine
+from localr1.machine.types import Device, Machine, Memory
 
 GPU_HEADROOM_BYTES = 512 * MIB
 GPU_HEADROOM_SHARE = 0.04
@@ -53,7 +53,11 @@ def main_memory(machine: Machine, need_bytes: int | None = None) -> Pool:
         machine: The computer.
         need_bytes: What a plan needs of it; the full headroom where left out.
     """
-    memory = machine.memory
+    return memory_pool(machine.memory, need_bytes)
+
+
+def memory_pool(memory: Memory, need_bytes: int | None = None) -> Pool:
+    """The same, where nothing else of the computer is known."""
     headroom = max(RAM_HEADROOM_BYTES, int(memory.total_bytes * RAM_HEADROOM_SHARE))
     if need_bytes is not None:
         headroom = min(headroom, need_bytes)

@@ -75,6 +75,11 @@ def find(model: Model, variant: Variant, machine: Machine, asked: Asked = NOTHIN
     )
 
 
+def speed_of(plan: Plan, machine: Machine) -> Speed:
+    """The speeds that a plan's estimate comes from, for other depths and questions."""
+    return _Placed(_Site(plan.model.architecture, plan.variant, machine), plan.settings).speed
+
+
 @dataclass(frozen=True)
 class _Site:
     """A variant and a machine, and what does not depend on the placement."""

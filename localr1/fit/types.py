@@ -84,6 +84,8 @@ class Settings:
     ubatch: int = 512
     threads: int = 0
     """0: the machine's performance cores."""
+    draft_tokens: int = 0
+    """Most tokens that a reply may guess ahead; 0: no speculation."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,19 @@ from localr1.gguf.types import Architecture, Header, TensorInfo
 SUPPORTED = ("qwen2", "qwen3", "llama", "deepseek2")
 """GGUF names of the architectures that members of the R1 family have."""
 
+# Others of llama.cpp's (llama-arch.cpp) whose layers all have the same attention over a cache
+# and a feed-forward part: what memory and speed are reckoned for. Estimates for them are upper
+# bounds where layers look back only so far; the engine's own measure decides before a load.
+_ALSO_RUN = frozenset(
+    (
+        *("qwen2moe", "qwen3moe", "mistral3", "llama4", "granite", "granitemoe", "smollm3"),
+        *("gemma", "gemma2", "gemma3", "phi3", "phimoe", "olmo", "olmo2", "olmoe", "starcoder2"),
+        *("stablelm", "command-r", "cohere2", "internlm2", "exaone", "exaone4"),
+        *("glm4", "minicpm", "baichuan", "orion", "seed_oss", "ernie4_5", "gpt-oss"),
+        *("deepseek", "dots1", "glm4moe", "hunyuan-dense", "hunyuan-moe", "bailingmoe", "apertus"),
+    )
+)
+
 # Computed from the RoPE settings and not trained, so not among a model's parameters.
 _CONSTANT_TENSORS = frozenset({"rope_freqs.weight"})
 _ROUTED_EXPERT = "_exps.weight"
@@ -40,11 +53,12 @@ def from_header(
         GgufError: The header contradicts itself or lacks what a model needs.
     """
     name = header.metadata.get("general.architecture")
-    if not isinstance(name, str) or name not in SUPPORTED:
+    if not isinstance(name, str) or (name not in SUPPORTED and name not in _ALSO_RUN):
         shown = f"{name:.40}" if isinstance(name, str) else "not named"
         raise UnsupportedArchitecture(
             f"{label} is not a model that localr1 runs.",
-            f"Its architecture is {shown}; localr1 runs {', '.join(SUPPORTED)}.",
+            f"Its architecture is {shown}; localr1 runs {', '.join(SUPPORTED)} and models like"
+            " them, such as gemma3, phi3 or qwen3moe.",
             "Choose a model of the R1 family: localr1 models lists them.",
         )
     facts = _Facts(name, header.metadata, label)

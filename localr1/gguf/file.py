@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Collection
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from localr1.errors import GgufError
 from localr1.gguf import architecture, header
 from localr1.gguf.quantization import file_type_name
-from localr1.gguf.types import GgufFile, Header, TensorInfo
+from localr1.gguf.types import ChatFormat, GgufFile, Header, TensorInfo
 
 # llama.cpp's own naming (`llama_split_path` in llama.cpp); shards are found by nothing else.
 _SHARD_NAME = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
 _MAX_SHARDS = 1000
+_TOKENS = "tokenizer.ggml.tokens"
+# Vocabularies that begin every text with a token unless the file says otherwise
+# (llama-vocab.cpp of llama.cpp: by tokenizer, and by pre-tokenizer of byte-pair ones).
+_BEGINNING_TOKENIZERS = frozenset({"llama", "bert"})
+_BEGINNING_PRE_TOKENIZERS = frozenset(
+    {"llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"}
+    | {"tekken", "chameleon"}
+)
 
 
 def shard_paths(path: Path) -> tuple[Path, ...]:
@@ -50,7 +61,7 @@ def recognise(path: Path, *, header_only: bool = False) -> GgufFile:
     if paths[0] != path and not path.exists():
         # Name what the user asked for before its siblings.
         header.read(path, header_only=True)
-    headers = [_read_shard(shard, paths, header_only=header_only) for shard in paths]
+    headers = _read_shards(paths, header_only=header_only)
     first = headers[0]
     count = _split_count(first)
     if count != len(paths):
@@ -72,6 +83,69 @@ def recognise(path: Path, *, header_only: bool = False) -> GgufFile:
         shards=len(paths),
         chat_template=_text(first, "tokenizer.chat_template"),
     )
+
+
+def chat_format(gguf: GgufFile, ask: Collection[str] = ()) -> ChatFormat:
+    """How conversations with a model are written, as its file says.
+
+    Args:
+        gguf: The file, recognised.
+        ask: Tokens to look for in the vocabulary.
+
+    Raises:
+        FileError: The file cannot be read any more.
+    """
+    try:
+        status = gguf.path.stat()
+        state = (status.st_size, status.st_mtime_ns)
+    except OSError:
+        state = (0, 0)  # reading it says why
+    return _chat_format(gguf.path, gguf.chat_template, frozenset(ask), state)
+
+
+@lru_cache(maxsize=64)
+def _chat_format(
+    path: Path, template: str, ask: frozenset[str], _state: tuple[int, int]
+) -> ChatFormat:
+    """Remembered, since reading a whole vocabulary takes half a second."""
+    first = header.read(path, keep=(_TOKENS,), header_only=True)
+    kept = first.metadata.get(_TOKENS)
+    tokens = kept if isinstance(kept, tuple) else ()
+
+    def token(name: str) -> str:
+        number = first.metadata.get(f"tokenizer.ggml.{name}_token_id")
+        if isinstance(number, int) and 0 <= number < len(tokens):
+            return str(tokens[number])
+        return ""
+
+    adds = first.metadata.get("tokenizer.ggml.add_bos_token")
+    if not isinstance(adds, bool):
+        adds = (
+            _text(first, "tokenizer.ggml.model") in _BEGINNING_TOKENIZERS
+            or _text(first, "tokenizer.ggml.pre") in _BEGINNING_PRE_TOKENIZERS
+        )
+    return ChatFormat(
+        template=template,
+        begin=token("bos"),
+        end=token("eos"),
+        adds_begin=adds,
+        tokens=ask & frozenset(tokens),
+    )
+
+
+def _read_shards(paths: tuple[Path, ...], *, header_only: bool) -> list[Header]:
+    headers: list[Header] = []
+    for shard in paths:
+        read = _read_shard(shard, paths, header_only=header_only)
+        # Only the first one's metadata counts; a thousand hostile ones would fill the memory.
+        headers.append(replace(read, metadata={}) if headers else read)
+        if sum(len(h.tensors) for h in headers) > header.MAX_TENSORS:
+            raise GgufError(
+                f"The shards of {model_stem(paths[0])} are not usable.",
+                f"Together they announce more than {header.MAX_TENSORS} tensors.",
+                "Download all shards again from one revision.",
+            )
+    return headers
 
 
 def _read_shard(shard: Path, shards: tuple[Path, ...], *, header_only: bool) -> Header:

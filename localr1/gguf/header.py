@@ -18,7 +18,7 @@ from pathlib import Path
 
 from localr1.errors import FileError, GgufError
 from localr1.gguf.quantization import TYPE_NAMES, row_bytes
-from localr1.gguf.reader import LENGTH, MAX_TEXT_BYTES, ByteSource, Reader
+from localr1.gguf.reader import LENGTH, MAX_KEPT_ELEMENTS, ByteSource, Reader
 from localr1.gguf.types import Header, TensorInfo
 
 MetadataValue = int | float | bool | str
@@ -33,6 +33,10 @@ _MAX_DIMENSIONS = 4  # GGML_MAX_DIMS
 _MAX_KEY_BYTES = 65_535  # docs/gguf.md
 _MAX_NAME_BYTES = 64  # GGML_MAX_NAME
 _MAX_COUNT = 2**63 - 1  # ggml counts elements in an int64_t
+# Far more than any model has: the largest have some 100 entries and 3,000 tensors.
+_MAX_PAIRS = 2**14
+MAX_TENSORS = 2**15
+"""More tensors than any model has."""
 
 _SCALARS: dict[int, struct.Struct] = {
     0: struct.Struct("<B"),
@@ -133,6 +137,11 @@ def read_stream(
         reader.fail(
             f"it announces {tensor_count} tensors and {pair_count} metadata entries, "
             f"more than its {file_bytes} bytes can hold"
+        )
+    if tensor_count > MAX_TENSORS or pair_count > _MAX_PAIRS:
+        reader.fail(
+            f"it announces {tensor_count} tensors and {pair_count} metadata entries, "
+            "more than any model has"
         )
     metadata, alignment = _read_metadata(reader, pair_count, frozenset(keep))
     tensors = _read_tensors(reader, tensor_count)
@@ -236,11 +245,13 @@ def _read_array(
     if kind == _ARRAY:
         # The format allows it; llama.cpp and every known writer do not.
         reader.fail(f"{part} is an array of arrays")
+    longest = MAX_KEPT_ELEMENTS if whole else KEPT_ELEMENTS
     if kind == _STRING:
         if count * LENGTH.size > reader.left:
             reader.fail(f"{part} has {count} strings, more than the rest of the file can hold")
         reader.spend_strings(count, part)
-        if whole or count <= KEPT_ELEMENTS:
+        if count <= longest:
+            reader.spend_elements(count, part)
             return tuple(reader.text(part) for _ in range(count))
         reader.skip_strings(count, part)
         return ArrayLength(count)
@@ -248,7 +259,8 @@ def _read_array(
     if scalar is None:
         reader.fail(f"{part} has the unknown type {kind}")
     size = count * scalar.size
-    if count <= KEPT_ELEMENTS or (whole and size <= MAX_TEXT_BYTES):
+    if count <= longest:
+        reader.spend_elements(count, part)
         return tuple(value for (value,) in scalar.iter_unpack(reader.take(size, part)))
     reader.skip(size, part)
     return ArrayLength(count)

@@ -7,10 +7,13 @@ from typing import NoReturn, Protocol
 
 from localr1.errors import GgufError
 
-# Limits against hostile files: a 671B model has 130 thousand tokens and 10 MB of header.
-MAX_TEXT_BYTES = 64 * 2**20
-"""All the text that is kept from one header."""
-_MAX_ARRAY_STRINGS = 2**23
+# Limits against hostile files, so that a header takes less than a second and 200 MB: a 671B model
+# has 130 thousand tokens and 10 MB of header, the largest vocabularies 800 thousand strings.
+MAX_TEXT_BYTES = 16 * 2**20
+"""All the text that is kept from one header; in memory it may take four times as much."""
+MAX_KEPT_ELEMENTS = 2**19
+"""All the elements of arrays that are kept from one header."""
+_MAX_ARRAY_STRINGS = 2**21
 _WINDOW_BYTES = 2**20
 
 LENGTH = struct.Struct("<Q")
@@ -45,6 +48,7 @@ class Reader:
         self._window_start = 0
         self._text_left = MAX_TEXT_BYTES
         self._strings_left = _MAX_ARRAY_STRINGS
+        self._elements_left = MAX_KEPT_ELEMENTS
         self.position = 0
 
     @property
@@ -95,6 +99,12 @@ class Reader:
         self._strings_left -= count
         if self._strings_left < 0:
             self.fail(f"{part} has {count} strings, more than any vocabulary")
+
+    def spend_elements(self, count: int, part: str) -> None:
+        """Count `count` kept array elements against the limit for one file."""
+        self._elements_left -= count
+        if self._elements_left < 0:
+            self.fail(f"{part} has {count} elements, and with the others too many to keep")
 
     def skip_strings(self, count: int, part: str) -> None:
         """Pass over `count` strings; 150 thousand tokens take some 30 ms."""

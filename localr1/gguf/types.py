@@ -101,3 +101,19 @@ class GgufFile:
     """All shards."""
     shards: int
     chat_template: str
+
+
+@dataclass(frozen=True)
+class ChatFormat:
+    """How a model file says that conversations are written."""
+
+    template: str
+    """A Jinja program, untrusted; empty where the file has none."""
+    begin: str
+    """The token that begins every text; empty where there is none."""
+    end: str
+    """The token that ends a reply; empty where there is none."""
+    adds_begin: bool
+    """Whether prompts begin with `begin` even where the template does not write it."""
+    tokens: frozenset[str]
+    """Those of the asked-for tokens that the vocabulary has."""

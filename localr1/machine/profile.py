@@ -24,9 +24,9 @@ from localr1.machine.types import (
     Memory,
     Power,
 )
-from localr1.machine.what_if import parse_size, what_if
+from localr1.machine.what_if import what_if
 
-__all__ = ["SCHEMA", "from_json", "load_profile", "parse_size", "to_json", "what_if"]
+__all__ = ["SCHEMA", "from_json", "load_profile", "to_json", "what_if"]
 
 SCHEMA = 1
 _HOME = re.compile(r"(?:/home|/Users|[A-Za-z]:[\\/]Users)[\\/][^\\/\s'\":]+|/root(?=[\\/])")

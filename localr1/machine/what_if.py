@@ -4,43 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from decimal import Decimal
 
-from localr1.errors import ProfileError, UsageError
+from localr1.errors import ProfileError
 from localr1.machine.gpu_apple import working_set_bytes
 from localr1.machine.gpu_table import bandwidth_of, find_cards, is_laptop, vendor_of
 from localr1.machine.types import Device, Machine, Memory
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(iB|B)?|B)?", re.IGNORECASE | re.ASCII)
-_POWERS = {"K": 1, "M": 2, "G": 3, "T": 4}
-_MOST_BYTES = 1 << 60
 _COUNTED = re.compile(r"(.*?)\s*(?:\s[x\N{MULTIPLICATION SIGN}]\s*(\d+))?", re.IGNORECASE)
 _COUNT_FIRST = re.compile(r"(\d+)\s*[x\N{MULTIPLICATION SIGN}]\s+(.*)", re.IGNORECASE)
 _MOST_GPUS = 16
 # The backend that serves a vendor's cards best with one build of llama.cpp.
 _BACKENDS = {"nvidia": "CUDA", "apple": "Metal"}
 _OTHER_BACKEND = "Vulkan"
-
-
-def parse_size(text: str) -> int:
-    """Return a size in bytes.
-
-    `G` and `GiB` are 2^30, `GB` is 10^9; K, M and T likewise; a plain number is bytes.
-
-    Raises:
-        UsageError: The text is no such size.
-    """
-    match = _SIZE.fullmatch(text.strip())
-    size = Decimal(0)
-    if match is not None:
-        power = _POWERS.get((match.group(2) or "").upper(), 0)
-        base = 1000 if (match.group(3) or "").upper() == "B" else 1024
-        size = Decimal(match.group(1)) * base**power
-    if match is None or size > _MOST_BYTES or (size and size < 1):
-        raise UsageError(
-            f"{text!r} is not a size.", "", "Write it as 24G or 24GiB (2^30), 24GB (10^9) or 512M."
-        )
-    return int(size)
 
 
 def what_if(

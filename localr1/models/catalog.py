@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from localr1.models.types import Choice, Model, Sampling, Sourced, ThinkingToken
 
 PACKAGE_FOLDER = Path(localr1.__file__).parent
 """Where localr1 is installed; the demo's path is relative to it."""
+REFRESHED_NAME = "models-refreshed.toml"
+"""The file in the settings folder that `localr1 models --refresh` writes."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,12 @@ class Catalogue:
     """By upper-case name."""
     quality_benchmarks: tuple[str, ...]
     """The scores that `Model.quality` is the mean of."""
+    others: Callable[[], tuple[Model, ...]] = field(default=tuple, compare=False, repr=False)
+    """Models on this disk that are not in the catalogue: looked up only when a name needs it."""
+
+    def with_others(self, others: Callable[[], tuple[Model, ...]]) -> Catalogue:
+        """The same catalogue, in which names may also mean these models."""
+        return replace(self, others=others)
 
     def model(self, model_id: str) -> Model:
         """The model with exactly this id.
@@ -64,6 +73,9 @@ class Catalogue:
             path = Path(text).expanduser()
             if _is_file(path):
                 return self.from_file(path)
+            if others := self.others():
+                with suppress(UnknownModel):
+                    return choice.match(others, text)
             raise
 
     def from_file(self, path: Path) -> Choice:
@@ -106,19 +118,21 @@ def built_in_path() -> Path:
     )
 
 
-def load(user_file: Path | None = None) -> Catalogue:
+def load(user_file: Path | None = None, refreshed_file: Path | None = None) -> Catalogue:
     """Read the catalogue.
 
     Args:
-        user_file: A user's own models.toml, laid over the built-in one; need not exist.
+        user_file: A user's own models.toml, laid over everything else; need not exist.
+        refreshed_file: What the hub said later than the built-in catalogue; need not exist.
 
     Raises:
         CatalogueError: A file has a mistake; names the line and the key.
         FileError: A file cannot be read.
     """
     raw = checked(read_document(built_in_path()), PACKAGE_FOLDER)
-    if user_file is not None and _is_file(user_file):
-        raw = laid_over(raw, checked(read_document(user_file), user_file.parent, below=raw))
+    for file in (refreshed_file, user_file):
+        if file is not None and _is_file(file):
+            raw = laid_over(raw, checked(read_document(file), file.parent, below=raw))
     return _build(raw)
 
 
@@ -186,6 +200,7 @@ def _model(
         quality=quality(benchmarks, names),
         demo=entry.get("demo", False),
         notes=tuple(entry.get("notes", ())),
+        system_join=entry.get("system_join", {"value": "last"})["value"],
     )
     return _demo(model) if model.demo else model
 

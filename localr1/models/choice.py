@@ -7,13 +7,15 @@ import re
 from collections.abc import Sequence
 
 from localr1.errors import UnknownModel
-from localr1.gguf.file import model_stem
-from localr1.gguf.types import Architecture, GgufFile
+from localr1.gguf.file import chat_format, model_stem
+from localr1.gguf.types import Architecture, ChatFormat, GgufFile
 from localr1.models.types import Choice, Model, Sampling, ThinkingTokens, Variant
 
 # R1's template marks the turns with these, whatever the version (tokenizer_config.json of
 # deepseek-ai/DeepSeek-R1).
 _R1_TURN = "<\uff5cAssistant\uff5c>"
+# DeepSeek's V models write turns like R1 but think differently or not at all.
+_NOT_R1 = re.compile(r"deepseek-?v\d")
 _MODELS_COMMAND = "localr1 models lists all of them."
 
 
@@ -77,9 +79,9 @@ def from_file(gguf: GgufFile, models: Sequence[Model], quantizations: Sequence[s
         path=gguf.path,
     )
     twin = _twin(gguf, stem, models)
-    foreign = _R1_TURN not in gguf.chat_template and "r1" not in _plain(f"{stem}-{gguf.name}")
-    if twin is None or foreign:
-        return Choice(_stranger(gguf, stem, variant, foreign=foreign), variant)
+    own_format = _own_format(gguf, stem)
+    if twin is None or own_format is not None:
+        return Choice(_stranger(gguf, stem, variant, own_format), variant)
     model = Model(
         id=stem,
         name=gguf.name,
@@ -98,6 +100,7 @@ def from_file(gguf: GgufFile, models: Sequence[Model], quantizations: Sequence[s
         quality=twin.quality,
         demo=twin.demo,
         notes=(f"Taken to be {twin.name}, which has the same shape.",),
+        system_join=twin.system_join,
     )
     return Choice(model, variant)
 
@@ -179,13 +182,27 @@ def _twin(gguf: GgufFile, stem: str, models: Sequence[Model]) -> Model | None:
     return max(named or same[:1], key=lambda m: len(m.name), default=None)
 
 
-def _stranger(gguf: GgufFile, stem: str, variant: Variant, *, foreign: bool) -> Model:
+def _own_format(gguf: GgufFile, stem: str) -> ChatFormat | None:
+    """The file's own way of writing conversations; None where that is R1's."""
+    named = _plain(f"{stem}-{gguf.name}")
+    template = gguf.chat_template
+    if _R1_TURN in template and "think>" in template and not _NOT_R1.search(named):
+        return None
+    own_format = chat_format(gguf, ask=(_R1_TURN,))
+    # A file of R1's whose template was lost or replaced: only with R1's tokens can it be one.
+    if own_format.tokens and "r1" in named:
+        return None
+    return own_format
+
+
+def _stranger(gguf: GgufFile, stem: str, variant: Variant, own_format: ChatFormat | None) -> Model:
     """A model that the catalogue does not know: cautious settings, no scores."""
-    note = (
-        "Its chat template is not R1's: replies may be poor."
-        if foreign
-        else "Not in the catalogue: localr1 uses R1's usual settings."
-    )
+    if own_format is None:
+        note = "Not in the catalogue: localr1 uses R1's usual settings."
+    elif own_format.template:
+        note = "Not of the R1 family: localr1 uses the chat template in its file."
+    else:
+        note = "Not of the R1 family, and its file has no chat template: it cannot chat."
     # Biased keys make a quantized cache risky in qwen2 (arXiv 2504.04823); others are robust.
     kv_cache_types = ("f16",) if gguf.architecture.name == "qwen2" else ("f16", "q8_0")
     return Model(
@@ -197,10 +214,11 @@ def _stranger(gguf: GgufFile, stem: str, variant: Variant, *, foreign: bool) -> 
         base_license="",
         released="",
         source="",
-        force_think="<think>" in gguf.chat_template,
-        system_prompt=foreign,
+        force_think=own_format is None and "<think>" in gguf.chat_template,
+        system_prompt=own_format is not None,
         sampling=Sampling(),
         kv_cache_types=kv_cache_types,
         thinking_tokens=ThinkingTokens(typical=1000, hard=12_000, assumed=True, source="assumed"),
         notes=(note,),
+        own_format=own_format,
     )

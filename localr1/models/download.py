@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localr1.config import ensure, network_allowed
-from localr1.errors import ChecksumMismatch, DownloadError
+from localr1.errors import ChecksumMismatch, DiskFull, FileChanged
 from localr1.models import journal
 from localr1.models.hub import RemoteFile, saved_token
+from localr1.models.limit import SpeedLimit
 from localr1.models.lock import locked
 from localr1.models.part import PartFile, PrefixHash
 from localr1.models.patience import Patience
 from localr1.models.place import (
     Sidecar,
     disk_errors,
-    disk_full,
     free_bytes,
     journal_path,
     lock_path,
@@ -39,12 +39,14 @@ from localr1.models.progress import (
     DownloadDone,
     DownloadEvent,
     DownloadNotice,
+    DownloadPaused,
     DownloadProgress,
     RateMeter,
     Verifying,
 )
 from localr1.models.ranges import Ranges
 from localr1.models.refusal import offline_error
+from localr1.models.room import Room
 
 if TYPE_CHECKING:
     from httpx2 import AsyncClient
@@ -53,14 +55,13 @@ __all__ = [
     "DownloadDone",
     "DownloadEvent",
     "DownloadNotice",
+    "DownloadPaused",
     "DownloadProgress",
     "Verifying",
     "download",
 ]
 
 MAX_CONNECTIONS = 8
-# Left free for the journal, the conversation database and the system.
-SPARE_BYTES = 64 << 20
 _TICK_SECONDS = 0.25
 
 
@@ -73,6 +74,8 @@ async def download(  # noqa: PLR0913  # keyword arguments with defaults
     token: str | None = None,
     offline: bool = False,
     patience: Patience | None = None,
+    limit: SpeedLimit | None = None,
+    wait_for_room: bool = False,
     free: Callable[[Path], int] = free_bytes,
 ) -> Path:
     """Fetch the files of one variant, or go on where an earlier call stopped.
@@ -85,6 +88,8 @@ async def download(  # noqa: PLR0913  # keyword arguments with defaults
         token: Sent to the hub only; None for the user's own, empty for none.
         offline: The command line's `--offline`; files that are here need no network.
         patience: Time limits and retries.
+        limit: Shared by all that downloads; None for full speed.
+        wait_for_room: Whether a disk that fills up under way is waited for; else it is an error.
         free: Room on the disk that holds a path.
 
     Returns:
@@ -98,7 +103,7 @@ async def download(  # noqa: PLR0913  # keyword arguments with defaults
         HubNotFound: The file is gone.
         HubUnreachable: No connection, after many tries.
         ChecksumMismatch: The bytes are not those that the hub announced.
-        DownloadError: The file changed on the hub meanwhile.
+        FileChanged: The hub has another file now than `files` says.
     """
     if not files:
         raise ValueError("there is nothing to download")
@@ -109,6 +114,8 @@ async def download(  # noqa: PLR0913  # keyword arguments with defaults
         min(max(connections, 1), MAX_CONNECTIONS),
         token,
         patience or Patience(),
+        limit or SpeedLimit(),
+        Room(directory, waits=wait_for_room, free=free),
     )
     if await run.complete():
         on_event(DownloadDone(run.targets[0]))
@@ -116,7 +123,7 @@ async def download(  # noqa: PLR0913  # keyword arguments with defaults
     if not network_allowed(offline):
         raise offline_error(f"{files[0].repository}/{files[0].path} is not here")
     ensure(directory)
-    await run.check_room(free)
+    await run.room.check(await run.missing_bytes())
     await run.fetch_all()
     on_event(DownloadDone(run.targets[0]))
     return run.targets[0]
@@ -132,6 +139,8 @@ class _Download:
     connections: int
     token: str | None
     patience: Patience
+    limit: SpeedLimit
+    room: Room
     meter: RateMeter = field(default_factory=RateMeter)
     finished_bytes: int = 0
     """Of files that are complete."""
@@ -158,15 +167,13 @@ class _Download:
                     return False
         return True
 
-    async def check_room(self, free: Callable[[Path], int]) -> None:
-        """Raise DiskFull when the missing bytes cannot fit."""
+    async def missing_bytes(self) -> int:
+        """What is still to be written."""
         needed = 0
         for file, target in zip(self.files, self.targets, strict=True):
             with disk_errors(target):
                 needed += await asyncio.to_thread(_missing_bytes, file, target)
-        available = await asyncio.to_thread(free, self.directory)
-        if needed and needed + SPARE_BYTES > available:
-            raise disk_full(self.directory, needed, available)
+        return needed
 
     async def fetch_all(self) -> None:
         from localr1.models import transfer  # noqa: PLC0415  # heavy: the HTTP library
@@ -200,7 +207,7 @@ class _Download:
         content = journal.Content(
             file.repository, file.path, file.revision, file.size_bytes, file.sha256, self.unit
         )
-        part = await PartFile.open(target, content)
+        part = await PartFile.open(target, content, self.room.low)
         try:
             if part.changed:
                 self._notice(f"{target.name} has changed on the hub; it is fetched from the start.")
@@ -217,7 +224,15 @@ class _Download:
             digest = await self._hash(prefix, file)
             if file.sha256 is None or digest == file.sha256:
                 return digest
-            if last or not await part.drop_damaged():
+            if last:
+                break
+            if not await part.drop_damaged():
+                # Perhaps something was read wrongly under way; the disk has the last word.
+                digest = await self._hash(
+                    PrefixHash(part.path, lambda: part.done.prefix_bytes), file
+                )
+                if digest == file.sha256:
+                    return digest
                 break
             self._notice(f"Bytes of {file.path} changed on this disk; they are fetched again.")
         await part.discard()
@@ -241,13 +256,20 @@ class _Download:
 
         while True:
             source = Source(client, file, self.token, part.etag)
-            fetch = Fetch(source, part, self.connections, self.patience, self._notice)
+            fetch = Fetch(
+                source,
+                part,
+                self.connections,
+                self.patience,
+                on_notice=self._notice,
+                limit=self.limit,
+            )
             prefix = PrefixHash(part.path, lambda: part.done.prefix_bytes)
             try:
                 await self._accompanied(fetch.run(), prefix, file, part)
             except ChangedError as error:
                 if file.path in self.restarted:
-                    raise DownloadError(
+                    raise FileChanged(
                         f"{file.repository}/{file.path} keeps changing on the server.",
                         "Its entity tag differs from one request to the next.",
                         "Try again later.",
@@ -255,6 +277,12 @@ class _Download:
                 self.restarted.add(file.path)
                 self._notice(f"{file.path} has changed on the server; it starts from zero.")
                 await part.restart()
+            except DiskFull as error:
+                if not self.room.waits:
+                    raise
+                self.on_event(DownloadPaused(error))
+                await self.room.wait(await self.missing_bytes())
+                self._notice("There is room again; the download goes on.")
             else:
                 return prefix
 

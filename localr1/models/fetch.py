@@ -6,6 +6,7 @@ import asyncio
 import heapq
 from collections.abc import Callable
 
+from localr1.models.limit import SpeedLimit
 from localr1.models.part import PartFile
 from localr1.models.patience import Patience
 from localr1.models.transfer import RetryError, Source
@@ -15,6 +16,9 @@ from localr1.models.transfer import RetryError, Source
 BLOCK_BYTES = 512 << 10
 _MIN_SEGMENT_BYTES = 1 << 20
 _MAX_SEGMENT_BYTES = 64 << 20
+# On a slow line a block is written before it is full, so that little is lost and the progress
+# moves.
+_BLOCK_SECONDS = 1.0
 
 
 class Segments:
@@ -65,25 +69,31 @@ class Fetch:
         connections: How many at once, if the server knows ranges.
         patience: Retries.
         on_notice: Called with a sentence when a try failed and another follows.
+        limit: The speed of all connections together.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # all of it is needed, once
         self,
         source: Source,
         part: PartFile,
         connections: int,
         patience: Patience,
+        *,
         on_notice: Callable[[str], None],
+        limit: SpeedLimit,
     ) -> None:
         self._source = source
         self._part = part
         self._connections = connections
         self._patience = patience
         self._on_notice = on_notice
+        self._limit = limit
         self._size = part.content.size_bytes
         self._segments = Segments(part.done.missing(self._size), connections)
         self._answered = asyncio.Event()
         self._received_bytes = 0
+        self._rest_until = 0.0
+        """A server that asks to be left alone means every connection."""
 
     async def run(self) -> None:
         """Fetch everything that is missing.
@@ -112,6 +122,7 @@ class Fetch:
         received = -1
         while (segment := self._segments.take()) is not None:
             try:
+                await self._rest()
                 await self._fetch(*segment)
                 failures = 0
             except RetryError as error:
@@ -123,13 +134,25 @@ class Fetch:
                 seconds = self._patience.wait_seconds(failures, error.wait_seconds)
                 if failures > 1 or error.wait_seconds:
                     self._on_notice(f"{error.error.what} Trying again in {seconds:.0f} s.")
-                await asyncio.sleep(seconds)
+                if error.wait_seconds:
+                    until = asyncio.get_running_loop().time() + seconds
+                    self._rest_until = max(self._rest_until, until)
+                else:
+                    await asyncio.sleep(seconds)
         self._answered.set()
+
+    async def _rest(self) -> None:
+        """Wait for as long as the server asked for."""
+        clock = asyncio.get_running_loop().time
+        while (seconds := self._rest_until - clock()) > 0:  # noqa: ASYNC110  # it may grow
+            await asyncio.sleep(seconds)
 
     async def _fetch(self, start: int, end: int) -> None:
         """Fetch one piece; what is missing of it afterwards goes back."""
         position = start
         buffer = bytearray()
+        clock = asyncio.get_running_loop().time
+        written_at = clock()
         try:
             async with self._source.open(start, end) as reply:
                 if not reply.ranged:
@@ -141,10 +164,12 @@ class Fetch:
                     data = chunk[: end - position - len(buffer)]
                     buffer += data
                     self._received_bytes += len(data)
-                    if len(buffer) >= BLOCK_BYTES:
+                    if len(buffer) >= BLOCK_BYTES or clock() - written_at >= _BLOCK_SECONDS:
                         await self._part.write(position, buffer)
                         position += len(buffer)
                         buffer = bytearray()
+                        written_at = clock()
+                    await self._limit.passing(len(data))
         finally:
             try:
                 if buffer:

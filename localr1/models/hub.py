@@ -11,7 +11,6 @@ import difflib
 import fnmatch
 import os
 import re
-import socket
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     import httpx2
     from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
-_PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 DEFAULT_ENDPOINT = "https://huggingface.co"
 _SHARD = re.compile(r"^(?P<stem>.*)-(?P<index>\d{5})-of-(?P<count>\d{5})\.gguf$")
 # A look-up that fails this often in a row is reported; the transfer itself is more patient.
@@ -76,20 +74,6 @@ def reachable(endpoint: str | None = None, limit_seconds: float = 5.0) -> str:
     with translated("", address), httpx2.Client(timeout=limit_seconds) as client:
         client.head(address)
     return urlsplit(address).netloc
-
-
-def resolvable() -> bool:
-    """Whether the hub's name can be looked up: without a connection it cannot.
-
-    Nothing is sent to the hub. Behind a proxy the proxy looks names up, so the answer is yes.
-    """
-    if any(os.environ.get(name) for name in _PROXY_VARIABLES):
-        return True
-    try:
-        socket.getaddrinfo(urlsplit(endpoint_url()).hostname, None)
-    except OSError:
-        return False
-    return True
 
 
 def saved_token() -> str | None:
@@ -138,6 +122,42 @@ def list_files(
         return tuple(
             _remote_file(variant.repository, siblings[name], revision, address, token)
             for name in names
+        )
+
+
+def list_repository(
+    repository: str,
+    *,
+    revision: str = "main",
+    token: str | None = None,
+    offline: bool = False,
+    patience: Patience | None = None,
+) -> tuple[RemoteFile, ...]:
+    """Ask the hub for every GGUF file of a repository; blocking, so run it in a thread.
+
+    Args:
+        repository: `owner/name`.
+        revision: A branch, tag or commit.
+        token: As for `list_files`, and so on for the others.
+        offline: As above.
+        patience: As above.
+
+    Raises:
+        OfflineError: The network may not be used.
+        HubNotFound: No such repository or revision.
+        HubDenied: Private, gated, or a bad token.
+        HubUnreachable: No answer, or not the hub's.
+    """
+    if not network_allowed(offline):
+        raise offline_error(f"{repository} cannot be looked up")
+    address = endpoint_url()
+    asked = Variant("", repository, (), 0, size_is_exact=False, revision=revision)
+    with translated(repository, address):
+        info = _model_info(asked, address, token, patience or Patience())
+        return tuple(
+            _remote_file(repository, item, info.sha or revision, address, token)
+            for item in info.siblings or ()
+            if item.rfilename.lower().endswith(".gguf")
         )
 
 
@@ -202,6 +222,8 @@ def _library() -> ModuleType:
 def _model_info(
     variant: Variant, endpoint: str, token: str | None, patience: Patience
 ) -> ModelInfo:
+    import httpx2  # noqa: PLC0415  # heavy
+
     library = _library()
     api = library.HfApi(
         endpoint=endpoint,
@@ -221,6 +243,9 @@ def _model_info(
             if error.response.status_code not in _TRANSIENT:
                 raise
             time.sleep(patience.wait_seconds(failures, retry_after_seconds(error.response)))
+        except (httpx2.RemoteProtocolError, httpx2.ReadError):
+            # The connection broke; one that never opened, or that says nothing, is reported.
+            time.sleep(patience.wait_seconds(failures))
         else:
             return info
     return api.model_info(  # type: ignore[no-any-return]

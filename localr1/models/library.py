@@ -1,36 +1,27 @@
-"""What is on this disk: complete models, partial downloads, and room for more.
+"""What is on this disk: our own downloads, imported files, and what other programs have.
 
-Our own downloads are known by the note beside each file (`place.Sidecar`), written only after
-its sha256 was verified. A file whose size or time has changed since is looked at again.
+Our own downloads are known by their notes (`downloaded`), everything else by its header
+(`discover`). Only our own are ever deleted or moved; files of other programs are only read.
 """
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import localr1
-from localr1.errors import FileError, GgufError
-from localr1.gguf import header
-from localr1.models import journal
-from localr1.models.lock import held
-from localr1.models.place import (
-    Sidecar,
-    disk_errors,
-    free_bytes,
-    journal_path,
-    lock_path,
-    part_path,
-    read_sidecar,
-    sidecar_path,
-    target_path,
-    write_sidecar,
-)
-from localr1.models.ranges import Ranges
+from localr1.errors import FileError
+from localr1.models import downloaded
+from localr1.models.discover import Discovery, Found, discover
+from localr1.models.downloaded import Partial, Unit
+from localr1.models.headers import HeaderCache, Reading
+from localr1.models.identify import local_model
+from localr1.models.place import free_bytes
+from localr1.models.places import ADDED, IMPORTED, OWN, Place
+from localr1.models.records import Records
 from localr1.models.types import Choice, LocalModel, Model, Variant
 
 __all__ = ["DEMO_PATH", "Library", "Partial", "free_bytes"]
@@ -47,18 +38,18 @@ class Models(Protocol):
 
 
 @dataclass(frozen=True)
-class Partial:
-    """A download that was stopped and can go on."""
+class _Shelf:
+    models: tuple[Model, ...]
 
-    repository: str
-    """`owner/name`."""
-    files: tuple[str, ...]
-    """Paths in the repository, shards in order."""
-    done_bytes: int
-    """Of all files together."""
-    total_bytes: int
-    modified_seconds: float
-    """When something was last written, in seconds since 1970."""
+
+@dataclass(frozen=True)
+class Survey:
+    """Everything on this disk."""
+
+    models: tuple[LocalModel, ...]
+    """What can be used: the catalogue's in its order, then others."""
+    discovery: Discovery
+    """All that was found besides our own downloads, also what cannot be used."""
 
 
 class Library:
@@ -67,36 +58,110 @@ class Library:
     Args:
         directory: The folder of downloads; it need not exist.
         demo: The demonstration model's file.
+        places: Where else model files may lie, the preferred first.
+        cache: Headers that were read before.
+        records: What is remembered of files, and more folders with our own downloads.
     """
 
-    def __init__(self, directory: Path, demo: Path = DEMO_PATH) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        demo: Path = DEMO_PATH,
+        *,
+        places: Sequence[Place] = (),
+        cache: HeaderCache | None = None,
+        records: Records | None = None,
+    ) -> None:
         self.directory = directory
+        self.records = records or Records(None)
         self._demo = demo
+        self._places = places
+        self._cache = cache or HeaderCache(None)
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Every folder with our own downloads: the usual one, then those moved to."""
+        return tuple(dict.fromkeys((self.directory, *self.records.read().folders)))
 
     def scan(self, catalogue: Models) -> tuple[LocalModel, ...]:
-        """Every variant of the catalogue whose files are complete, in the catalogue's order.
+        """Every complete model: the catalogue's in its order, then others of the family.
+
+        Of several files of one variant the preferred is given: our own download first.
 
         Raises:
-            FileError: The folder cannot be read.
+            FileError: The folder of downloads cannot be read.
         """
-        units = self._units()
-        return tuple(
-            local
-            for model in catalogue.models
-            for variant in model.variants
-            if (local := self._local(model, variant, units)) is not None
-        )
+        return self.survey(catalogue).models
+
+    def survey(self, catalogue: Models) -> Survey:
+        """Like `scan`, with everything else that was found.
+
+        Raises:
+            FileError: The folder of downloads cannot be read.
+        """
+        own = self._own(catalogue.models)
+        discovery = self._discover()
+        others = self._usable(catalogue.models, discovery.found)
+        return Survey(_preferred([*own, *others], catalogue.models), discovery)
 
     def find(self, choice: Choice) -> LocalModel | None:
         """The file that a choice means, if it is here: the best variant where none was named.
 
         Raises:
-            FileError: The folder cannot be read.
+            FileError: The folder of downloads cannot be read.
         """
-        units = self._units()
         variants = choice.model.variants if choice.variant is None else (choice.variant,)
-        found = (self._local(choice.model, variant, units) for variant in variants)
-        return next((local for local in found if local is not None), None)
+        units = self._units()
+        own = [self._local(choice.model, variant, units) for variant in variants]
+        wanted = choice.variant.quantization.upper() if choice.variant is not None else None
+
+        def fitting(found: Iterable[Found]) -> list[LocalModel]:
+            return [
+                local
+                for local in self._usable((choice.model,), found)
+                if local.model.id == choice.model.id
+                and wanted in {None, local.variant.quantization.upper()}
+            ]
+
+        # What was found before is looked at first: it saves the walk through every folder.
+        places: tuple[Callable[[], list[LocalModel]], ...] = (
+            lambda: [local for local in own if local is not None],
+            lambda: fitting(self._recalled()),
+            lambda: fitting(self._discover().found if self._places else ()),
+        )
+        for here in places:
+            if found := here():
+                return _preferred(found, (choice.model,))[0]
+        return None
+
+    def at(self, path: Path, catalogue: Models) -> LocalModel | None:
+        """The model whose first or only file this is; None where it is none, or not complete.
+
+        Raises:
+            FileError: The folder of downloads cannot be read.
+        """
+        for local in self._own(catalogue.models):
+            if local.path == path:
+                return local
+        reading = self._cache.read(path)
+        self._cache.save()
+        found = self._as_found(reading)
+        return None if found is None else local_model(found, catalogue.models)
+
+    def beyond(self, catalogue: Models) -> tuple[Model, ...]:
+        """Models that are here but not in the catalogue, as far as is known without a search."""
+        known = {model.id for model in catalogue.models}
+        unique = {
+            local.model.id: local.model
+            for local in self._usable(catalogue.models, self._recalled())
+            if local.model.id not in known
+        }
+        return tuple(unique.values())
+
+    def unit(self, local: LocalModel) -> Unit | None:
+        """The download that a model is; None where it is not ours."""
+        folder = next((f for f in self.folders if local.path.is_relative_to(f)), None)
+        return downloaded.unit_at(folder, local.path) if folder is not None else None
 
     def partials(self) -> tuple[Partial, ...]:
         """Downloads that were stopped, the latest first.
@@ -104,22 +169,10 @@ class Library:
         Raises:
             FileError: The folder cannot be read.
         """
-        units: dict[tuple[str, tuple[tuple[str, int], ...]], float] = {}
-        for repository, unit, path in self._traces():
-            with suppress(OSError):
-                modified = path.stat().st_mtime
-                units[repository, unit] = max(modified, units.get((repository, unit), 0.0))
-        partials = []
-        for (repository, unit), modified in units.items():
-            done = sum(self._done_bytes(repository, path, size) for path, size in unit)
-            total = sum(size for _, size in unit)
-            if done < total:
-                names = tuple(path for path, _ in unit)
-                partials.append(Partial(repository, names, done, total, modified))
-        return tuple(sorted(partials, key=lambda item: -item.modified_seconds))
+        return downloaded.partials(self.directory)
 
     def remove(self, local: LocalModel) -> int:
-        """Delete a downloaded model.
+        """Delete a downloaded model; an imported file is forgotten and stays where it is.
 
         Returns:
             How many bytes became free.
@@ -127,16 +180,23 @@ class Library:
         Raises:
             FileError: It is not one of our downloads, or cannot be deleted.
         """
-        sidecar = read_sidecar(local.path)
-        if sidecar is None or not local.path.is_relative_to(self.directory):
-            raise FileError(
-                f"{local.path} is not removed.",
-                "It was not downloaded by localr1."
-                if not local.model.demo
-                else "The demo is a part of localr1.",
-                "Delete it with the program that put it there." if not local.model.demo else "",
-            )
-        return self._delete(sidecar.repository, [path for path, _ in sidecar.unit])
+        unit = self.unit(local)
+        if unit is not None:
+            names = [name for name, _ in unit.sidecar.unit]
+            freed = downloaded.delete(unit.folder, unit.sidecar.repository, names)
+            self.records.forget(*unit.paths)
+            return freed
+        if self.records.read().of(local.path).imported:
+            self.records.note(local.path, imported=False)
+            return 0
+        if local.model.demo:
+            raise FileError(f"{local.path} is not removed.", "The demo is a part of localr1.")
+        owner = "" if local.place in {OWN, ADDED, IMPORTED} else f" It belongs to {local.place}."
+        raise FileError(
+            f"{local.path} is not removed.",
+            f"It was not downloaded by localr1.{owner}",
+            "Delete it with the program that put it there.",
+        )
 
     def remove_partial(self, partial: Partial) -> int:
         """Delete what a stopped download has left, finished shards included.
@@ -147,111 +207,91 @@ class Library:
         Raises:
             FileError: It cannot be deleted.
         """
-        return self._delete(partial.repository, partial.files)
+        return downloaded.delete(self.directory, partial.repository, partial.files)
 
-    def _local(
-        self, model: Model, variant: Variant, units: Sequence[tuple[str, Path, Sidecar]]
-    ) -> LocalModel | None:
+    def _units(self) -> list[Unit]:
+        return [unit for folder in self.folders for unit in downloaded.units(folder)]
+
+    def _own(self, models: Iterable[Model]) -> list[LocalModel]:
+        """Every variant of the catalogue that we downloaded or that came with localr1."""
+        units = self._units()
+        return [
+            local
+            for model in models
+            for variant in model.variants
+            if (local := self._local(model, variant, units)) is not None
+        ]
+
+    def _local(self, model: Model, variant: Variant, units: Sequence[Unit]) -> LocalModel | None:
         if model.demo or variant.path is not None:
             path = variant.path or self._demo
             with suppress(OSError):
                 if path.is_file():
                     return LocalModel(model, variant, path, path.stat().st_size)
             return None
-        for repository, path, sidecar in units:
-            if repository == variant.repository and _matches(variant, sidecar):
-                size = sum(size for _, size in sidecar.unit)
-                return LocalModel(model, variant, path, size)
+        for unit in units:
+            if unit.holds(variant):
+                return LocalModel(model, variant, unit.path, unit.size_bytes)
         return None
 
-    def _units(self) -> list[tuple[str, Path, Sidecar]]:
-        """Every complete file set: repository, path of the first file, its note."""
-        found = []
-        for path in self._files("*.json"):
-            target = path.with_suffix("")
-            sidecar = read_sidecar(target)
-            if sidecar is None or not sidecar.unit or sidecar.path != sidecar.unit[0][0]:
+    def _discover(self) -> Discovery:
+        own = [Place(OWN, folder) for folder in self.folders] if self._places else []
+        return discover([*own, *self._places], self._imported(), self._cache)
+
+    def _imported(self) -> list[Path]:
+        files = self.records.read().files.items()
+        return [Path(name) for name, record in files if record.imported]
+
+    def _recalled(self) -> list[Found]:
+        """What was found before and is still there, the preferred first."""
+        found = [self._as_found(reading) for reading in self._cache.recall()]
+        ranks = {place.tool: rank for rank, place in reversed(list(enumerate(self._places)))}
+        ranks[OWN] = -1
+        known = [one for one in found if one is not None]
+        return sorted(known, key=lambda one: ranks.get(one.tool, len(ranks)))
+
+    def _as_found(self, reading: Reading) -> Found | None:
+        if reading.state != "complete" or reading.gguf is None:
+            return None
+        tool = self._tool_of(reading.path)
+        return Found(tool, reading.gguf, reading.name, reading.r1, reading.digest)
+
+    def _tool_of(self, path: Path) -> str:
+        if any(path.is_relative_to(folder) for folder in self.folders):
+            return OWN
+        tools = (place.tool for place in self._places if path.is_relative_to(place.folder))
+        return next(tools, IMPORTED)
+
+    def _usable(self, models: Sequence[Model], found: Iterable[Found]) -> list[LocalModel]:
+        """Files to offer: the R1 family's, and whatever the user brought in."""
+        imported = {str(path) for path in self._imported()}
+        usable = []
+        for one in found:
+            brought = one.tool in {OWN, ADDED} or str(one.path) in imported
+            if not one.r1 and not brought:
                 continue
-            if all(self._sound(sidecar.repository, name, size) for name, size in sidecar.unit):
-                found.append((sidecar.repository, target, sidecar))
-        return found
-
-    def _sound(self, repository: str, path: str, size_bytes: int) -> bool:
-        """Whether a file is complete, and unchanged or still a readable model."""
-        target = target_path(self.directory, repository, path)
-        sidecar = read_sidecar(target)
-        try:
-            status = target.stat()
-        except OSError:
-            return False
-        if sidecar is None or status.st_size != size_bytes:
-            return False
-        if sidecar.modified_ns == status.st_mtime_ns:
-            return True
-        try:
-            header.read(target)
-        except (FileError, GgufError):
-            return False
-        # On a disk that cannot be written the header is simply read each time.
-        with suppress(FileError):
-            write_sidecar(target, replace(sidecar, modified_ns=status.st_mtime_ns))
-        return True
-
-    def _done_bytes(self, repository: str, path: str, size_bytes: int) -> int:
-        target = target_path(self.directory, repository, path)
-        with suppress(OSError):
-            if read_sidecar(target) is not None and target.stat().st_size == size_bytes:
-                return size_bytes
-        with suppress(OSError):
-            known = journal.read(journal_path(target))
-            if known is not None and part_path(target).exists():
-                return Ranges((item.start, item.end) for item in known.ranges).total_bytes
-        return 0
-
-    def _traces(self) -> Iterator[tuple[str, tuple[tuple[str, int], ...], Path]]:
-        """Everything that tells of a download: repository, its file set, and the file."""
-        for path in self._files("*.part.journal"):
-            with suppress(OSError):
-                known = journal.read(path)
-                if known is not None:
-                    yield known.content.repository, known.content.unit, path
-        for path in self._files("*.json"):
-            sidecar = read_sidecar(path.with_suffix(""))
-            if sidecar is not None:
-                yield sidecar.repository, sidecar.unit, path
-
-    def _files(self, pattern: str) -> list[Path]:
-        with disk_errors(self.directory):
-            if not self.directory.is_dir():
-                return []
-            return sorted(self.directory.glob(f"*/{pattern}"))
-
-    def _delete(self, repository: str, paths: Sequence[str]) -> int:
-        targets = [target_path(self.directory, repository, path) for path in paths]
-        if busy := next((target for target in targets if held(lock_path(target))), None):
-            raise FileError(
-                f"{busy.name} is being downloaded.", "", "Stop that download, then try again."
-            )
-        freed = 0
-        for target in targets:
-            # The note goes first: a half-deleted model must not look complete.
-            for file in (
-                sidecar_path(target),
-                target,
-                part_path(target),
-                journal_path(target),
-            ):
-                with disk_errors(file), suppress(FileNotFoundError):
-                    size = file.stat().st_size
-                    file.unlink()
-                    freed += size
-            with suppress(OSError):
-                target.parent.rmdir()
-        return freed
+            if one.tool == IMPORTED and not brought:
+                continue  # once looked at by its path, not taken in
+            # Another program may remove its file at any moment.
+            with suppress(FileError):
+                usable.append(local_model(one, models))
+        return usable
 
 
-def _matches(variant: Variant, sidecar: Sidecar) -> bool:
-    names = [path for path, _ in sidecar.unit]
-    if len(variant.files) > 1:
-        return list(variant.files) == names
-    return any(fnmatch.fnmatchcase(names[0], pattern) for pattern in variant.files)
+def _preferred(found: Iterable[LocalModel], models: Sequence[Model]) -> tuple[LocalModel, ...]:
+    """One file for each variant, the first; models in the catalogue's order, best variant first."""
+    unique: dict[tuple[str, str], LocalModel] = {}
+    for local in found:
+        unique.setdefault((local.model.id, local.variant.quantization.upper()), local)
+    order = {model.id: at for at, model in enumerate(models)}
+    variants = {
+        (model.id, variant.quantization.upper()): at
+        for model in models
+        for at, variant in enumerate(model.variants)
+    }
+
+    def rank(local: LocalModel) -> tuple[int, int, int]:
+        key = (local.model.id, local.variant.quantization.upper())
+        return order.get(key[0], len(order)), variants.get(key, len(variants)), -local.size_bytes
+
+    return tuple(sorted(unique.values(), key=rank))

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 
 from localr1.models.place import disk_errors
 
 _POLL_SECONDS = 0.2
+_MOMENT_SECONDS = 0.01
 
 if sys.platform == "win32":
     import msvcrt
@@ -55,6 +57,33 @@ async def locked(path: Path, on_wait: Callable[[], None]) -> AsyncIterator[None]
         await asyncio.sleep(_POLL_SECONDS)
         with disk_errors(path):
             file = _acquire(path)
+    try:
+        yield
+    finally:
+        _release(path, file)
+
+
+@contextmanager
+def held_now(path: Path, limit_seconds: float = 5.0) -> Iterator[None]:
+    """Hold a lock file for a moment's work; blocking.
+
+    Args:
+        path: The lock file; it is removed when the lock is released.
+        limit_seconds: How long to wait for another holder.
+
+    Raises:
+        FileError: The lock file cannot be created.
+        TimeoutError: Another process holds it for too long.
+    """
+    deadline = time.monotonic() + limit_seconds
+    while True:
+        with disk_errors(path):
+            file = _acquire(path)
+        if file is not None:
+            break
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(_MOMENT_SECONDS)
     try:
         yield
     finally:

@@ -8,6 +8,7 @@ or of the computer the journal never promises more than the disk holds. That hap
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import time
@@ -19,6 +20,7 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+from localr1.errors import FileError
 from localr1.models.journal import (
     Content,
     Journal,
@@ -32,7 +34,8 @@ from localr1.models.place import disk_errors, journal_path, part_path
 from localr1.models.ranges import Ranges
 
 COMMIT_BYTES = 8 << 20
-COMMIT_SECONDS = 1.0
+COMMIT_SECONDS = 4.0
+_LOOK_SECONDS = 1.0
 _READ_BYTES = 4 << 20
 
 _T = TypeVar("_T")
@@ -45,7 +48,9 @@ class PartFile:
     opens and closes it; several may write.
     """
 
-    def __init__(self, target: Path, content: Content) -> None:
+    def __init__(
+        self, target: Path, content: Content, nearly_full: Callable[[], bool] = lambda: False
+    ) -> None:
         self.path = part_path(target)
         self.content = content
         self.etag = ""
@@ -60,15 +65,26 @@ class PartFile:
         self._recorded: list[WrittenRange] = []
         self._pending: list[WrittenRange] = []
         self._committed_at = time.monotonic()
+        self._nearly_full = nearly_full
+        self._looked_at = 0.0
+        self._torn = False
+        """Whether the journal ends in the middle of a line."""
 
     @classmethod
-    async def open(cls, target: Path, content: Content) -> PartFile:
+    async def open(
+        cls, target: Path, content: Content, nearly_full: Callable[[], bool] = lambda: False
+    ) -> PartFile:
         """Open or create a part file; what an earlier run recorded for the same bytes counts.
+
+        Args:
+            target: Where the complete file goes.
+            content: What it is to become.
+            nearly_full: Whether the disk is nearly full: nothing more is written then; blocking.
 
         Raises:
             FileError: It cannot be created or read.
         """
-        part = cls(target, content)
+        part = cls(target, content, nearly_full)
         try:
             await part._run(part._open)
         except BaseException:
@@ -83,7 +99,13 @@ class PartFile:
             DiskFull: No room left; everything recorded so far stays good.
             FileError: The disk refuses otherwise.
         """
-        await self._run(lambda: self._write(offset, data))
+        try:
+            await self._run(lambda: self._write(offset, data))
+        except FileError:
+            # What was not yet synced may be gone with it.
+            kept = (*self._recorded, *self._pending)
+            self.done = Ranges((item.start, item.end) for item in kept)
+            raise
         self.done.add(offset, offset + len(data))
 
     async def commit(self) -> None:
@@ -151,6 +173,7 @@ class PartFile:
 
     def _open(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        _beside(self._journal_path).unlink(missing_ok=True)
         journal = read(self._journal_path)
         same = journal is not None and journal.content.same_bytes(self.content)
         self.changed = journal is not None and not same and bool(journal.ranges)
@@ -160,7 +183,7 @@ class PartFile:
         self._file = FileIO(self.path, "r+")
         self._journal = FileIO(self._journal_path, "a")
         # A last line without its end must not swallow the next record.
-        self._append(b"\n")
+        self._torn = True
         self._adopt(journal)
 
     def _adopt(self, journal: Journal) -> None:
@@ -174,13 +197,15 @@ class PartFile:
         self._recorded.clear()
         self._pending.clear()
         # The journal first: it must never describe bytes of another file.
-        self._journal = FileIO(self._journal_path, "w")
+        self._journal, self._torn = FileIO(self._journal_path, "w"), False
         self._append(content_record(self.content))
         os.fsync(self._journal.fileno())
         self._file = FileIO(self.path, "w+")
+        sync_folder(self.path.parent)
 
     def _write(self, offset: int, data: bytes | bytearray) -> None:
         file = self._opened()
+        self._look()
         file.seek(offset)
         view = memoryview(data)
         while view:
@@ -200,7 +225,12 @@ class PartFile:
 
     def _commit(self) -> None:
         if self._pending:
-            os.fsync(self._opened().fileno())
+            try:
+                os.fsync(self._opened().fileno())
+            except OSError:
+                # A second try may succeed without the bytes: the system has forgotten them.
+                self._pending.clear()
+                raise
             self._append(range_records(self._pending))
             self._recorded += self._pending
             self._pending.clear()
@@ -210,9 +240,19 @@ class PartFile:
 
     def _append(self, records: bytes) -> None:
         if self._journal is not None:
-            view = memoryview(records)
+            view = memoryview(b"\n" + records if self._torn else records)
+            self._torn = True
             while view:
                 view = view[self._journal.write(view) :]
+            self._torn = False
+
+    def _look(self) -> None:
+        """Stop before the disk is full to the last byte: other programs need some too."""
+        now = time.monotonic()
+        if now - self._looked_at >= _LOOK_SECONDS:
+            self._looked_at = now
+            if self._nearly_full():
+                raise OSError(errno.ENOSPC, "the disk is nearly full")
 
     def _sound(self) -> list[WrittenRange]:
         self._commit()
@@ -220,18 +260,25 @@ class PartFile:
             return [item for item in self._recorded if _crc32(file, item) == item.crc32]
 
     def _rewrite_journal(self) -> None:
+        # Beside the old one first: a crash in between must not forget what is here.
+        written = _beside(self._journal_path)
         if self._journal is not None:
             self._journal.close()
-        self._journal = FileIO(self._journal_path, "w")
+        self._journal, self._torn = FileIO(written, "w"), False
         self._append(content_record(self.content))
         if self.etag:
             self._append(etag_record(self.etag))
         self._append(range_records(self._recorded))
         os.fsync(self._journal.fileno())
+        self._journal.close()
+        written.replace(self._journal_path)
+        self._journal = FileIO(self._journal_path, "a")
 
     def _finish(self, target: Path) -> None:
         self._close_files()
         self.path.replace(target)
+        # The name must be on the disk before the record of the part goes.
+        sync_folder(target.parent)
         self._journal_path.unlink(missing_ok=True)
 
     def _discard(self) -> None:
@@ -257,6 +304,19 @@ class PartFile:
         if self._file is None:
             raise OSError(0, "the file is closed")
         return self._file
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk; Windows does so by itself."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        # Some network and FUSE file systems cannot, and say so.
+        with suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class PrefixHash:
@@ -312,6 +372,10 @@ class PrefixHash:
         self._digest.update(data)
         self.hashed_bytes += len(data)
         return bool(data)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(path.name + ".new")
 
 
 def _crc32(file: BinaryIO, item: WrittenRange) -> int:

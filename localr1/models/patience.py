@@ -30,7 +30,7 @@ class Patience:
             failures: Failures in a row so far, from 1.
             asked_seconds: What the server asked for, if it did.
         """
-        if asked_seconds is not None:
-            return min(max(asked_seconds, 0.0), self.retry_after_limit_seconds)
         doubled: float = self.backoff_seconds * 2 ** min(failures - 1, 30)
-        return min(doubled, self.backoff_limit_seconds)
+        usual = min(doubled, self.backoff_limit_seconds)
+        # A server that says "in 0 s" again and again is still not asked all the time.
+        return max(usual, min(asked_seconds or 0.0, self.retry_after_limit_seconds))

@@ -143,11 +143,14 @@ def size_text(size_bytes: int) -> str:
     return f"{size_bytes / 1e3:.0f} kB" if size_bytes >= 1e3 else f"{size_bytes} bytes"
 
 
-def disk_full(directory: Path, needed_bytes: int, available_bytes: int) -> DiskFull:
-    """The error for a disk without room, with both numbers."""
+def disk_full(
+    directory: Path, needed_bytes: int, available_bytes: int, spare_bytes: int = 0
+) -> DiskFull:
+    """The error for a disk without room, with the numbers."""
+    spare = f"; {size_text(spare_bytes)} must stay free besides" if spare_bytes else ""
     return DiskFull(
         f"Not enough room on the disk of {directory}.",
-        f"{size_text(needed_bytes)} more are needed and {size_text(available_bytes)} are free.",
+        f"{size_text(needed_bytes)} more are needed and {size_text(available_bytes)} are free{spare}.",
         "Free some space, or set `models_directory` in settings.toml to another disk; "
         "what has been downloaded stays, and the download goes on from there.",
     )

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from localr1.errors import LocalR1Error
+
 _RATE_WINDOW_SECONDS = 5.0
 
 
@@ -42,6 +44,14 @@ class DownloadNotice:
 
 
 @dataclass(frozen=True)
+class DownloadPaused:
+    """Nothing comes until something changes: the disk is full, say."""
+
+    error: LocalR1Error
+    """What must change."""
+
+
+@dataclass(frozen=True)
 class DownloadDone:
     """Everything is here and verified."""
 
@@ -49,7 +59,7 @@ class DownloadDone:
     """The first file."""
 
 
-DownloadEvent = DownloadProgress | Verifying | DownloadNotice | DownloadDone
+DownloadEvent = DownloadProgress | Verifying | DownloadNotice | DownloadPaused | DownloadDone
 
 
 class RateMeter:

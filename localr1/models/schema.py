@@ -158,6 +158,7 @@ MODEL = Table(
         "base_license": _fact(_TEXT),
         "force_think": _fact(_FLAG),
         "system_prompt": _fact(_FLAG),
+        "system_join": _fact(Scalar(_one_of("last", "paragraphs"))),
         "kv_cache_types": _fact(Listing(Scalar(_one_of(*KV_CACHE_TYPES)))),
         "architecture": _ARCHITECTURE,
         "sampling": Table(
@@ -192,7 +193,7 @@ MODEL = Table(
         "demo": _FLAG,
         "notes": Listing(_FILLED),
     },
-    optional={"demo", "notes"},
+    optional={"demo", "notes", "system_join"},
 )
 
 QUANTIZATION = Table(

@@ -16,7 +16,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx2
 
 from localr1 import __version__
-from localr1.errors import DownloadError, HubUnreachable, LocalR1Error
+from localr1.errors import FileChanged, HubUnreachable, LocalR1Error
 from localr1.models import hub, refusal
 from localr1.models.hub import RemoteFile
 from localr1.models.patience import Patience
@@ -26,6 +26,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+# Network Authentication Required (RFC 6585, 6): what some networks say before a log-in.
+_LOGIN_WANTED = 511
 # What storage hosts say to a link that has expired: S3 and CloudFront 403 or 400, others 401,
 # 404 or 410.
 _EXPIRED = frozenset({400, 401, 403, 404, 410})
@@ -223,6 +225,8 @@ class Source:
         status = response.status_code
         if status < 400:
             return
+        if status == _LOGIN_WANTED:
+            raise refusal.captive_portal(self._endpoint)
         if status == 416:
             raise self._other_file()
         if status not in _TRANSIENT and _origin(str(response.url)) != self._hub_origin:
@@ -244,8 +248,8 @@ class Source:
         except LocalR1Error as error:
             raise RetryError(error, refusal.retry_after_seconds(response)) from error
 
-    def _other_file(self) -> DownloadError:
-        return DownloadError(
+    def _other_file(self) -> FileChanged:
+        return FileChanged(
             f"{self._subject} has changed on the hub.",
             "It no longer has the announced size or hash.",
             "Run the command again: it asks the hub anew.",

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from localr1.gguf.types import Architecture
+from localr1.gguf.types import Architecture, ChatFormat
+
+SystemJoin = Literal["last", "paragraphs"]
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,11 @@ class Model:
     demo: bool = False
     """A demonstration, not an R1 model."""
     notes: tuple[str, ...] = ()
+    system_join: SystemJoin = "last"
+    """What the template makes of several system messages: only the last one counts, or they
+    follow each other as paragraphs."""
+    own_format: ChatFormat | None = None
+    """How the model's file writes conversations; None: in R1's form."""
 
 
 @dataclass(frozen=True)
@@ -113,3 +121,5 @@ class LocalModel:
     path: Path
     """The first or only shard, ready to load."""
     size_bytes: int
+    place: str = "localr1"
+    """The program in whose folder it lies: `localr1`, `LM Studio`, ..."""

@@ -124,24 +124,27 @@ DOWNLOAD = (
     ),
 )
 
+ANSWER_NOW = Command(
+    "chat.answer_now",
+    "ctrl+t",
+    "answer_now",
+    "Answer now",
+    "End the thinking; the answer begins at once.",
+    shown=True,
+    priority=True,
+)
+
 CHAT = (
     Command(
         "chat.stop",
         "escape",
         "stop",
         "Stop",
-        "Stop the reply; what came so far is kept.",
+        "Stop the reply, which keeps what came so far; else take back what waits; else stop "
+        "loading.",
         shown=True,
     ),
-    Command(
-        "chat.answer_now",
-        "ctrl+t",
-        "answer_now",
-        "Answer now",
-        "End the thinking; the answer begins at once.",
-        shown=True,
-        priority=True,
-    ),
+    ANSWER_NOW,
     Command(
         "chat.thinking",
         "ctrl+o",

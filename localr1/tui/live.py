@@ -1,9 +1,8 @@
-"""How the status line follows the model and a reply's events. Pure functions."""
+"""How the status line follows the model and a reply's events."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Protocol
 
 from localr1.chat.types import (
     AnswerDelta,
@@ -11,15 +10,17 @@ from localr1.chat.types import (
     Failed,
     Finished,
     FinishReason,
+    LoopNotice,
     PromptProgress,
     ThinkingDelta,
 )
-from localr1.models.types import LocalModel
 from localr1.printable import printable
-from localr1.tui.widgets.status_line import Status
+from localr1.tui.talk import Talk
+from localr1.tui.widgets.status_line import Status, StatusLine
 
 _STEADY_SECONDS = 0.5
 """Before this a rate says more about the clock than about the machine."""
+_IN_CIRCLES = "thinking in circles"
 _ENDINGS: dict[FinishReason, str] = {
     "stop": "done",
     "length": "context full",
@@ -29,37 +30,43 @@ _ENDINGS: dict[FinishReason, str] = {
 }
 
 
-class Context(Protocol):
-    """What a session says about its context."""
-
-    @property
-    def context_used(self) -> int:
-        """Tokens in it."""
-
-    @property
-    def context_window(self) -> int:
-        """Tokens that it can hold."""
-
-
-def at_rest(local: LocalModel, context: Context | None, state: str) -> Status:
-    """The status while no reply is written.
+class Live:
+    """Keeps the status line true.
 
     Args:
-        local: The model.
-        context: The session, when the model is loaded.
-        state: What the line says of it.
+        line: What is kept.
+        talk: What it is about.
     """
-    return Status(
-        model=printable(local.model.name),
-        quantization=printable(local.variant.quantization),
-        state=state,
-        context_used=context.context_used if context else 0,
-        context_window=context.context_window if context else 0,
-    )
+
+    def __init__(self, line: StatusLine, talk: Talk) -> None:
+        self._line = line
+        self._talk = talk
+
+    def rest(self, state: str = "") -> None:
+        """No reply is being written; `state` is what the line says of the model."""
+        talk, context = self._talk, self._talk.session if self._talk.ready else None
+        self._line.status = Status(
+            model=printable(talk.local.model.name),
+            quantization=printable(talk.local.variant.quantization),
+            state=state,
+            context_used=context.context_used if context else 0,
+            context_window=context.context_window if context else 0,
+        )
+
+    def say(self, state: str) -> None:
+        """Say something else of the reply that is being written."""
+        self._line.status = replace(self._line.status, state=state)
+
+    def follow(self, event: Event) -> None:
+        """Something happened to a reply."""
+        before, session = self._line.status, self._talk.session
+        self._line.status = after(before, event, session.context_window if session else 0)
+        if self._line.status.state != before.state:
+            self._line.screen.refresh_bindings()
 
 
 def after(status: Status, event: Event, context_window: int) -> Status:
-    """The status after an event.
+    """The status after an event; a pure function.
 
     Args:
         status: Before it.
@@ -68,46 +75,50 @@ def after(status: Status, event: Event, context_window: int) -> Status:
     """
     match event:
         case PromptProgress():
-            return replace(
+            status = replace(
                 status,
                 state="reading",
                 generation_tps=0.0,
                 context_used=event.total_tokens,
-                context_base=event.total_tokens,
+                # An answer that goes on after it filled the window is part of the new prompt.
+                context_base=event.total_tokens - status.thinking_tokens - status.answer_tokens,
                 context_window=context_window,
             )
         case ThinkingDelta():
-            return replace(
+            status = replace(
                 status,
-                state="thinking",
+                state=_IN_CIRCLES if status.state == _IN_CIRCLES else "thinking",
                 generation_tps=_rate(event.tokens, event.seconds, status.generation_tps),
                 thinking_tokens=event.tokens,
                 context_used=status.context_base + event.tokens,
                 context_window=context_window,
             )
+        case LoopNotice():
+            status = replace(status, state=_IN_CIRCLES)
         case AnswerDelta():
-            return replace(
+            status = replace(
                 status,
                 state="answering",
                 generation_tps=_rate(event.tokens, event.seconds, status.generation_tps),
+                answer_tokens=event.tokens,
                 context_used=status.context_base + status.thinking_tokens + event.tokens,
                 context_window=context_window,
             )
         case Finished(stats=stats):
-            return replace(
+            status = replace(
                 status,
                 state=_ENDINGS[stats.finish_reason],
                 generation_tps=stats.generation_tps,
                 prompt_tps=stats.prompt_tps,
                 thinking_tokens=0,
+                answer_tokens=0,
                 context_used=stats.context_used,
                 context_base=stats.context_used,
                 context_window=stats.context_window or context_window,
             )
         case Failed():
-            return replace(status, state="failed", thinking_tokens=0)
-        case _:
-            return status
+            status = replace(status, state="failed", thinking_tokens=0, answer_tokens=0)
+    return status
 
 
 def _rate(tokens: int, seconds: float, before: float) -> float:

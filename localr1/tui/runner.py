@@ -35,6 +35,7 @@ class Runner:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._lock = asyncio.Lock()
+        self._given_up: set[asyncio.Task[Running]] = set()
         self.running: Running | None = None
         self.machine: Machine | None = None
         """As last examined."""
@@ -44,16 +45,44 @@ class Runner:
         self.machine = await self._services.examine()
         return self.machine
 
-    async def start(self, local: LocalModel, on_progress: Callable[[float], None]) -> Running:
+    async def start(
+        self,
+        local: LocalModel,
+        on_progress: Callable[[float], None],
+        on_step: Callable[[str], None],
+    ) -> Running:
         """Load a model, or return it when it is loaded and alive; any other is closed first.
+
+        Cancelling takes effect at once; the next start waits until the memory is free again.
 
         Args:
             local: The model.
             on_progress: Called with the share loaded, 0 to 1.
+            on_step: Called with a sentence for each thing that gives way so that it loads.
 
         Raises:
-            EngineError: It cannot be loaded.
+            LocalR1Error: It cannot be loaded.
         """
+        loading = asyncio.create_task(self._start(local, on_progress, on_step))
+        try:
+            return await asyncio.shield(loading)
+        except asyncio.CancelledError:
+            self._given_up.add(loading)
+            loading.add_done_callback(self._forget)
+            loading.cancel()
+            raise
+
+    async def close(self) -> None:
+        """End the engine, if one runs."""
+        async with self._lock:
+            await self._close()
+
+    async def _start(
+        self,
+        local: LocalModel,
+        on_progress: Callable[[float], None],
+        on_step: Callable[[str], None],
+    ) -> Running:
         async with self._lock:
             running = self.running
             if running is not None and running.local == local and running.engine.alive:
@@ -62,16 +91,22 @@ class Runner:
             # Memory changes by the minute: what is free is looked at before every load.
             machine = await self.examine()
             plan = await self._services.plan_for(machine, local)
-            engine = await self._services.start_engine(local, plan, on_progress)
+            engine = await self._services.start_engine(local, plan, on_progress, on_step)
             self.running = Running(local, plan, engine)
             return self.running
 
-    async def close(self) -> None:
-        """End the engine, if one runs."""
-        async with self._lock:
-            await self._close()
-
     async def _close(self) -> None:
         running, self.running = self.running, None
-        if running is not None:
-            await running.engine.close()
+        if running is None:
+            return
+        closing = asyncio.create_task(running.engine.close())
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            await closing  # the next model needs the memory
+            raise
+
+    def _forget(self, loading: asyncio.Task[Running]) -> None:
+        self._given_up.discard(loading)
+        if not loading.cancelled():
+            loading.exception()  # nobody waits for it any more

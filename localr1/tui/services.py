@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 from localr1 import workflow
 from localr1.chat.session import ChatSession
 from localr1.chat.store import Store
-from localr1.chat.types import Conversation, ConversationSummary
+from localr1.chat.types import Conversation, ConversationSummary, ReplyStats
 from localr1.config import Goal, network_allowed
 from localr1.fit.types import Advice, Plan
+from localr1.machine import network
 from localr1.machine.types import Machine
-from localr1.models.hub import endpoint_url, resolvable
+from localr1.models.hub import endpoint_url
 from localr1.models.library import free_bytes
 from localr1.models.types import Choice, LocalModel, Model, Variant
 
@@ -45,8 +46,8 @@ class Services:
         return network_allowed(self.home.offline)
 
     async def connected(self) -> bool:
-        """Whether downloads are allowed and there seems to be a connection for them."""
-        return self.online and await asyncio.to_thread(resolvable)
+        """Whether downloads are allowed and there is a network for them; nothing is sent."""
+        return self.online and await asyncio.to_thread(network.connected)
 
     @property
     def hub(self) -> str:
@@ -84,9 +85,10 @@ class Services:
         local: LocalModel,
         plan: Plan,
         on_progress: Callable[[float], None],
+        on_step: Callable[[str], None],
     ) -> Engine:
-        """Load a model in a worker."""
-        return await workflow.start_engine(self.home, local, plan, on_progress)
+        """Load a model in a worker; with less than planned, told step by step, if it must be."""
+        return await workflow.start_engine(self.home, local, plan, on_progress, on_step)
 
     async def last_used(self) -> LocalModel | None:
         """The model of the last run, if it is still here."""
@@ -100,6 +102,11 @@ class Services:
         """Use this model at the next start."""
         await asyncio.to_thread(workflow.remember, self.home, local)
 
+    async def note_speed(self, local: LocalModel, stats: ReplyStats) -> None:
+        """Remember how fast a model was."""
+        tokens = stats.thinking_tokens + stats.answer_tokens
+        await asyncio.to_thread(workflow.note_speed, self.home, local, stats.generation_tps, tokens)
+
     async def store(self) -> Store:
         """The conversation database, opened at first use."""
         async with self._store_lock:
@@ -112,7 +119,13 @@ class Services:
     ) -> ChatSession:
         """A conversation with a loaded model, new or gone on with."""
         store = await self.store()
-        return ChatSession(engine, store, local.model, conversation=conversation)
+        return ChatSession(
+            engine,
+            store,
+            local.model,
+            conversation=conversation,
+            states=workflow.kv_states(self.home),
+        )
 
     async def summaries(self, query: str = "") -> tuple[ConversationSummary, ...]:
         """Earlier conversations, newest first; `query` searches their text."""
@@ -127,7 +140,7 @@ class Services:
     async def delete_conversation(self, conversation_id: int) -> None:
         """Delete a conversation for good."""
         store = await self.store()
-        await asyncio.to_thread(store.delete, conversation_id)
+        await asyncio.to_thread(workflow.delete_conversation, self.home, store, conversation_id)
 
     async def draft(self, conversation_id: int | None) -> str:
         """What was typed and not sent; None for the next new conversation."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 
 from localr1.chat.session import ChatSession
-from localr1.chat.types import Conversation, Message
+from localr1.chat.types import Conversation, Event, Finished, Message, ReplyOptions
+from localr1.errors import UsageError
 from localr1.models.types import LocalModel
-from localr1.tui.runner import Runner
+from localr1.tui.runner import Runner, Running
 from localr1.tui.services import Services
 
 
@@ -57,22 +59,63 @@ class Talk:
             return self.session.messages
         return self._conversation.messages if self._conversation else ()
 
-    async def load(self, on_progress: Callable[[float], None]) -> None:
-        """Have the model loaded and go on with the conversation.
+    async def load(
+        self, on_progress: Callable[[float], None], on_step: Callable[[str], None]
+    ) -> None:
+        """Have the model loaded and go on with the conversation; see `resume`.
 
         Args:
             on_progress: Called with the share loaded, 0 to 1.
+            on_step: Called with a sentence for each thing that gives way so that it loads.
 
         Raises:
             LocalR1Error: The model cannot be loaded, or the conversation not be read.
         """
-        running = await self._runner.start(self.local, on_progress)
+        running = await self._runner.start(self.local, on_progress, on_step)
         if self.session is not None:
             self.session.replace_engine(running.engine)
         else:
-            self.session = await self._services.session(
-                running.engine, running.local, self._conversation
-            )
+            await self._begin_session(running)
+
+    async def resume(self) -> None:
+        """Make the next reply start soon, after a model or a conversation was opened."""
+        if self.ready and self.session is not None:
+            await self.session.resume()
+
+    async def leave(self, within_seconds: float) -> None:
+        """Keep what was computed for this conversation, where that pays.
+
+        Args:
+            within_seconds: The longest that it may take.
+        """
+        if self.ready and self.session is not None:
+            await self.session.leave(within_seconds=within_seconds)
+
+    async def ask(self, text: str) -> AsyncGenerator[Event, None]:
+        """Ask as the user's settings have it; see `ChatSession.send`.
+
+        Raises:
+            UsageError: No model is loaded, or a reply is running already.
+            StoreError: The question cannot be stored.
+        """
+        if self.session is None:
+            raise UsageError("No model is loaded.", "", "Load one first.")
+        options = ReplyOptions.preferred(self._services.home.preferences)
+        async with aclosing(self.session.send(text, options)) as events:
+            async for event in events:
+                if isinstance(event, Finished):
+                    await self._services.note_speed(self.local, event.stats)
+                yield event
+
+    async def stop(self) -> None:
+        """End the running reply, if one runs; what came so far is kept."""
+        if self.session is not None:
+            await self.session.stop()
+
+    async def answer_now(self) -> None:
+        """End the running reply's thinking, if one runs."""
+        if self.session is not None:
+            await self.session.answer_now()
 
     async def remember(self) -> None:
         """Use this model at the next start.
@@ -108,7 +151,14 @@ class Talk:
         self._conversation, self.session = conversation, None
         running = self._runner.running
         if running is not None and running.local == self.local and running.engine.alive:
-            self.session = await self._services.session(running.engine, running.local, conversation)
+            await self._begin_session(running)
+
+    async def _begin_session(self, running: Running) -> None:
+        conversation = self._conversation
+        session = await self._services.session(running.engine, running.local, conversation)
+        # Another conversation may have been opened meanwhile, and has its own by now.
+        if self.session is None and self._conversation is conversation:
+            self.session = session
 
     async def _let_go(self) -> None:
         """Keep the conversation, drop the session that is tied to a model."""

@@ -51,6 +51,13 @@ def duration(seconds: float) -> str:
     return f"{whole // 86400} days"
 
 
+def of_seconds(spent: float, most: float) -> str:
+    """A time and its limit, in one unit where that is short: `12 of 60 s`."""
+    if most < 100:
+        return f"{round(spent)} of {most:g} s"
+    return f"{duration(spent)} of {duration(most)}"
+
+
 def rough_duration(seconds: float) -> str:
     """An estimated time, without false precision: `5 s`, `40 s`, `7 min`, `2 h`."""
     if seconds < 10:

@@ -144,7 +144,7 @@ async def test_oldest_turns_are_left_out_in_words_and_nothing_is_deleted(tmp_pat
             heard = await ask(session, f"What is {1000 + n} + {2000 + n}?")
             assert heard.error is None
             notices += heard.notices
-        assert any("oldest" in notice for notice in notices)
+        assert any("earliest messages no longer in the window" in notice for notice in notices)
         assert heard.answer == "1013 + 2013 = 3026"
         assert session.conversation_id is not None
         assert len(store.conversation(session.conversation_id).messages) == 28

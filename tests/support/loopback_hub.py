@@ -16,13 +16,15 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 Host = Literal["hub", "cdn"]
+_HOSTS: tuple[Host, Host] = ("hub", "cdn")
 _CHUNK_BYTES = 64 << 10
 
 
@@ -109,11 +111,11 @@ class LoopbackHub:
         self._serial = 0
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._servers = {host: _Server(self, host) for host in ("hub", "cdn")}
+        self._servers = {host: _Server(self, host) for host in _HOSTS}
 
     def __enter__(self) -> Self:
         for server in self._servers.values():
-            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+            server.begin()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -176,6 +178,23 @@ class LoopbackHub:
             self.bytes_sent = 0
             self.epoch += 1
 
+    def cut_connections(self) -> None:
+        """Break every open connection, as a changed network does."""
+        for server in self._servers.values():
+            server.cut()
+
+    def restart(self, seconds: float) -> None:
+        """Be gone for a while, then come back at the same addresses; run it in a thread."""
+        ports = {host: server.server_address[1] for host, server in self._servers.items()}
+        for server in self._servers.values():
+            server.shutdown()
+            server.server_close()
+            server.cut()
+        time.sleep(seconds)
+        self._servers = {host: _Server(self, host, int(ports[host])) for host in _HOSTS}
+        for server in self._servers.values():
+            server.begin()
+
     # Called by the request handlers.
 
     def note(self, seen: Seen) -> Fault | None:
@@ -218,10 +237,27 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 64
 
-    def __init__(self, hub: LoopbackHub, host: Host) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, hub: LoopbackHub, host: Host, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
         self.hub = hub
         self.host = host
+        self._open: set[socket.socket] = set()
+
+    def begin(self) -> None:
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+
+    def cut(self) -> None:
+        for connection in tuple(self._open):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._open.discard(request)
+        super().shutdown_request(request)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Clients hang up in these tests; that is no news."""

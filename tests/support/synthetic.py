@@ -2,7 +2,8 @@
 
 `write_header_only` writes a real header of any R1 shape, followed by a hole as long as the
 tensor data: a sparse file that takes a few KiB of disk and has the length of the true one.
-`write_tiny` writes a small qwen2 model with random weights that llama.cpp runs.
+`write_random` writes a model of any shape with random weights that llama.cpp runs, and
+`write_tiny` a small qwen2 one.
 """
 
 from __future__ import annotations
@@ -36,6 +37,11 @@ TEMPLATE = (
 )
 
 _FILE_TYPES = {"F16": 1, "Q4_0": 2, "Q8_0": 7, "Q2_K": 10, "Q4_K_M": 15, "Q6_K": 18}
+_SMALLER_BLOCKS = {
+    GgmlType.Q2_K: GgmlType.Q4_0,
+    GgmlType.Q4_K: GgmlType.Q5_0,
+    GgmlType.Q6_K: GgmlType.Q8_0,
+}
 _UNK_PAD_TYPE, _NORMAL, _CONTROL, _USER_DEFINED = 5, 1, 3, 4
 _ALIGNMENT = 32
 
@@ -65,6 +71,48 @@ def r1_671b(architecture: Architecture) -> Shape:
         head_key_length=192,
         head_value_length=128,
     )
+
+
+SMALL_DENSE = Architecture(
+    name="qwen2",
+    layers=6,
+    embedding_length=512,
+    feed_forward_length=1536,
+    head_count=8,
+    head_count_kv=2,
+    key_length=64,
+    value_length=64,
+    vocabulary_size=4096,
+    context_length=8192,
+    parameters=20_000_000,
+)
+SMALL_MOE = Shape(
+    Architecture(
+        name="deepseek2",
+        layers=4,
+        embedding_length=256,
+        feed_forward_length=768,
+        head_count=4,
+        head_count_kv=1,
+        key_length=96,
+        value_length=0,
+        vocabulary_size=1024,
+        context_length=8192,
+        parameters=7_000_000,
+        expert_count=8,
+        expert_used_count=2,
+        expert_feed_forward_length=256,
+        expert_shared_count=1,
+        leading_dense_layers=1,
+        mla=True,
+    ),
+    q_lora_rank=128,
+    kv_lora_rank=64,
+    rope_length=32,
+    head_key_length=64,
+    head_value_length=32,
+)
+"""The full R1 in small."""
 
 
 def uniform(quantization: str) -> Mix:
@@ -186,20 +234,46 @@ def write_tiny(  # noqa: PLR0913 - each is a choice that some test makes
         context_length=context_length,
         parameters=0,
     )
-    writer = gguf.GGUFWriter(path, "qwen2", split_max_tensors=shard_tensors)
+    write_random(path, architecture, seed=seed, name=name, shard_tensors=shard_tensors)
+
+
+def write_random(  # noqa: PLR0913 - each is a choice that some test makes
+    path: Path,
+    shape: Shape | Architecture,
+    quantization: str = "F16",
+    *,
+    seed: int = 0,
+    name: str = "random R1",
+    shard_tensors: int = 0,
+) -> None:
+    """Write a model with random weights that llama.cpp loads and runs.
+
+    Args:
+        path: Where to; with `shard_tensors` the stem of the shards' names.
+        shape: Of the model; DeepSeek's needs a `Shape`.
+        quantization: Of every matrix: `F16`, `Q8_0` or `Q4_0`.
+        seed: Of the weights.
+        name: `general.name`.
+        shard_tensors: Tensors per shard; 0 for one file.
+    """
+    shape = shape if isinstance(shape, Shape) else Shape(shape)
+    architecture = shape.architecture
+    writer = gguf.GGUFWriter(path, architecture.name, split_max_tensors=shard_tensors)
     writer.add_name(name)
-    writer.add_file_type(1)
-    _add_hyperparameters(writer, Shape(architecture))
-    _add_vocabulary(writer, tokens)
+    writer.add_file_type(_FILE_TYPES[quantization])
+    _add_hyperparameters(writer, shape)
+    _add_vocabulary(writer, architecture.vocabulary_size)
     random = np.random.default_rng(seed)
-    for tensor, dimensions, tensor_type in _tensors(Shape(architecture), uniform("F16")):
+    for tensor, dimensions, tensor_type in _tensors(shape, uniform(quantization)):
         if "norm" in tensor:
-            data = np.ones(dimensions, np.float32)
-        elif tensor_type == GgmlType.F32:
-            data = np.zeros(dimensions, np.float32)
-        else:
-            data = (random.standard_normal(dimensions, np.float32) * 0.05).astype(np.float16)
-        writer.add_tensor(tensor, data)
+            writer.add_tensor(tensor, np.ones(dimensions, np.float32))
+            continue
+        if tensor_type == GgmlType.F32 and len(dimensions) == 1:
+            writer.add_tensor(tensor, np.zeros(dimensions, np.float32))
+            continue
+        data = random.standard_normal(dimensions, np.float32) * np.float32(0.05)
+        packed = gguf.quants.quantize(data, tensor_type)
+        writer.add_tensor(tensor, packed, raw_dtype=tensor_type)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -304,6 +378,9 @@ def _tensors(shape: Shape, mix: Mix) -> Iterator[tuple[str, tuple[int, ...], Ggm
             # llama.cpp leaves vectors and the router in F32.
             single = len(dimensions) == 1 or name == "ffn_gate_inp.weight"
             kind = GgmlType.F32 if single else mix(name.removesuffix(".weight"), layer, a)
+            # Rows must be whole blocks: llama-quant.cpp takes a type with smaller ones then.
+            if dimensions[-1] % gguf.GGML_QUANT_SIZES[kind][0]:
+                kind = _SMALLER_BLOCKS[kind]
             yield f"blk.{layer}.{name}", dimensions, kind
 
 

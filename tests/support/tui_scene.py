@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 from textual.app import App
 from textual.pilot import Pilot
@@ -17,6 +17,7 @@ from textual.widgets import Input, TextArea
 from localr1.chat.session import ChatSession
 from localr1.chat.types import Conversation, ConversationSummary, Message, ReplyStats
 from localr1.config import Goal
+from localr1.engine import protocol
 from localr1.engine.client import Engine
 from localr1.errors import LocalR1Error
 from localr1.fit.types import (
@@ -226,14 +227,69 @@ def messages(*pairs: tuple[str, str, str], stats: ReplyStats = STATS) -> tuple[M
 
 
 @dataclass
-class IdleEngine:
-    """Stands where a loaded model would, and is never asked anything."""
+class PlayedEngine:
+    """Stands where a loaded model would; a reply is what a test puts into `events`."""
 
     alive: bool = True
     context_window: int = 16384
+    settings: Settings = field(default_factory=lambda: Settings(16384))
+    events: asyncio.Queue[protocol.Event] = field(default_factory=asyncio.Queue)
+    asked: list[protocol.Generate] = field(default_factory=list)
+    thinking_ended: int = 0
+    """How often the user wanted the answer now."""
 
     async def close(self) -> None:
         self.alive = False
+
+    async def count_tokens(self, prompts: Sequence[object]) -> tuple[int, ...]:
+        return (10,) * len(prompts)
+
+    async def prefill(self, _segments: object) -> protocol.Prefilled:
+        return protocol.Prefilled(0, 10, 10, 0.01)
+
+    async def generate(self, request: protocol.Generate) -> AsyncGenerator[protocol.Event, None]:
+        self.asked.append(request)
+        while True:
+            event = await self.events.get()
+            yield event
+            if isinstance(event, protocol.Generated):
+                return
+
+    async def stop(self, _target_id: int) -> None:
+        self.events.put_nowait(generated("cancelled"))
+
+    async def end_thinking(self, _target_id: int) -> None:
+        self.thinking_ended += 1
+
+
+def thinking(text: str, tokens: int, seconds: float) -> protocol.Text:
+    return protocol.Text(1, "thinking", text, tokens, seconds)
+
+
+def answering(text: str, tokens: int) -> protocol.Text:
+    return protocol.Text(1, "answer", text, tokens, tokens / 10)
+
+
+def generated(
+    reason: Literal["stop", "length", "cancelled"] = "stop", *, window_full: bool = False
+) -> protocol.Generated:
+    """The end of a reply."""
+    return protocol.Generated(
+        1,
+        finish_reason=reason,
+        prompt_tokens=20,
+        cached_tokens=0,
+        thinking_tokens=100,
+        answer_tokens=14,
+        prompt_seconds=0.1,
+        generation_seconds=3.0,
+        time_to_first_token_seconds=0.1,
+        thinking_seconds=2.6,
+        total_seconds=3.1,
+        context_used=131,
+        answer_token_ids=(1, 2, 3),
+        window_full=window_full,
+    )
 
 
 class FrozenServices(Services):
@@ -245,7 +301,10 @@ class FrozenServices(Services):
         load_error: What loading a model raises.
         pause: Loading waits for this, when given.
         last: The model of the last run.
-        idle: An engine that is never asked anything, instead of a real one.
+        idle: A `PlayedEngine` instead of a real one.
+        steps: What gives way while loading.
+        connected: Whether there seems to be a connection, where it may be used at all.
+        cleaning_seconds: How long a load that was stopped takes to go away.
     """
 
     def __init__(  # noqa: PLR0913  # keyword arguments with defaults
@@ -258,6 +317,9 @@ class FrozenServices(Services):
         pause: asyncio.Event | None = None,
         last: LocalModel | None = None,
         idle: bool = False,
+        steps: Sequence[str] = (),
+        connected: bool = True,
+        cleaning_seconds: float = 0.0,
     ) -> None:
         super().__init__(home)
         self.advice = advice
@@ -266,10 +328,13 @@ class FrozenServices(Services):
         self.talk = conversation
         self.load_error = load_error
         self.pause = pause
-        self.engines: list[IdleEngine] = []
+        self.steps = steps
+        self.is_connected = connected
+        self.cleaning_seconds = cleaning_seconds
+        self.engines: list[PlayedEngine] = []
 
     async def connected(self) -> bool:
-        return self.online
+        return self.online and self.is_connected
 
     async def examine(self) -> Machine:
         return MACHINE
@@ -288,17 +353,27 @@ class FrozenServices(Services):
         return 212 * GIB
 
     async def start_engine(
-        self, local: LocalModel, plan: Plan, on_progress: Callable[[float], None]
+        self,
+        local: LocalModel,
+        plan: Plan,
+        on_progress: Callable[[float], None],
+        on_step: Callable[[str], None],
     ) -> Engine:
         if not self.idle:
-            return await super().start_engine(local, plan, on_progress)
+            return await super().start_engine(local, plan, on_progress, on_step)
+        for step in self.steps:
+            on_step(step)
         on_progress(0.4)
-        if self.pause is not None:
-            await self.pause.wait()
+        try:
+            if self.pause is not None:
+                await self.pause.wait()
+        except asyncio.CancelledError:
+            await asyncio.sleep(self.cleaning_seconds)
+            raise
         if self.load_error is not None:
             raise self.load_error
         on_progress(1.0)
-        self.engines.append(IdleEngine())
+        self.engines.append(PlayedEngine())
         return cast("Engine", self.engines[-1])
 
     async def last_used(self) -> LocalModel | None:
@@ -325,6 +400,14 @@ async def hold_still(pilot: Pilot[None]) -> None:
 
 def offline_home() -> Home:
     return open_home(offline=True)
+
+
+async def a_chat(**options: object) -> LocalR1App:
+    """The app on its way into the chat; the options are those of `FrozenServices`."""
+    home = offline_home()
+    services = FrozenServices(home, idle=True, **options)  # type: ignore[arg-type]
+    services.last = (await services.local_models())[-1]
+    return LocalR1App(home, services=services)
 
 
 def home_at(path: Path, *, offline: bool = False) -> Home:

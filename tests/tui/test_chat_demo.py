@@ -86,6 +86,26 @@ async def test_the_thinking_opens_and_folds_with_a_key_and_by_mouse() -> None:
         await until(pilot, lambda: not reply.thinking.is_open)
 
 
+async def test_a_sent_message_does_not_come_back_as_a_draft() -> None:
+    async with first_run() as (app, pilot):
+        chat = chat_of(app)
+        await pilot.press(*"What is 1 + 1?")
+        # Stored as a draft of the conversation that has no number before it is sent.
+        await until(pilot, lambda: chat._draft._saved == (None, "What is 1 + 1?"))
+        before = len(chat.query(Reply))
+        await pilot.press("enter")
+        await until(pilot, lambda: len(chat.query(Reply)) > before and chat._idle.is_set())
+        await pilot.press("ctrl+n")
+        await until(pilot, lambda: not chat.query(Reply))
+        assert chat.composer.text == ""
+        assert await app.services.draft(None) == ""
+        await pilot.press("ctrl+q")
+    again = LocalR1App(greedy_home())
+    async with again.run_test(size=(100, 40)) as pilot:
+        await until(pilot, lambda: in_chat(again))
+        assert chat_of(again).composer.text == ""
+
+
 async def test_the_second_run_goes_straight_to_the_chat_and_knows_the_first() -> None:
     async with first_run() as (app, pilot):
         await ask(app, pilot, "What is 347 + 589?")
@@ -139,11 +159,66 @@ async def test_a_killed_engine_is_told_restarted_and_the_conversation_goes_on() 
         await pilot.press("r")
         await until(pilot, lambda: in_chat(app))
         assert not chat.query(ActionNote)
+        # What is typed next goes into the prompt.
+        await pilot.press(*"abc")
+        assert chat.composer.text == "abc"
+        chat.composer.clear()
         reply = await ask(app, pilot, "What is 347 + 589?")
         assert "936" in reply.answer_text
         session = chat._talk.session
         assert session is not None
         assert len(session.messages) == 6
+
+
+@holding
+async def test_stopping_a_reply_of_an_engine_that_hangs_offers_another_one() -> None:
+    async with first_run() as (app, pilot):
+        await ask(app, pilot, "What is 100 + 200?")
+        chat = chat_of(app)
+        running = app.runner.running
+        assert running is not None
+        os.kill(running.engine.process_id, signal.SIGSTOP)
+        chat.composer.load("What is 347 + 589?")
+        await pilot.press("enter")
+        await until(pilot, lambda: chat._talk.busy)
+        await pilot.press("escape")
+        await pilot.pause()
+        assert "stopping" in texts(app, "#status")
+        await pilot.press(*"next")
+        assert chat.composer.text == "next"
+        await until(pilot, lambda: chat.query(ActionNote), 10)
+        await pilot.pause()
+        assert "did not stop" in texts(app, "ActionNote")
+        assert "347 + 589" in texts(app, "Question")
+        assert chat._idle.is_set()
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: in_chat(app))
+        chat.composer.clear()
+        reply = await ask(app, pilot, "What is 347 + 589?")
+        assert "936" in reply.answer_text
+
+
+@holding
+async def test_another_conversation_can_be_opened_while_the_engine_hangs() -> None:
+    async with first_run() as (app, pilot):
+        chat = chat_of(app)
+        running = app.runner.running
+        assert running is not None
+        os.kill(running.engine.process_id, signal.SIGSTOP)
+        chat.composer.load("What is 347 + 589?")
+        await pilot.press("enter")
+        await until(pilot, lambda: chat._talk.busy)
+        await pilot.press("ctrl+n")
+        await until(pilot, lambda: not chat.query(Question), 10)
+        assert not chat._talk.busy
+        chat.composer.load("What is 20 + 22?")
+        await pilot.press("enter")
+        await until(pilot, lambda: chat.query(ActionNote))
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: in_chat(app))
+        reply = await ask(app, pilot, "What is 20 + 22?")
+        assert "42" in reply.answer_text
+        assert len(await app.services.summaries()) == 2
 
 
 @holding

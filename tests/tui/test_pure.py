@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from textual.content import Content
 from tui_scene import ADVICE, MACHINE, QWEN_7B, R1, a_model, a_plan, a_variant
 
-from localr1.chat.types import AnswerDelta, Finished, PromptProgress, ReplyStats, ThinkingDelta
+from localr1.chat.types import (
+    AnswerDelta,
+    Finished,
+    LoopNotice,
+    PromptProgress,
+    ReplyStats,
+    ThinkingDelta,
+)
 from localr1.fit.types import Plan
 from localr1.models.types import LocalModel, Model
 from localr1.printable import one_line, printable
@@ -189,6 +196,26 @@ def test_the_context_grows_with_the_reply() -> None:
     assert status.context_used == 160
     status = after(status, Finished(ReplyStats(finish_reason="cancelled", context_used=161)), 2048)
     assert (status.state, status.context_used) == ("stopped", 161)
+
+
+def test_an_answer_that_goes_on_is_not_counted_twice() -> None:
+    status = after(Status(), PromptProgress(0, 100), 2048)
+    status = after(status, ThinkingDelta("a", 1000, 2.0), 2048)
+    status = after(status, AnswerDelta("a", 900, 1.0), 2048)
+    assert status.context_used == 2000
+    # Read again without the thinking; the answer so far is part of the prompt.
+    status = after(status, PromptProgress(0, 1000), 2048)
+    assert status.context_used == 1000
+    status = after(status, AnswerDelta("b", 910, 1.2), 2048)
+    assert status.context_used == 1010
+
+
+def test_a_loop_is_named_until_the_thinking_is_over() -> None:
+    status = after(Status(), ThinkingDelta("a", 50, 2.0), 2048)
+    status = after(status, LoopNotice("cycle", 3), 2048)
+    assert "circles" in status.state
+    assert "circles" in after(status, ThinkingDelta("a", 60, 2.5), 2048).state
+    assert after(status, AnswerDelta("a", 1, 0.1), 2048).state == "answering"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,18 @@ from tui_scene import (
     home_at,
     in_chat,
     messages,
+    thinking,
     until,
 )
 
 from localr1.chat.types import Conversation
+from localr1.engine import protocol
 from localr1.errors import EngineDied, LoadFailed
 from localr1.models.types import LocalModel
 from localr1.tui.app import LocalR1App
 from localr1.tui.screens.download import Download
-from localr1.tui.widgets.note import ActionNote
+from localr1.tui.widgets.note import ActionNote, LoopNote, RestartNote, StepNote
+from localr1.tui.widgets.reply import Reply
 
 SIZES = pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
 MODELS = Path("/home/you/.local/share/localr1/models")
@@ -41,8 +45,6 @@ class HeldDownload(FrozenServices):
     """A download that has come to a certain point and stays there."""
 
     async def fetch(self, _model: Any, variant: Any, on_event: Any) -> LocalModel:
-        import asyncio
-
         from localr1.models.download import DownloadProgress
 
         on_event(
@@ -162,3 +164,58 @@ def test_sixty_columns_are_enough_for_a_chat(snap_compare: SnapCompare) -> None:
         await to_chat(app, pilot)
 
     assert snap_compare(app, terminal_size=(60, 20), run_before=ready)
+
+
+def test_a_thinking_in_circles_is_told_and_the_answer_offered(snap_compare: SnapCompare) -> None:
+    app = chat_app()
+    words = "Wait, let me check that once more. 347 + 589 = 936. "
+    events: list[protocol.Event] = [
+        protocol.PromptProgressed(1, 17, 17),
+        thinking(THINKING + words * 20, 1830, 102.0),
+        protocol.LoopNoticed(1, "cycle", 5),
+    ]
+
+    async def ready(pilot: Pilot[None]) -> None:
+        await to_chat(app, pilot)
+        services = app.services
+        assert isinstance(services, FrozenServices)
+        engine = services.engines[-1]
+        chat_of(app).composer.load("What is 347 + 589?")
+        await pilot.press("enter")
+        await until(pilot, lambda: engine.asked)
+        for event in events:
+            engine.events.put_nowait(event)
+        await until(pilot, lambda: app.screen.query(LoopNote))
+        await chat_of(app).query(Reply).last().draw()
+        await hold_still(pilot)
+
+    assert snap_compare(app, terminal_size=(80, 24), run_before=ready)
+
+
+def test_what_gives_way_is_told_while_the_model_loads(snap_compare: SnapCompare) -> None:
+    app = chat_app(
+        pause=asyncio.Event(),
+        steps=(
+            "Only 3.1 GiB of memory are free now: the context window goes from 16,384 to 8,192"
+            " tokens.",
+            "It did not load, memory was short. Trying again: the KV cache goes from f16 to q8_0.",
+        ),
+    )
+
+    async def ready(pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: len(app.screen.query(StepNote)) == 2)
+        await hold_still(pilot)
+
+    assert snap_compare(app, terminal_size=(80, 24), run_before=ready)
+
+
+def test_a_load_that_was_stopped_can_be_begun_again(snap_compare: SnapCompare) -> None:
+    app = chat_app(pause=asyncio.Event())
+
+    async def ready(pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: app.screen.query("Composer") and chat_of(app)._loading.running)
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen.query(RestartNote))
+        await hold_still(pilot)
+
+    assert snap_compare(app, terminal_size=(80, 24), run_before=ready)

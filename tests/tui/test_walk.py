@@ -171,6 +171,36 @@ async def test_a_failed_download_says_what_why_and_what_to_do(hub: LoopbackHub) 
         assert chat_of(app)._talk.local.model.demo
 
 
+@pytest.mark.parametrize("size", [(60, 24), (60, 16)])
+async def test_the_next_step_after_a_failed_download_is_in_view_in_little_room(
+    hub: LoopbackHub, size: tuple[int, int]
+) -> None:
+    home, advice = small_model_home(hub)
+    hub.inject(Fault("status", host="hub", status=404, times=50))
+    app = LocalR1App(home, services=FrozenServices(home, advice=advice))
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: at_advice(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen.query(Note))
+        step = "Or press d: the demo needs no download."
+        await until(pilot, lambda: step in " ".join(texts(app, "Note .todo").split()), 10)
+
+
+@pytest.mark.parametrize("connected", [True, False])
+async def test_without_a_connection_that_is_said_and_the_demo_is_offered(connected: bool) -> None:
+    home = open_home()
+    services = FrozenServices(home, connected=connected)
+    app = LocalR1App(home, services=services)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: at_advice(app))
+        await pilot.pause()
+        row = advice_list(app).highlighted
+        assert row is not None
+        assert row.model.demo is not connected
+        said = "No connection, and no R1 is on this disk" in " ".join(texts(app, "#offer").split())
+        assert said is not connected
+
+
 async def test_a_load_that_fails_gives_the_message_back_and_offers_another_try() -> None:
     home = offline_home()
     services = FrozenServices(home, load_error=LoadFailed("It cannot be loaded.", "broken", "Try."))

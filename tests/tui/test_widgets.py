@@ -13,11 +13,10 @@ from tui_scene import (
     ANSWER,
     STATS,
     THINKING,
-    FrozenServices,
+    a_chat,
     chat_of,
     in_chat,
     messages,
-    offline_home,
     texts,
     until,
 )
@@ -204,13 +203,6 @@ async def test_only_the_last_messages_are_mounted_and_earlier_ones_come_on_reque
 
 async def ready_chat(pilot: Pilot[None], app: LocalR1App) -> None:
     await until(pilot, lambda: in_chat(app))
-
-
-async def a_chat(**options: object) -> LocalR1App:
-    home = offline_home()
-    services = FrozenServices(home, idle=True, **options)  # type: ignore[arg-type]
-    services.last = (await services.local_models())[-1]
-    return LocalR1App(home, services=services)
 
 
 async def test_a_draft_survives_the_app() -> None:

@@ -24,6 +24,7 @@ LAYERS = (
     ("machine",),
     ("config",),
     ("crash",),
+    ("amount",),
     ("errors", "printable", "__init__"),
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
@@ -31,11 +32,15 @@ RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 ALLOWED = {("cli", "tui"), ("__main__", "cli")}
 OWNERS = {
     "textual": ("tui/",),
-    "llama_cpp": ("engine/native.py", "engine/model.py", "engine/worker.py"),
+    "llama_cpp": (
+        *("engine/native.py", "engine/loading.py", "engine/dry_run.py"),
+        *("engine/model.py", "engine/tokenizer.py", "engine/worker.py"),
+    ),
     "huggingface_hub": ("models/hub.py", "models/refusal.py"),
     "psutil": ("machine/",),
     "pynvml": ("machine/",),
     "rich": ("cli/", "tui/"),
+    "jinja2": ("chat/sandbox.py", "chat/metering.py", "chat/file_template.py"),
     "sqlite3": ("chat/store.py",),
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -98,7 +103,7 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
 def test_only_the_worker_loads_llama_cpp() -> None:
     code = (
         "import sys, localr1.workflow, localr1.tui.app\n"
-        "print([m for m in ('llama_cpp', 'huggingface_hub') if m in sys.modules])"
+        "print([m for m in ('llama_cpp', 'huggingface_hub', 'jinja2') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

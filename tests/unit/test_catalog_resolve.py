@@ -187,16 +187,61 @@ def test_a_file_of_unknown_shape_runs_with_cautious_settings(tmp_path: Path) -> 
     assert "Not in the catalogue" in model.notes[0]
 
 
-def test_a_file_without_r1s_template_is_said_to_be_foreign(
+def test_a_file_without_r1s_template_is_asked_by_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(synthetic, "TEMPLATE", "{{ messages }}")
+    source = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}"
+    monkeypatch.setattr(synthetic, "TEMPLATE", source)
     path = tmp_path / "qwen2.5-math-1.5b.gguf"
     shape = CATALOGUE.model("r1-distill-qwen-1.5b").architecture
     synthetic.write_header_only(path, shape, "Q4_K_M", name="Qwen2.5 Math 1.5B")
     model = CATALOGUE.resolve(str(path)).model
     assert not model.force_think
-    assert "not R1's" in model.notes[0]
+    assert model.own_format is not None
+    assert model.own_format.template == source
+    assert model.own_format.begin == synthetic.BEGIN
+    assert model.own_format.end == synthetic.END
+    assert model.own_format.adds_begin
+    assert "Not of the R1 family" in model.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "special_tokens", "is_r1"),
+    [
+        ("Some finetune", synthetic.TEMPLATE, True, True),
+        # As the first uploads had it: no word of thinking but for stripping it.
+        ("Some finetune", "<｜Assistant｜>{{ m.content.split('</think>')[-1] }}", True, True),
+        # R1's turns, but not its thinking.
+        ("Some finetune", "<｜Assistant｜>{{ m.content }}", True, False),
+        ("DeepSeek-V3.1", "<｜Assistant｜>{{ '</think>' }}", True, False),
+        # By name alone only with R1's tokens.
+        ("DeepSeek-R1-Distill-Qwen-1.5B", "", True, True),
+        ("My-R1-like-tune", "<|im_start|>", True, True),
+        ("My-R1-like-tune", "<|im_start|>", False, False),
+        ("Qwen2.5 Math 1.5B", "", True, False),
+    ],
+)
+def test_which_files_are_of_the_family(  # noqa: PLR0913 - a table and two fixtures
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    name: str,
+    source: str,
+    special_tokens: bool,
+    is_r1: bool,
+) -> None:
+    monkeypatch.setattr(synthetic, "TEMPLATE", source)
+    if not special_tokens:
+        ends = (synthetic.BEGIN, synthetic.END)
+        monkeypatch.setattr(synthetic, "SPECIAL_TOKENS", ends)
+    shape = CATALOGUE.model("r1-distill-qwen-1.5b").architecture
+    path = tmp_path / "file.gguf"
+    synthetic.write_header_only(path, shape, "Q4_K_M", name=name)
+    model = CATALOGUE.resolve(str(path)).model
+    assert (model.own_format is None) == is_r1
+    assert ("Not of the R1 family" in model.notes[0]) == (not is_r1)
+    if not is_r1:
+        assert ("it cannot chat" in model.notes[0]) == (not source)
 
 
 def test_a_shard_stands_for_its_model(tmp_path: Path) -> None:
@@ -243,8 +288,8 @@ def test_a_home_folder_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_another_architecture_is_refused_by_name(tmp_path: Path) -> None:
-    path = tmp_path / "gemma.gguf"
+    path = tmp_path / "mamba.gguf"
     synthetic.write_tiny(path)
-    path.write_bytes(path.read_bytes().replace(b"qwen2", b"gemma"))
-    with pytest.raises(UnsupportedArchitecture, match="gemma"):
+    path.write_bytes(path.read_bytes().replace(b"qwen2", b"mamba"))
+    with pytest.raises(UnsupportedArchitecture, match="mamba"):
         CATALOGUE.resolve(str(path))

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from localr1.amount import ThinkingBudget, parse_thinking_budget
 from localr1.config import (
     Directories,
     Preferences,
@@ -21,7 +22,7 @@ from localr1.config import (
     save_state,
     write_atomically,
 )
-from localr1.errors import FileError, SettingsError
+from localr1.errors import FileError, SettingsError, UsageError
 
 
 @pytest.fixture
@@ -68,17 +69,60 @@ def test_every_setting_is_read(directories: Directories, tmp_path: Path) -> None
         thinking = "hidden"
         context_window = 16384
         goal = "fast"
+        when_full = "stop"
+        thinking_budget = "90s"
+        kv_state_limit = "1.5GB"
+        speculation = true
         """,
     )
     preferences = load_preferences(directories)
-    assert preferences == Preferences(disk, "nord", "hidden", 16384, "fast")
+    assert preferences == Preferences(
+        disk, "nord", "hidden", 16384, "fast", "stop", "90s", "1.5GB", speculation=True
+    )
+    assert preferences.kv_state_limit_bytes == 1_500_000_000
+    assert preferences.thinking_limits == ThinkingBudget(seconds=90.0)
+    assert preferences.draft_tokens > 0
     assert directories.preferring(preferences).models == disk
     assert directories.preferring(Preferences()) is directories
+
+
+def test_what_is_not_set_costs_and_changes_nothing() -> None:
+    preferences = Preferences()
+    assert preferences.thinking_limits == ThinkingBudget()
+    assert preferences.draft_tokens == 0
+    assert preferences.kv_state_limit_bytes == 4 << 30
+    assert Preferences(kv_state_limit="0").kv_state_limit_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "budget"),
+    [
+        ("", ThinkingBudget()),
+        (" 2000 ", ThinkingBudget(tokens=2000)),
+        ("0", ThinkingBudget(tokens=0)),
+        ("90s", ThinkingBudget(seconds=90.0)),
+    ],
+)
+def test_thinking_budgets(text: str, budget: ThinkingBudget) -> None:
+    assert parse_thinking_budget(text) == budget
+
+
+@pytest.mark.parametrize("text", ["-1", "1.5", "90 s", "90S", "s", "1m", "9" * 10, "٣"])
+def test_what_is_no_thinking_budget(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_thinking_budget(text)
 
 
 def test_a_relative_folder_is_relative_to_the_settings(directories: Directories) -> None:
     settings(directories, 'models_directory = "../m"')
     assert load_preferences(directories).models_directory == directories.settings / ".." / "m"
+
+
+def test_folders_with_models_are_relative_to_the_settings(
+    directories: Directories, tmp_path: Path
+) -> None:
+    settings(directories, f"model_folders = ['{tmp_path}', 'mine']")
+    assert load_preferences(directories).model_folders == (tmp_path, directories.settings / "mine")
 
 
 def test_a_byte_order_mark_is_no_mistake(directories: Directories) -> None:
@@ -99,7 +143,14 @@ def test_a_byte_order_mark_is_no_mistake(directories: Directories) -> None:
         ("context_window = true\n", ("line 1", "`context_window`", "whole number")),
         ("context_window = '8k'\n", ("line 1", "`context_window`", "whole number")),
         ("models_directory = ''\n", ("line 1", "`models_directory`", "folder")),
+        ("model_folders = '/models'\n", ("line 1", "`model_folders`", "list of folders")),
+        ("model_folders = ['/a', '']\n", ("line 1", "`model_folders`", "list of folders")),
         ("theme = 'x'\ntheme =\n", ("line 2",)),
+        ("when_full = 'shift'\n", ("line 1", "`when_full`", "continue, stop")),
+        ("speculation = 1\n", ("line 1", "`speculation`", "true or false")),
+        ("thinking_budget = 'long'\n", ("line 1", "`thinking_budget`", "tokens (2000)")),
+        ("thinking_budget = 2000\n", ("line 1", "`thinking_budget`", "text in quotes")),
+        ("kv_state_limit = 'much'\n", ("line 1", "`kv_state_limit`", "24GiB")),
     ],
 )
 def test_a_mistake_names_line_and_key(

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localr1.engine import protocol
+from localr1.engine.codec import MESSAGES, ProtocolError, decode, encode
 from localr1.engine.detokenizer import TextDecoder
-from localr1.engine.protocol import ProtocolError, Segment, decode, encode
+from localr1.engine.protocol import Segment
 
 _SEGMENT = st.builds(
     Segment,
@@ -85,7 +86,7 @@ def test_bytes_that_are_no_text_do_not_stall_the_stream() -> None:
     assert "".join(shown) == "a\ufffdb\ufffdc"
 
 
-@pytest.mark.parametrize("kind", protocol.MESSAGES, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", MESSAGES, ids=lambda kind: kind.__name__)
 def test_every_message_round_trips(kind: type[protocol.Request | protocol.Event]) -> None:
     samples: dict[str, Any] = {
         "str": "text", "int": 7, "float": 0.5, "bool": True, "int | None": None,

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localr1.engine.reply import (
+    EndReason,
     ReplySplitter,
     StablePrefix,
     ThinkingLimits,
@@ -15,6 +16,7 @@ from localr1.engine.reply import (
 )
 
 THINK, END_THINK, EOS, USER = 100, 101, 102, 103
+BLANK = 50
 VOCABULARY = Vocabulary(THINK, END_THINK, frozenset({EOS, USER}))
 
 
@@ -27,6 +29,8 @@ def parts(tokens: list[int], *, thinking_open: bool) -> tuple[list[int], list[in
             return said["thinking"], said["answer"], True
         if verdict != "marker":
             said[verdict].append(token)
+        if verdict == "answer" and token != BLANK:
+            splitter.answer_begun = True
     return said["thinking"], said["answer"], False
 
 
@@ -36,6 +40,7 @@ def parts(tokens: list[int], *, thinking_open: bool) -> tuple[list[int], list[in
         ([1, 2, END_THINK, 3, EOS], True, [1, 2], [3]),
         ([THINK, 1, END_THINK, 3, EOS], True, [1], [3]),  # opened twice
         ([THINK, 1, END_THINK, 3, EOS], False, [1], [3]),  # R1-0528 opens it itself
+        ([BLANK, BLANK, THINK, 1, END_THINK, 3, EOS], False, [1], [BLANK, BLANK, 3]),  # late
         ([3, 4, EOS], False, [], [3, 4]),  # no thinking at all
         ([1, END_THINK, 3, END_THINK, 4, EOS], True, [1], [3, 4]),  # a stray end
         ([1, END_THINK, 3, THINK, 4, EOS], True, [1], [3, THINK, 4]),  # a tag in the answer
@@ -84,15 +89,14 @@ def test_limits() -> None:
         tokens: int = 5,
         seconds: float = 1,
         room: int = 100,
-        *,
-        asked: bool = False,
+        wanted: EndReason | None = None,
     ) -> str | None:
         return limits.reason_to_end(
-            thinking_tokens=tokens, thinking_seconds=seconds, room_tokens=room, asked=asked
+            thinking_tokens=tokens, thinking_seconds=seconds, room_tokens=room, wanted=wanted
         )
 
     assert reason(ThinkingLimits()) is None
-    assert reason(ThinkingLimits(), asked=True) == "user"
+    assert reason(ThinkingLimits(budget_tokens=5), wanted="user") == "user"
     assert reason(ThinkingLimits(budget_tokens=5)) == "budget"
     assert reason(ThinkingLimits(budget_tokens=6)) is None
     assert reason(ThinkingLimits(budget_tokens=0), tokens=0) == "budget"

@@ -75,7 +75,8 @@ def test_compute_buffer_without_flash_attention() -> None:
     architecture = model("r1-distill-qwen-7b").architecture
     with_it = compute_buffer_bytes(architecture, 32768, 512)
     without = compute_buffer_bytes(architecture, 32768, 512, flash_attention=False)
-    assert (without - with_it) / GIB == pytest.approx(1.75, abs=0.01)
+    # llama.cpp's dry run: 1,893 MiB instead of 171.
+    assert (without - with_it) / MIB == pytest.approx(1722, abs=1)
 
 
 def test_repacked_share_is_what_llama_cpp_reports() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import gguf
 import pytest
 import synthetic
 
 from localr1.errors import FileError, GgufError, UnsupportedArchitecture
 from localr1.gguf import header
 from localr1.gguf.architecture import from_header
-from localr1.gguf.file import model_stem, recognise, shard_paths
+from localr1.gguf.file import chat_format, model_stem, recognise, shard_paths
 from localr1.gguf.types import Header
 from localr1.models import catalog
 from localr1.models.types import Model
@@ -61,6 +62,48 @@ def test_a_sparse_file_of_true_length_is_complete(tmp_path: Path) -> None:
     assert found.size_bytes - total < 20_000
 
 
+def test_how_a_file_writes_conversations(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.gguf"
+    synthetic.write_tiny(path)
+    own = chat_format(recognise(path), ask=("<think>", "<|im_start|>"))
+    assert own.template == synthetic.TEMPLATE
+    assert (own.begin, own.end) == (synthetic.BEGIN, synthetic.END)
+    assert own.adds_begin
+    assert own.tokens == {"<think>"}
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "pre", "says", "adds"),
+    [
+        ("gpt2", "qwen2", None, False),
+        ("gpt2", "llama-bpe", None, True),
+        ("gpt2", "llama-bpe", False, False),
+        ("gpt2", "qwen2", True, True),
+        ("llama", "default", None, True),
+    ],
+)
+def test_whether_prompts_begin_with_a_token(
+    tmp_path: Path, tokenizer: str, pre: str, says: bool | None, adds: bool
+) -> None:
+    path = tmp_path / "vocabulary.gguf"
+    writer = gguf.GGUFWriter(path, "qwen2")
+    writer.add_tokenizer_model(tokenizer)
+    writer.add_tokenizer_pre(pre)
+    writer.add_token_list(["a", "b"])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(7)  # beyond the vocabulary
+    if says is not None:
+        writer.add_add_bos_token(says)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    tiny = tmp_path / "tiny.gguf"
+    synthetic.write_tiny(tiny)
+    own = chat_format(replace(recognise(tiny), path=path, chat_template=""))
+    assert own.adds_begin == adds
+    assert (own.begin, own.end, own.template) == ("b", "", "")
+
+
 def test_tied_embeddings_and_template(tmp_path: Path) -> None:
     path = tmp_path / "tiny.gguf"
     synthetic.write_tiny(path, name="")
@@ -86,7 +129,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Header:
     return header.read(path)
 
 
-@pytest.mark.parametrize("name", ["gemma3", "qwen2moe", None, 7])
+@pytest.mark.parametrize("name", ["mamba2", "rwkv7", None, 7])
 def test_other_architectures_are_named(tiny: Header, name: object) -> None:
     with pytest.raises(UnsupportedArchitecture) as caught:
         from_header(changed(tiny, general__architecture=name), label="x.gguf")

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded_host import RecordedHost
 
+from localr1.amount import parse_size
 from localr1.errors import ProfileError, UsageError
 from localr1.machine.gpu_table import CARDS, bandwidth_of, find_cards, normalize, vendor_of
-from localr1.machine.profile import from_json, load_profile, parse_size, to_json, what_if
+from localr1.machine.profile import from_json, load_profile, to_json, what_if
 from localr1.machine.reconcile import reconcile
 from localr1.machine.system import detect
 from localr1.machine.types import (

@@ -10,9 +10,11 @@ from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.widgets import Button, Static
 
+from localr1.chat.types import LoopNotice
 from localr1.errors import LocalR1Error
 from localr1.printable import printable
-from localr1.tui.command import Command, bindings
+from localr1.tui import wording
+from localr1.tui.command import ANSWER_NOW, Command, bindings
 
 
 class Note(Vertical, can_focus=False):
@@ -59,11 +61,30 @@ class Note(Vertical, can_focus=False):
             yield Static(self.todo, classes="todo", markup=False)
 
 
-class ActionNote(Note):
-    """A note with a button, also done with a key while the note has the focus.
+class StepNote(Note):
+    """What gave way so that a model loads; the next load begins without it.
 
     Args:
-        error: What happened, why, and what to do.
+        words: One sentence.
+    """
+
+    DEFAULT_CSS = """
+    StepNote { border-left: outer $accent; }
+    StepNote > .what { text-style: none; }
+    """
+
+    def __init__(self, words: str) -> None:
+        super().__init__(words)
+
+
+class ActionNote(Note):
+    """A note with a button.
+
+    Args:
+        what: One sentence.
+        why: The reason; may be empty.
+        todo: The next step; may be empty.
+        severity: As for `Note`.
         label: What the button says.
         hint: Which keys do the same.
     """
@@ -75,15 +96,13 @@ class ActionNote(Note):
     ActionNote .hint { width: auto; color: $text-muted; padding: 0 1; }
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = bindings(
-        [Command("note.act", "r", "act", "Do it", "Do what the note offers.", palette=False)]
-    )
-
     class Wanted(Message):
         """The note's button was pressed."""
 
-    def __init__(self, error: LocalR1Error, label: str, hint: str) -> None:
-        super().__init__(error.what, error.why, error.todo, "error")
+    def __init__(  # noqa: PLR0913  # a note's words, and the button's
+        self, what: str, why: str, todo: str, severity: str, *, label: str, hint: str
+    ) -> None:
+        super().__init__(what, why, todo, severity)
         self._label, self._hint = label, hint
 
     def compose(self) -> ComposeResult:
@@ -104,3 +123,61 @@ class ActionNote(Note):
         """The same by mouse or Enter."""
         event.stop()
         self.action_act()
+
+
+class RestartNote(ActionNote):
+    """Offers to load the model, also with a key while the note has the focus.
+
+    Args:
+        error: What happened, why, and what to do.
+        severity: As for `Note`.
+        label: What the button says.
+        hint: Which keys do the same.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = bindings(
+        [Command("note.act", "r", "act", "Do it", "Do what the note offers.", palette=False)]
+    )
+
+    class Wanted(ActionNote.Wanted):
+        """The model is to be loaded."""
+
+    def __init__(self, error: LocalR1Error, severity: str, label: str, hint: str) -> None:
+        super().__init__(error.what, error.why, error.todo, severity, label=label, hint=hint)
+
+
+class LoopNote(ActionNote):
+    """Says that the thinking goes round in circles, and offers the answer.
+
+    Args:
+        notice: What was noticed.
+    """
+
+    DEFAULT_CSS = """
+    LoopNote > Horizontal { margin: 0; }
+    LoopNote > .what { text-style: none; }
+    """
+
+    class Wanted(ActionNote.Wanted):
+        """The thinking is to end."""
+
+    def __init__(self, notice: LoopNotice) -> None:
+        super().__init__(
+            loop_words(notice),
+            "",
+            "",
+            "warning",
+            label=ANSWER_NOW.label,
+            hint=f"{ANSWER_NOW.keys_text} ends the thinking",
+        )
+
+    def tell(self, notice: LoopNotice) -> None:
+        """Say what was noticed since."""
+        self.query_one(".what", Static).update(loop_words(notice))
+
+
+def loop_words(notice: LoopNotice) -> str:
+    """What the user is told of a loop."""
+    times = f"{wording.count(notice.repeats)} times"
+    what = f"the same words {times} over" if notice.kind == "cycle" else f"a paragraph came {times}"
+    return f"The thinking goes round in circles: {what}."

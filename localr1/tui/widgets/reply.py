@@ -10,12 +10,14 @@ from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Static
 
+from localr1.amount import ThinkingBudget
 from localr1.chat.types import (
     AnswerDelta,
     Event,
     Failed,
     Finished,
     FinishReason,
+    LoopNotice,
     Message,
     Notice,
     PromptProgress,
@@ -24,10 +26,13 @@ from localr1.chat.types import (
 )
 from localr1.tui import wording
 from localr1.tui.widgets.answer import Answer
-from localr1.tui.widgets.note import Note
+from localr1.tui.widgets.note import LoopNote, Note
 from localr1.tui.widgets.thinking import ThinkingBlock
 
 _DRAW_SECONDS = 0.1
+_BUDGET_CELLS = 6
+_STEADY_SECONDS = 0.5
+"""Before this a rate says more about the clock than about the machine."""
 _INTERRUPTED = "interrupted: localr1 ended while this was written"
 _ENDINGS: dict[FinishReason, str] = {
     "stop": "",
@@ -44,6 +49,7 @@ class Reply(Vertical):
     Args:
         message: A finished reply; None for one that is about to stream.
         display: The user's setting for thinking: `folded`, `open` or `hidden`.
+        budget: How long the model may think.
     """
 
     DEFAULT_CSS = """
@@ -51,12 +57,19 @@ class Reply(Vertical):
     Reply > .figures { color: $text-muted; text-style: dim; height: auto; margin: 0; }
     """
 
-    def __init__(self, message: Message | None = None, display: str = "folded") -> None:
+    def __init__(
+        self,
+        message: Message | None = None,
+        display: str = "folded",
+        budget: ThinkingBudget | None = None,
+    ) -> None:
         super().__init__()
         self._message = message
         self._thinking = ThinkingBlock(message.thinking if message else "", display)
         self._answer: Answer | None = None
         self._figures: Static | None = None
+        self._budget = budget or ThinkingBudget()
+        self._loop_note: LoopNote | None = None
         self._began = time.monotonic()
         self._phase = "waiting"
         self._dirty = False
@@ -104,26 +117,23 @@ class Reply(Vertical):
         """
         match event:
             case PromptProgress():
-                self._phase = "prompt"
-                self._thinking.label(prompt_text(event))
+                # Read once more in the middle of an answer, when that filled the window.
+                if self._answer is None:
+                    self._phase = "prompt"
+                    self._thinking.label(prompt_text(event))
             case ThinkingDelta():
                 self._phase = "thinking"
                 self._last_thinking = event
                 self._thinking.extend(event.text)
                 self._dirty = True
             case AnswerDelta():
-                if self._phase != "answer":
-                    await self._begin_answer()
-                self._answer_text += event.text
-                if self._answer is not None:
-                    self._answer.extend(event.text)
-                self._dirty = True
+                await self._extend_answer(event.text)
+            case LoopNotice():
+                await self._tell_loop(event)
             case Notice():
                 await self._add(Note(event.text))
-            case Finished():
-                await self._complete(event.stats)
-            case Failed():
-                await self._complete(None)
+            case Finished() | Failed():
+                await self._complete(event.stats if isinstance(event, Finished) else None)
 
     async def draw(self) -> None:
         """Show what came since the last drawing."""
@@ -135,13 +145,27 @@ class Reply(Vertical):
         if self._answer is not None:
             await self._answer.draw()
 
-    async def _begin_answer(self) -> None:
-        self._phase = "answer"
-        await self._end_thinking(ReplyStats())
-        self._answer = Answer()
-        await self._add(self._answer)
+    async def _extend_answer(self, text: str) -> None:
+        if self._answer is None:
+            self._phase = "answer"
+            await self._end_thinking(ReplyStats())
+            self._answer = Answer()
+            await self._add(self._answer)
+        self._answer_text += text
+        self._answer.extend(text)
+        self._dirty = True
+
+    async def _tell_loop(self, notice: LoopNotice) -> None:
+        if self._loop_note is not None:
+            self._loop_note.tell(notice)
+        elif self._answer is None:
+            self._loop_note = LoopNote(notice)
+            await self._add(self._loop_note)
 
     async def _end_thinking(self, stats: ReplyStats) -> None:
+        if self._loop_note is not None:
+            note, self._loop_note = self._loop_note, None
+            await note.remove()
         last = self._last_thinking
         if last is not None:
             tokens = stats.thinking_tokens or last.tokens
@@ -172,14 +196,7 @@ class Reply(Vertical):
                 "Reading…" if waited < 1 else f"Reading… {wording.duration(waited)}"
             )
         elif self._phase == "thinking" and last is not None:
-            rate = last.tokens / last.seconds if last.seconds > 0.5 else 0.0
-            parts = [
-                f"Thinking {wording.duration(max(1, last.seconds))}",
-                wording.plural(last.tokens, "token"),
-            ]
-            if rate:
-                parts.append(f"{wording.speed(rate)} tok/s")
-            self._thinking.label(" · ".join(parts))
+            self._thinking.label(thinking_text(last, self._budget))
 
 
 def prompt_text(event: PromptProgress) -> str:
@@ -190,6 +207,29 @@ def prompt_text(event: PromptProgress) -> str:
         f"Reading {wording.count(event.done_tokens)} of "
         f"{wording.plural(event.total_tokens, 'token')} {filled}{empty}"
     )
+
+
+def thinking_text(so_far: ThinkingDelta, budget: ThinkingBudget) -> str:
+    """The line while the model thinks: `Thinking 12 s · 210 tokens · 18 tok/s`.
+
+    Args:
+        so_far: The last that came.
+        budget: Its limits are named, with how much of them is used: `210 of 2,000 tokens ━─────`.
+    """
+    seconds, tokens = so_far.seconds, so_far.tokens
+    time_text = wording.duration(max(1, seconds))
+    if budget.seconds:
+        time_text = (
+            f"{wording.of_seconds(seconds, budget.seconds)} {_bar(seconds / budget.seconds)}"
+        )
+    count_text = wording.plural(tokens, "token")
+    if budget.tokens:
+        most = wording.plural(budget.tokens, "token")
+        count_text = f"{wording.count(tokens)} of {most} {_bar(tokens / budget.tokens)}"
+    parts = [f"Thinking {time_text}", count_text]
+    if seconds > _STEADY_SECONDS:
+        parts.append(f"{wording.speed(tokens / seconds)} tok/s")
+    return " · ".join(parts)
 
 
 def thought_text(stats: ReplyStats) -> str:
@@ -217,3 +257,7 @@ def _thought(verb: str, seconds: float, tokens: int) -> str:
         return verb
     preposition = "for" if verb == "Thought" else "after"
     return f"{verb} {preposition} {wording.duration(seconds)} · {wording.plural(tokens, 'token')}"
+
+
+def _bar(fraction: float) -> str:
+    return "".join(wording.gauge(fraction, _BUDGET_CELLS))

@@ -31,6 +31,8 @@ class Status:
     """What the prompt took of the context, while a reply grows on top of it."""
     thinking_tokens: int = 0
     """Of the reply that is being written."""
+    answer_tokens: int = 0
+    """The same."""
 
 
 def status_content(status: Status, width: int) -> Content:

@@ -10,6 +10,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Button, Static
 
+from localr1.amount import ThinkingBudget
 from localr1.chat.types import Message
 from localr1.printable import printable
 from localr1.tui import wording
@@ -68,6 +69,7 @@ class Transcript(VerticalScroll, can_focus=False):
 
     Args:
         display: The user's setting for thinking.
+        budget: How long the model may think.
     """
 
     DEFAULT_CSS = """
@@ -81,8 +83,9 @@ class Transcript(VerticalScroll, can_focus=False):
     Transcript > #page { height: auto; min-height: 100%; max-width: 120; padding: 1 2 0 2; }
     """
 
-    def __init__(self, display: str = "folded") -> None:
+    def __init__(self, display: str = "folded", budget: ThinkingBudget | None = None) -> None:
         super().__init__(id="transcript")
+        self._budget = budget
         self._display = display
         self._older: list[Message] = []
         self._blank: Widget | None = None
@@ -138,7 +141,7 @@ class Transcript(VerticalScroll, can_focus=False):
 
     def new_reply(self) -> Reply:
         """A reply that is about to stream, not mounted yet."""
-        return Reply(display=self._display)
+        return Reply(display=self._display, budget=self._budget)
 
     async def on_button_pressed(self, event: Button.Pressed) -> None:
         """Show more of the past, and keep what is read in its place."""

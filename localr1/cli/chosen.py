@@ -1,0 +1,45 @@
+"""Which model on this disk a user means by MODEL[:VARIANT]."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from localr1 import workflow
+from localr1.errors import FileError, LocalR1Error, UsageError
+from localr1.models.types import LocalModel
+
+
+def local_model(home: workflow.Home, wanted: str) -> LocalModel:
+    """The one complete model that a name or path means.
+
+    Raises:
+        UnknownModel: Nothing answers to the name.
+        UsageError: Several are here.
+        FileError: It is not here.
+    """
+    here = workflow.local_models(home)  # also what is found on other programs' shelves
+    at = Path(wanted).expanduser().absolute()
+    found = [local for local in here if local.path == at]
+    if not found and at.is_file():
+        named = home.library.at(at, home.catalogue)
+        found = [named] if named is not None else []
+    if not found:
+        choice = home.catalogue.resolve(wanted)
+        quantization = choice.variant.quantization.upper() if choice.variant else None
+        found = [
+            local
+            for local in here
+            if local.model.id == choice.model.id
+            and quantization in {None, local.variant.quantization.upper()}
+        ]
+    if len(found) > 1:
+        names = ", ".join(f"{local.model.id}:{local.variant.quantization}" for local in found)
+        raise UsageError("Several variants are here.", names, "Name one of them.")
+    if not found:
+        raise missing(wanted)
+    return found[0]
+
+
+def missing(wanted: str) -> LocalR1Error:
+    """The error for a model that is not on this disk."""
+    return FileError(f"{wanted} is not on this computer.", "", "`localr1 models` shows what is.")

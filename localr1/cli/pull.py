@@ -1,0 +1,199 @@
+"""`localr1 pull`: downloads, one after the other, with their progress."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial, reduce
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from localr1 import workflow
+from localr1.amount import parse_rate
+from localr1.cli import output
+from localr1.config import network_allowed
+from localr1.errors import Interrupted, LocalR1Error, NothingFits, UsageError
+from localr1.fit import advisor
+from localr1.fit.explain import duration
+from localr1.models import obtain
+from localr1.models.limit import SpeedLimit
+from localr1.models.place import size_text
+from localr1.models.queue import Queue, QueueFile
+from localr1.models.types import LocalModel, Model, Variant
+
+if TYPE_CHECKING:
+    from localr1.models.download import DownloadEvent
+
+_LINE_SECONDS: Final = 5.0
+_T = TypeVar("_T")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Download variants, or go on with what waits in the queue."""
+    home = workflow.open_home(offline=getattr(arguments, "offline", False))
+    limit = SpeedLimit(parse_rate(arguments.limit) if arguments.limit else 0)
+    queue = workflow.queue_file(home)
+    wanted = _named(home, arguments.model) if arguments.model else _waiting(home, queue)
+    if len(wanted) > 1:
+        obtain.check_room((variant for _, variant in wanted), home.directories.models)
+    items = [workflow.queue_item(model, variant) for model, variant in wanted]
+    if network_allowed(home.offline):
+        queue.change(lambda now: reduce(Queue.add, items, now))
+    code = 0
+    try:
+        for number, (model, variant) in enumerate(wanted, 1):
+            name = items[number - 1].name
+            which = f"{number} of {len(wanted)}: " if len(wanted) > 1 else ""
+            try:
+                local = _pull(home, model, variant, limit, which)
+            except Interrupted:
+                raise
+            except LocalR1Error as error:
+                queue.change(partial(Queue.stop, name=name, problem=str(error)))
+                if len(wanted) == 1:
+                    raise
+                # The others may still come.
+                output.print_error(error)
+                code = code or error.exit_code
+            else:
+                queue.change(partial(Queue.remove, name=name))
+                _say(local)
+    except Interrupted:
+        queue.change(lambda now: reduce(Queue.pause, [item.name for item in items], now))
+        raise
+    return code
+
+
+def _named(home: workflow.Home, names: Sequence[str]) -> list[tuple[Model, Variant]]:
+    """What is to be downloaded of what the user named; what is here already is said.
+
+    Raises:
+        UnknownModel: A name means nothing, or several things.
+        NothingFits: No variant was named, and none fits.
+        UsageError: There is nothing to download.
+    """
+    wanted = {}
+    for choice in [home.catalogue.resolve(name) for name in names]:
+        local = home.library.find(choice)
+        if local is not None:
+            _say(local)
+            continue
+        if choice.variant is None and not choice.model.variants:
+            raise UsageError(
+                f"{choice.model.id} has nothing to download.", "", "See `localr1 models --all`."
+            )
+        variant = choice.variant or asyncio.run(_suitable(home, choice.model))
+        wanted[choice.model.id, variant.quantization] = choice.model, variant
+    return list(wanted.values())
+
+
+def _waiting(home: workflow.Home, queue: QueueFile) -> list[tuple[Model, Variant]]:
+    """What the queue has, paused or not.
+
+    Raises:
+        UsageError: It is empty.
+        UnknownModel: Something is in no catalogue any more.
+    """
+    items = queue.read().items
+    if not items:
+        raise UsageError(
+            "No download waits.", "", "Name a model: `localr1 pull 7b`, or see `localr1 models`."
+        )
+    return [workflow.queued_variant(home, item) for item in items]
+
+
+def _say(local: LocalModel) -> None:
+    output.console().print(f"{local.model.name} {local.variant.quantization} is here: {local.path}")
+
+
+def with_progress(
+    size_bytes: int, fetch: Callable[[Callable[[DownloadEvent], None]], Awaitable[_T]]
+) -> _T:
+    """Run a download and show how far it is, as a bar or, in a log, as lines.
+
+    Args:
+        size_bytes: Expected.
+        fetch: Called with the function that shows an event.
+
+    Raises:
+        Interrupted: The user stopped it.
+    """
+
+    async def run() -> _T:
+        if sys.stderr.isatty():
+            from localr1.cli.progress import DownloadBar  # noqa: PLC0415 - only on a terminal
+
+            with DownloadBar(size_bytes) as bar:
+                return await fetch(bar.show)
+        return await fetch(_lines())
+
+    try:
+        return asyncio.run(run())
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "Stopped.", "", "What has come is kept; the same command goes on with it."
+        ) from None
+
+
+async def _suitable(home: workflow.Home, model: Model) -> Variant:
+    """The variant of a model that suits this computer best.
+
+    Raises:
+        NothingFits: None does.
+    """
+    machine = await workflow.examine(home)
+    advice = advisor.advise(
+        machine, (model,), home.preferences.goal, quantization_loss=home.catalogue.quantization_loss
+    )
+    if advice.best is None:
+        nearest = advice.plans[0]
+        raise NothingFits(
+            f"No variant of {model.name} fits this computer.",
+            nearest.reasons[0],
+            f"See `localr1 advise`, or name one to download it all the same: localr1 pull {model.id}:{nearest.variant.quantization}",
+        )
+    output.note(f"localr1: {advice.best.variant.quantization} suits this computer best.")
+    return advice.best.variant
+
+
+def _pull(
+    home: workflow.Home, model: Model, variant: Variant, limit: SpeedLimit, which: str
+) -> LocalModel:
+    output.note(
+        f"localr1: {which}{model.name} {variant.quantization}, {size_text(variant.size_bytes)},"
+        f" from {variant.repository}"
+    )
+    # Somebody who watches can make room; a script would wait for ever.
+    watched = sys.stderr.isatty()
+    return with_progress(
+        variant.size_bytes,
+        lambda show: workflow.fetch(home, model, variant, show, limit=limit, wait_for_room=watched),
+    )
+
+
+def _lines() -> Callable[[DownloadEvent], None]:
+    """Progress as a line every few seconds, for logs."""
+    from localr1.models import download  # noqa: PLC0415 - heavy, and only for a download
+
+    said_at = time.monotonic()
+
+    def show(event: DownloadEvent) -> None:
+        nonlocal said_at
+        match event:
+            case download.DownloadPaused():
+                output.note(f"localr1: paused: {event.error}")
+            case download.DownloadNotice():
+                output.note(f"localr1: {event.text}")
+            case download.DownloadProgress() if time.monotonic() - said_at >= _LINE_SECONDS:
+                said_at = time.monotonic()
+                left = f", {duration(event.seconds_left)} left" if event.seconds_left else ""
+                output.note(
+                    f"localr1: {size_text(event.done_bytes)} of {size_text(event.total_bytes)},"
+                    f" {size_text(int(event.bytes_per_second))}/s{left}"
+                )
+            case _:
+                pass
+
+    return show

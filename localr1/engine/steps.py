@@ -1,0 +1,105 @@
+"""The steps of a reply on the model: prompt chunks, and token after token. Worker side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from localr1.engine.model import Model, Sampler
+from localr1.engine.speculation import Lookup, Worth
+
+_SMALLEST_CHUNK: Final = 32
+
+
+def computed(model: Model, prompt: list[int], cached: int, chunk_seconds: float) -> Iterator[int]:
+    """Compute a prompt in chunks of about the given time.
+
+    Yields:
+        How many of its tokens are in the cache, before, between and after the chunks.
+
+    Raises:
+        Cancelled: When the abort flag was raised.
+        DecodeError: When llama.cpp fails.
+    """
+    done, total = cached, len(prompt)
+    yield done
+    while done < total:
+        # Even chunks, as large as the time allows: small ones compute more slowly.
+        most = int(model.prompt_tps * chunk_seconds)
+        most = min(max(most, _SMALLEST_CHUNK), model.ubatch)
+        chunk = -(-(total - done) // -(-(total - done) // most))
+        started = time.monotonic()
+        model.decode(prompt[done : done + chunk])
+        model.synchronize()
+        if chunk >= _SMALLEST_CHUNK:
+            model.prompt_tps = chunk / max(time.monotonic() - started, 1e-6)
+        done += chunk
+        yield done
+
+
+class Steps:
+    """The tokens one after another, guessed ahead where that pays, and what they cost."""
+
+    def __init__(self, model: Model, sampler: Sampler, prompt: list[int], most: int) -> None:
+        self._model = model
+        self._sample = sampler.sample
+        self._most = min(most, model.draft_tokens)
+        self._lookup = Lookup(prompt) if self._most else None
+        self._worth = Worth()
+        self.sampling_seconds = 0.0
+        self.decoding_seconds = 0.0
+        self.drafted_tokens = 0
+        self.accepted_tokens = 0
+        self._step_seconds = 0.0
+        self._step_tokens = 0
+        self._step_guessed = False
+
+    def sample(self) -> int:
+        """The next token, not in the cache yet."""
+        started = time.perf_counter()
+        self._model.synchronize()
+        computed = time.perf_counter()
+        token = self._sample()
+        ended = time.perf_counter()
+        self.decoding_seconds += computed - started
+        self.sampling_seconds += ended - computed
+        self._step_seconds += ended - started
+        return token
+
+    def take(self, token: int) -> None:
+        """Put a sampled token into the cache, computing what follows it."""
+        model, lookup = self._model, self._lookup
+        if lookup is None:
+            started = time.perf_counter()
+            model.decode((token,))
+            self.decoding_seconds += time.perf_counter() - started
+            return
+        lookup.append(token)
+        self._step_tokens += 1
+        if model.confirm(token):
+            self.accepted_tokens += 1
+            return
+        if self._step_seconds:
+            self._worth.measured(self._step_seconds, self._step_tokens, guessed=self._step_guessed)
+        guesses: list[int] = []
+        if self._worth.wanted:
+            room = model.context_window - len(model.cached) - 1
+            guesses = lookup.guess(min(self._most, room))
+        started = time.perf_counter()
+        model.decode_guessing(token, guesses)
+        seconds = time.perf_counter() - started
+        self.decoding_seconds += seconds
+        self.drafted_tokens += len(guesses)
+        self._step_seconds, self._step_tokens = seconds, 0
+        self._step_guessed = bool(guesses)
+
+    def feed(self, tokens: list[int]) -> None:
+        """Put tokens into the cache that were not sampled."""
+        started = time.perf_counter()
+        self._model.decode(tokens)
+        self.decoding_seconds += time.perf_counter() - started
+        if self._lookup is not None:
+            for token in tokens:
+                self._lookup.append(token)
+        self._step_seconds = 0.0

@@ -1,0 +1,176 @@
+"""The models on this disk with all that is known of each, and which could be deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from localr1.models.downloaded import Partial
+from localr1.models.library import Library, Survey
+from localr1.models.place import read_sidecar, sidecar_path
+from localr1.models.places import OWN
+from localr1.models.types import LocalModel
+
+UNUSED_DAYS: Final = 60
+"""A download that nobody used for so long could be deleted."""
+STOPPED_DAYS: Final = 14
+"""A stopped download that did not go on for so long could be deleted."""
+_DAY_SECONDS: Final = 86_400.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model file set."""
+
+    local: LocalModel
+    ours: bool
+    """Whether localr1 downloaded it, and so may delete or move it."""
+    imported: bool
+    """Whether the user imported it where it lies."""
+    since_seconds: float
+    """When it came, in seconds since 1970; 0 where that is not known."""
+    last_used_seconds: float
+    """By localr1; 0 for never."""
+    verified_seconds: float
+    """When its checksum was last found right, if it has not changed since; 0 for never."""
+    generation_tps: float
+    """As last measured here; 0 where it never was."""
+    copies: tuple[tuple[str, Path], ...] = ()
+    """The same bytes in other places: program and path."""
+
+    @property
+    def name(self) -> str:
+        """What commands call it."""
+        return f"{self.local.model.id}:{self.local.variant.quantization}"
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """Something that could be deleted, and why."""
+
+    name: str
+    """A model with its variant, or the file of a stopped download."""
+    size_bytes: int
+    reasons: tuple[str, ...]
+    command: str
+    """What deletes it."""
+
+
+def rows(library: Library, survey: Survey) -> tuple[Row, ...]:
+    """All that is known of every usable model."""
+    recorded = library.records.read()
+    copies = {found.path: found.copies for found in survey.discovery.found}
+    result = []
+    for local in survey.models:
+        record = recorded.of(local.path)
+        ours = library.unit(local) is not None
+        since = verified = 0.0
+        with suppress(OSError):
+            facts = local.path.stat()
+            if (facts.st_size, facts.st_mtime_ns) == (record.size_bytes, record.modified_ns):
+                verified = record.verified_seconds
+            note = read_sidecar(local.path) if ours else None
+            if note is not None:
+                since = sidecar_path(local.path).stat().st_mtime
+                if note.modified_ns == facts.st_mtime_ns and note.sha256:
+                    verified = max(verified, since)
+        result.append(
+            Row(
+                local,
+                ours,
+                record.imported,
+                since,
+                record.last_used_seconds,
+                verified,
+                record.generation_tps,
+                copies.get(local.path, ()),
+            )
+        )
+    return tuple(result)
+
+
+def deletable(
+    known: Sequence[Row],
+    partials: Sequence[Partial],
+    now_seconds: float,
+    quality: Callable[[LocalModel], float],
+) -> tuple[Suggestion, ...]:
+    """What could be deleted, the largest first; only ever what localr1 downloaded.
+
+    The model that was used last is never among it.
+
+    Args:
+        known: Every model here.
+        partials: Stopped downloads.
+        now_seconds: Seconds since 1970.
+        quality: Expected quality of a model, in points; 0 where it is not known.
+    """
+    last = max((row.last_used_seconds for row in known), default=0.0)
+    found = []
+    for row in known:
+        if not row.ours or (last and row.last_used_seconds == last):
+            continue
+        reasons = tuple(_reasons(row, known, now_seconds, quality))
+        if reasons:
+            command = f"localr1 rm {row.name}"
+            found.append(Suggestion(row.name, row.local.size_bytes, reasons, command))
+    for partial in partials:
+        days = _days(now_seconds - partial.modified_seconds)
+        if days >= STOPPED_DAYS:
+            name = f"{partial.repository}/{partial.files[0]}"
+            reason = f"a download that was stopped {days} days ago"
+            command = f"localr1 rm --stopped {name}"
+            found.append(Suggestion(name, partial.done_bytes, (reason,), command))
+    return tuple(sorted(found, key=lambda one: -one.size_bytes))
+
+
+def _reasons(
+    row: Row, known: Sequence[Row], now_seconds: float, quality: Callable[[LocalModel], float]
+) -> list[str]:
+    reasons = []
+    touched = row.last_used_seconds or row.since_seconds
+    days = _days(now_seconds - touched) if touched else 0
+    if days >= UNUSED_DAYS:
+        never = not row.last_used_seconds
+        reasons.append(f"never used in {days} days" if never else f"not used for {days} days")
+    elsewhere = [tool for tool, _ in row.copies if tool != OWN]
+    if elsewhere:
+        reasons.append(f"the same file is in {elsewhere[0]}'s folder")
+    better = _better(row, known, quality)
+    if better is not None:
+        larger = better.local.size_bytes > row.local.size_bytes
+        reasons.append(
+            f"{better.name} is here and answers better" + ("" if larger else ", and is no larger")
+        )
+    return reasons
+
+
+def _better(row: Row, known: Sequence[Row], quality: Callable[[LocalModel], float]) -> Row | None:
+    """A model that makes this one superfluous.
+
+    Either it is better and no larger, so that it runs wherever this one does; or it is a finer
+    variant of the same model that has been used since.
+    """
+    own = quality(row.local)
+    if own <= 0:
+        return None
+    candidates = [
+        other
+        for other in known
+        if quality(other.local) > own
+        and (
+            other.local.size_bytes <= row.local.size_bytes
+            or (
+                other.local.model.id == row.local.model.id
+                and other.last_used_seconds > row.last_used_seconds
+            )
+        )
+    ]
+    return max(candidates, key=lambda other: quality(other.local), default=None)
+
+
+def _days(seconds: float) -> int:
+    return max(0, int(seconds // _DAY_SECONDS))

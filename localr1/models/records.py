@@ -1,0 +1,183 @@
+"""What localr1 remembers of model files: imports, checksums, uses, and folders moved to.
+
+One small file in the data folder. A damaged one is set aside; nothing in it is needed to use a
+model, but for imports, which can be made again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Final
+
+from localr1.config import ensure, write_atomically
+from localr1.errors import FileError
+from localr1.models.lock import held_now
+
+RECORDS_NAME: Final = "library.json"
+_SCHEMA: Final = 1
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """One file, by its path."""
+
+    sha256: str = ""
+    """As computed here; empty where it never was."""
+    size_bytes: int = 0
+    """When the checksum was computed."""
+    modified_ns: int = 0
+    """The file's modification time then."""
+    verified_seconds: float = 0.0
+    """When it was last found to be right, in seconds since 1970; 0 for never."""
+    last_used_seconds: float = 0.0
+    generation_tps: float = 0.0
+    """As last measured here; 0 where it never was."""
+    imported: bool = False
+    """Whether the user imported it where it lies."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Everything in the file."""
+
+    folders: tuple[Path, ...] = ()
+    """Folders to which downloads were moved."""
+    files: Mapping[str, FileRecord] = field(default_factory=dict)
+
+    def of(self, path: Path) -> FileRecord:
+        """What is known of a file."""
+        return self.files.get(str(path), FileRecord())
+
+
+class Records:
+    """Reads and changes what is remembered.
+
+    Args:
+        folder: The data folder; None remembers nothing.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._path = folder / RECORDS_NAME if folder is not None else None
+
+    def read(self) -> Recorded:
+        """What is remembered now."""
+        if self._path is None:
+            return Recorded()
+        try:
+            return _parsed(json.loads(self._path.read_bytes()))
+        except OSError:
+            return Recorded()
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            with suppress(OSError):
+                self._path.replace(self._path.with_name(self._path.name + ".damaged"))
+            return Recorded()
+
+    def note(self, path: Path, **changes: str | float | bool) -> None:
+        """Change what is remembered of a file.
+
+        Args:
+            path: The file.
+            **changes: Fields of `FileRecord`.
+
+        Raises:
+            FileError: It cannot be written.
+        """
+
+        def change(known: Recorded) -> Recorded:
+            record = replace(known.of(path), **changes)  # type: ignore[arg-type]  # by field
+            return replace(known, files={**known.files, str(path): record})
+
+        self._change(change)
+
+    def forget(self, *paths: Path) -> None:
+        """Remember nothing of these files any more.
+
+        Raises:
+            FileError: It cannot be written.
+        """
+        gone = {str(path) for path in paths}
+
+        def change(known: Recorded) -> Recorded:
+            kept = {name: record for name, record in known.files.items() if name not in gone}
+            return replace(known, files=kept)
+
+        if gone & self.read().files.keys():
+            self._change(change)
+
+    def moved(self, old: Path, new: Path) -> None:
+        """A file lies elsewhere now: what is remembered of it goes with it.
+
+        Raises:
+            FileError: It cannot be written.
+        """
+
+        def change(known: Recorded) -> Recorded:
+            files = dict(known.files)
+            if str(old) in files:
+                files[str(new)] = files.pop(str(old))
+            return replace(known, files=files)
+
+        self._change(change)
+
+    def add_folder(self, folder: Path) -> None:
+        """Look for our own downloads in this folder too.
+
+        Raises:
+            FileError: It cannot be written.
+        """
+
+        def change(known: Recorded) -> Recorded:
+            return replace(known, folders=tuple(dict.fromkeys((*known.folders, folder))))
+
+        if folder not in self.read().folders:
+            self._change(change)
+
+    def _change(self, change: Callable[[Recorded], Recorded]) -> None:
+        if self._path is None:
+            return
+        ensure(self._path.parent)
+        with _alone(self._path):
+            known = change(self.read())
+            data = {
+                "schema": _SCHEMA,
+                "folders": [str(folder) for folder in known.folders],
+                "files": {name: asdict(record) for name, record in known.files.items()},
+            }
+            write_atomically(self._path, json.dumps(data, indent=1) + "\n")
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep other processes from changing the file between our reading and writing it."""
+    try:
+        with held_now(path.with_name(path.name + ".lock")):
+            yield
+    except TimeoutError as error:
+        raise FileError(
+            f"{path} cannot be written.",
+            "Another localr1 has been holding it for a long time.",
+            "Close the other one, then try again.",
+        ) from error
+
+
+def _parsed(data: dict[str, object]) -> Recorded:
+    if data["schema"] != _SCHEMA:
+        raise ValueError(data["schema"])
+    folders, files = data["folders"], data["files"]
+    if not isinstance(folders, list) or not isinstance(files, dict):
+        raise TypeError("not lists of folders and files")
+    return Recorded(
+        tuple(Path(str(folder)) for folder in folders),
+        {str(name): _record(values) for name, values in files.items()},
+    )
+
+
+def _record(values: Mapping[str, object]) -> FileRecord:
+    plain = FileRecord()
+    kinds = {one.name: type(getattr(plain, one.name)) for one in fields(FileRecord)}
+    known = {name: kinds[name](values[name]) for name in kinds if name in values}
+    return FileRecord(**known)

@@ -1,0 +1,198 @@
+"""Checking model files against their checksums, and moving our own to another disk."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Literal
+
+from localr1.errors import FileError
+from localr1.gguf.file import shard_paths
+from localr1.models import downloaded
+from localr1.models.copying import Span, check_room, copy, file_sha256
+from localr1.models.library import Library
+from localr1.models.place import (
+    disk_errors,
+    read_sidecar,
+    target_path,
+    write_sidecar,
+)
+from localr1.models.types import LocalModel
+
+Outcome = Literal["sound", "altered", "recorded"]
+
+_BLOB_NAME: Final = re.compile(r"(?:sha256-)?([0-9a-f]{64})")
+
+OnProgress = Callable[[Path, int, int], None]
+"""Called with the file, bytes done, and bytes in all."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of checking one file."""
+
+    path: Path
+    outcome: Outcome
+    """`recorded`: nothing was known to compare it with; its checksum is kept for the next time."""
+    sha256: str
+    expected_sha256: str
+    """Empty where nothing was known."""
+    authority: str
+    """Who says what it should be: `the hub`, `the catalogue`, ...; empty where nobody does."""
+
+
+def verify(
+    local: LocalModel,
+    library: Library,
+    on_progress: OnProgress,
+    clock: Callable[[], float] = time.time,
+) -> tuple[Verdict, ...]:
+    """Read every byte of a model and compare its checksums.
+
+    The checksum is the one that the hub announced for a download; for a file of another program
+    the one that its place or the catalogue gives; else the one recorded at an earlier check.
+
+    Args:
+        local: The model.
+        library: Where it was found.
+        on_progress: Told how far it is, over all files of the model.
+        clock: Seconds since 1970.
+
+    Raises:
+        FileError: A file cannot be read.
+    """
+    paths = shard_paths(local.path)
+    verdicts = []
+    done = 0
+    for path in paths:
+        with disk_errors(path):
+            before = path.stat()
+
+        def tell(count: int, path: Path = path) -> None:
+            nonlocal done
+            done += count
+            on_progress(path, done, local.size_bytes)
+
+        expected, authority = _expected(path, local, library, before.st_size)
+        digest = file_sha256(path, tell)
+        outcome: Outcome = "recorded" if not expected else "sound"
+        if expected and digest != expected:
+            outcome = "altered"
+        verdicts.append(Verdict(path, outcome, digest, expected, authority))
+        if outcome != "altered":
+            library.records.note(
+                path,
+                sha256=digest,
+                size_bytes=before.st_size,
+                modified_ns=before.st_mtime_ns,
+                verified_seconds=clock(),
+            )
+        elif library.records.read().of(path).verified_seconds:
+            library.records.note(path, verified_seconds=0.0)
+    return tuple(verdicts)
+
+
+def move(local: LocalModel, library: Library, folder: Path, on_progress: OnProgress) -> Path:
+    """Move one of our downloads to another folder, on whatever disk.
+
+    It is copied, read back and compared; then the copy counts, and only then is the old one
+    deleted. Stopped at any moment, the model is complete in one place at least, and the same
+    call goes on.
+
+    Args:
+        local: The model.
+        library: Where it was found.
+        folder: Where to; from then on it is one of our folders.
+        on_progress: Told how far it is; every byte counts twice, for it is read back.
+
+    Returns:
+        Its first file in the new place.
+
+    Raises:
+        DiskFull: The other disk has no room.
+        FileError: It is not one of our downloads, or cannot be copied.
+    """
+    unit = library.unit(local)
+    if unit is None:
+        owner = "" if local.place == "localr1" else f" It belongs to {local.place}."
+        raise FileError(
+            f"{local.path} is not moved.",
+            f"It was not downloaded by localr1.{owner}",
+            "Move it with the program that put it there; localr1 finds it again.",
+        )
+    folder = folder.expanduser().absolute()
+    sidecar = unit.sidecar
+    names = [name for name, _ in sidecar.unit]
+    targets = [target_path(folder, sidecar.repository, name) for name in names]
+    if not _same_folder(folder, unit.folder) and downloaded.unit_at(folder, targets[0]) is None:
+        check_room(folder, _missing_bytes(unit.paths, targets))
+        _copy_unit(unit, targets, on_progress)
+    library.records.add_folder(folder)
+    for old, new in zip(unit.paths, targets, strict=True):
+        if old != new:
+            library.records.moved(old, new)
+    # Also what an earlier move, stopped while deleting, has left.
+    for other in library.folders:
+        if not _same_folder(other, folder):
+            downloaded.delete(other, sidecar.repository, names)
+    return targets[0]
+
+
+def _copy_unit(unit: downloaded.Unit, targets: list[Path], on_progress: OnProgress) -> None:
+    done = 0
+    for (name, size), source, target in zip(unit.sidecar.unit, unit.paths, targets, strict=True):
+        note = read_sidecar(source)
+        if note is None:
+            raise FileError(f"{source} has lost its note.", f"It belongs to {name}.", "Try again.")
+
+        def tell(count: int, path: Path = source) -> None:
+            nonlocal done
+            done += count
+            on_progress(path, min(done, 2 * unit.size_bytes), 2 * unit.size_bytes)
+
+        digest = copy([Span(source, 0, size)], target, tell, expected_sha256=note.sha256)
+        with disk_errors(target):
+            modified_ns = target.stat().st_mtime_ns
+        # The set counts as complete once every file has its note.
+        write_sidecar(target, replace(note, sha256=digest, modified_ns=modified_ns))
+
+
+def _expected(path: Path, local: LocalModel, library: Library, size_bytes: int) -> tuple[str, str]:
+    """What a file's sha256 should be, and who says so; empty where nobody does."""
+    note = read_sidecar(path) if library.unit(local) is not None else None
+    if note is not None and note.sha256:
+        return note.sha256, "the hub" if note.modified_ns else "the download"
+    with suppress(OSError):
+        real = path.resolve(strict=True)
+        named = _BLOB_NAME.fullmatch(real.name)
+        if named and real.parent.name == "blobs":
+            return named[1], local.place
+    hashes = local.variant.sha256
+    paths = shard_paths(local.path)
+    if len(hashes) == len(paths) and local.variant.size_bytes == local.size_bytes:
+        return hashes[paths.index(path)], "the catalogue"
+    record = library.records.read().of(path)
+    if record.sha256 and record.size_bytes == size_bytes:
+        return record.sha256, "an earlier check"
+    return "", ""
+
+
+def _missing_bytes(sources: tuple[Path, ...], targets: list[Path]) -> int:
+    missing = 0
+    for source, target in zip(sources, targets, strict=True):
+        there = 0
+        with suppress(OSError):
+            there = target.with_name(target.name + ".copying").stat().st_size
+        with disk_errors(source):
+            missing += max(0, source.stat().st_size - there)
+    return missing
+
+
+def _same_folder(one: Path, other: Path) -> bool:
+    with suppress(OSError):
+        return one.samefile(other)
+    return one == other

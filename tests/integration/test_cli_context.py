@@ -1,0 +1,61 @@
+"""A full window and thinking in circles, as someone at a shell meets them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from localr1 import workflow
+
+BABBLE = "what " * 400
+
+
+def localr1(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "localr1", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+    )
+
+
+def ask(*arguments: str) -> subprocess.CompletedProcess[str]:
+    fixed = ("--model", "demo", "--temperature", "0", "--thinking", "hide", "--context", "1024")
+    return localr1("ask", *fixed, *arguments, BABBLE)
+
+
+def test_ask_ends_thinking_in_circles_and_says_when_the_window_is_full() -> None:
+    done = ask()
+    assert done.returncode == 0
+    assert done.stdout.strip()
+    assert "The thinking went round in circles and was ended" in done.stderr
+    assert "The context window is full" in done.stderr
+    assert "longest allowed length" not in done.stderr
+
+
+def test_ask_says_which_limit_ended_the_reply() -> None:
+    done = ask("--json")
+    reply = json.loads(done.stdout)
+    assert reply["finish_reason"] == "length"
+    assert reply["answer_tokens"] > 400
+    assert "longest allowed length" not in done.stderr
+    short = ask("--json", "--max-tokens", "9")
+    assert json.loads(short.stdout)["finish_reason"] == "length"
+    assert "longest allowed length" in short.stderr
+
+
+def test_deleting_a_conversation_deletes_what_was_computed_for_it() -> None:
+    home = workflow.open_home()
+    store, states = workflow.open_store(home), workflow.kv_states(home)
+    numbers = [store.create("hi", "demo"), store.create("ho", "demo")]
+    store.close()
+    for number in numbers:
+        states.path(number).parent.mkdir(parents=True, exist_ok=True)
+        states.path(number).write_bytes(b"state")
+    assert localr1("history", "delete", str(numbers[0])).returncode == 0
+    assert states.size_bytes(numbers[0]) is None
+    assert states.size_bytes(numbers[1]) == 5

@@ -1,0 +1,434 @@
+"""Importing, verifying, moving, removing, and what could be deleted: by the commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import elsewhere
+import pytest
+import synthetic
+from downloading import REPOSITORY, loopback
+from loopback_hub import LoopbackHub
+
+from localr1 import workflow
+from localr1.cli.main import main
+from localr1.models import copying
+from localr1.models.copying import Span
+from localr1.models.downloaded import units
+from localr1.models.inventory import STOPPED_DAYS, UNUSED_DAYS, Row, deletable
+from localr1.models.library import DEMO_PATH, Partial
+from localr1.models.place import read_sidecar, sidecar_path
+from localr1.models.types import LocalModel
+
+DAY_SECONDS = 86_400.0
+NAME = "some-r1-merge-F16"
+
+
+@pytest.fixture(autouse=True)
+def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    home = tmp_path / "user"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    return home
+
+
+@pytest.fixture
+def merge(tmp_path: Path) -> Path:
+    return elsewhere.write_merge(tmp_path / f"{NAME}.gguf")
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, merge: Path) -> Iterator[LoopbackHub]:
+    with loopback(monkeypatch) as running:
+        monkeypatch.setenv("HF_ENDPOINT", running.endpoint)
+        running.add(REPOSITORY, {f"{NAME}.gguf": merge.read_bytes(), "README.md": b"hello"})
+        yield running
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def command(*arguments: str) -> tuple[int, str, str]:
+        code = main(list(arguments))
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return command
+
+
+def listed(run: Run) -> dict[str, dict[str, object]]:
+    """Every variant that is here, by name."""
+    code, out, _ = run("models", "--json")
+    assert code == 0
+    return {
+        f"{model['model']}:{variant['variant']}": {**model, **variant}
+        for model in json.loads(out)["models"]
+        for variant in model["variants"]
+        if variant["here"] and not model["demo"]
+    }
+
+
+def test_a_file_is_used_where_it_lies_and_only_forgotten(run: Run, merge: Path) -> None:
+    before = (merge.stat(), merge.read_bytes())
+    code, out, err = run("import", str(merge))
+    assert (code, "where it lies" in err) == (0, True)
+    assert f"localr1 chat {NAME}" in out
+    here = listed(run)[f"{NAME}:F16"]
+    assert (here["path"], here["place"], here["ours"]) == (str(merge), "imported", False)
+    code, _, err = run("move", NAME, str(merge.parent / "elsewhere"))
+    assert (code, "not moved" in err) == (1, True)
+    code, out, _ = run("rm", NAME)
+    assert (code, "no longer listed" in out) == (0, True)
+    assert listed(run) == {}
+    assert (merge.stat(), merge.read_bytes()) == before
+
+
+def test_a_copy_is_our_own(run: Run, merge: Path) -> None:
+    code, _, _ = run("import", "--copy", str(merge))
+    assert code == 0
+    here = listed(run)[f"{NAME}:F16"]
+    copy = Path(str(here["path"]))
+    assert here["ours"]
+    assert copy != merge
+    assert copy.read_bytes() == merge.read_bytes()
+    code, out, _ = run("rm", NAME)
+    assert (code, "free again" in out) == (0, True)
+    assert not copy.parent.exists()
+    assert merge.exists()
+
+
+def test_a_model_of_another_family_works_with_a_word(run: Run, tmp_path: Path) -> None:
+    path = elsewhere.write_merge(tmp_path / "plain.gguf", "Plain Chat")
+    turn = synthetic.ASSISTANT.encode()
+    raw = path.read_bytes().replace(turn, b"x" * len(turn))
+    path.write_bytes(raw.replace(b"think>", b"other>"))
+    code, out, _ = run("import", str(path))
+    assert code == 0
+    assert "not of the R1 family" in out
+    assert listed(run)["plain:F16"]["r1_family"] is False
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("base.gguf", "no template", "no chat template"),
+        ("noise.gguf", b"GGUF" + b"\xff" * 64, "not a usable GGUF"),
+        ("text.gguf", b"hello", "not a usable GGUF"),
+        ("gone.gguf", None, "does not exist"),
+        ("", "folder", "is a folder"),
+    ],
+)
+def test_what_cannot_be_imported_is_said(
+    run: Run, tmp_path: Path, name: str, content: object, expected: str
+) -> None:
+    folder = tmp_path / "given"
+    folder.mkdir()
+    path = folder / name
+    if content == "no template":
+        elsewhere.write_merge(path)
+        key = b"tokenizer.chat_template"
+        path.write_bytes(path.read_bytes().replace(key, b"tokenizer.chat_templatX"))
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    code, _, err = run("import", str(path))
+    assert code == 1
+    assert expected in err
+    assert listed(run) == {}
+
+
+@pytest.mark.parametrize("source", ["hf", "hub page", "repository page", "any server"])
+def test_a_download_is_imported_and_is_ours(run: Run, hub: LoopbackHub, source: str) -> None:
+    address = {
+        "hf": f"hf:{REPOSITORY}",
+        "hub page": f"{hub.endpoint}/{REPOSITORY}/blob/main/{NAME}.gguf",
+        "repository page": f"{hub.endpoint}/{REPOSITORY}",
+        "any server": hub.link(REPOSITORY, f"{NAME}.gguf"),
+    }[source]
+    code, out, err = run("import", address)
+    assert code == 0, err
+    assert f"localr1 chat {NAME}" in out
+    here = listed(run)[f"{NAME}:F16"]
+    path = Path(str(here["path"]))
+    assert here["ours"]
+    assert here["place"] == "localr1"
+    assert path.read_bytes() == hub.repositories[REPOSITORY].files[f"{NAME}.gguf"]
+    if source == "any server":
+        assert all(not seen.authorization for seen in hub.seen)
+
+
+def test_several_files_are_listed_to_choose_from(run: Run, hub: LoopbackHub) -> None:
+    content = hub.repositories[REPOSITORY].files[f"{NAME}.gguf"]
+    hub.add("o/r", {"m-Q8_0.gguf": content, "m-Q6_K.gguf": content, "mmproj-f16.gguf": content})
+    code, _, err = run("import", "hf:o/r")
+    assert code == 2
+    assert "m-Q8_0.gguf" in err
+    assert "mmproj" not in err
+    hub.add("o/usual", {"m-Q8_0.gguf": content, "m-Q4_K_M.gguf": content})
+    code, out, _ = run("import", "hf:o/usual")
+    assert code == 0
+    assert "m-Q4_K_M.gguf" in out
+    code, _, err = run("import", "hf:o/usual/m-Q5_K_M.gguf")
+    assert (code, "m-Q8_0.gguf" in err) == (1, True)
+
+
+@pytest.mark.parametrize("text", ["hf:", "hf:onlyname", "ftp://x/y.gguf", "https://x.org/y.zip"])
+def test_what_is_no_source_is_wrong_usage(run: Run, text: str) -> None:
+    code, _, err = run("import", text)
+    assert code == 2
+    assert "localr1:" in err
+
+
+def test_offline_is_absolute_for_imports(run: Run, hub: LoopbackHub) -> None:
+    for address in (f"hf:{REPOSITORY}", "https://example.org/m.gguf"):
+        code, _, _ = run("--offline", "import", address)
+        assert code == 4
+    assert hub.seen == []
+
+
+@pytest.mark.usefixtures("hub")
+def test_an_altered_byte_is_found_by_every_authority(run: Run, user: Path) -> None:
+    run("import", f"hf:{REPOSITORY}")
+    ours = Path(str(listed(run)[f"{NAME}:F16"]["path"]))
+    own_file = elsewhere.write_merge(user / ".lmstudio/models/other-r1.gguf", "Other R1", seed=3)
+    for name in (NAME, "other-r1"):
+        assert run("verify", name)[0] == 0
+    assert "earlier check" in run("verify", "other-r1")[1]
+    for path, name in ((ours, NAME), (own_file, "other-r1")):
+        facts = path.stat()
+        with path.open("r+b") as file:
+            file.seek(facts.st_size - 100)
+            file.write(b"\x55" * 3)
+        os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+        code, out, err = run("verify", name)
+        assert code == 1
+        assert "NOT" in out
+        assert str(path) in err
+        assert ("rm" in err) is (path == ours)
+    code, out, _ = run("verify", "--all", "--json")
+    assert code == 1
+    outcomes = {item["model"]: item["outcome"] for item in json.loads(out)["files"]}
+    assert outcomes == {NAME: "altered", "other-r1": "altered", "demo": "recorded"}
+
+
+def test_other_programs_vouch_by_their_blobs_names(run: Run, user: Path, tmp_path: Path) -> None:
+    path = elsewhere.write_merge(tmp_path / "x.gguf")
+    digest = copying.file_sha256(path, lambda _: None)
+    blob = elsewhere.into_ollama(user / ".ollama/models", "my-r1", "1b", path)
+    right = blob.with_name(f"sha256-{digest}")
+    manifest = next((user / ".ollama/models/manifests").rglob("1b"))
+    manifest.write_text(manifest.read_text().replace(blob.name.removeprefix("sha256-"), digest))
+    blob.rename(right)
+    code, out, _ = run("verify", "my-r1-1b")
+    assert code == 0
+    assert "as Ollama says" in out
+
+
+@pytest.mark.usefixtures("hub")
+def test_moving_verifies_switches_and_deletes(run: Run, tmp_path: Path) -> None:
+    run("import", f"hf:{REPOSITORY}")
+    before = Path(str(listed(run)[f"{NAME}:F16"]["path"]))
+    content = before.read_bytes()
+    workflow_home = workflow.open_home(offline=True)
+    local = workflow_home.library.at(before, workflow_home.catalogue)
+    assert local is not None
+    workflow.remember(workflow_home, local)
+    disk = tmp_path / "disk"
+    code, out, err = run("move", NAME, str(disk))
+    assert code == 0, err
+    after = Path(str(listed(run)[f"{NAME}:F16"]["path"]))
+    assert str(after) in out
+    assert after.is_relative_to(disk)
+    assert after.read_bytes() == content
+    assert not before.parent.exists()
+    assert listed(run)[f"{NAME}:F16"]["last_used_seconds"]
+    last = workflow.last_used(workflow.open_home(offline=True))
+    assert last is not None
+    assert last.path == after
+    assert run("move", NAME, str(disk))[0] == 0
+    assert after.read_bytes() == content
+    assert run("verify", NAME)[0] == 0
+    assert run("rm", NAME)[0] == 0
+    assert not after.exists()
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_damaged_source_is_not_moved(run: Run, tmp_path: Path) -> None:
+    run("import", f"hf:{REPOSITORY}")
+    path = Path(str(listed(run)[f"{NAME}:F16"]["path"]))
+    with path.open("r+b") as file:
+        file.seek(-10, os.SEEK_END)
+        file.write(b"\x01\x02\x03")
+    code, _, err = run("move", NAME, str(tmp_path / "disk"))
+    assert (code, "damaged" in err) == (1, True)
+    assert path.exists()
+    assert list((tmp_path / "disk").rglob("*.gguf*")) == []
+
+
+MOVER = """
+import sys, time
+from localr1.models import copying
+plain = copying._blocks
+def slowly(spans, on_bytes):
+    for block in plain(spans, on_bytes):
+        for at in range(0, len(block), 4096):
+            time.sleep(0.002)
+            yield block[at:at + 4096]
+copying._blocks = slowly
+from localr1.cli.main import main
+sys.exit(main(["move", sys.argv[1], sys.argv[2]]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a kill is another thing there")
+@pytest.mark.parametrize("after_seconds", [0.0, 0.05, 0.15, 0.3, 0.5])
+def test_a_kill_while_moving_loses_nothing(
+    run: Run, merge: Path, tmp_path: Path, after_seconds: float
+) -> None:
+    run("import", "--copy", str(merge))
+    disk = tmp_path / "disk"
+    process = subprocess.Popen(
+        [sys.executable, "-c", MOVER, NAME, str(disk)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 30
+    while not list(disk.rglob("*.copying")) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(after_seconds)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    here = Path(str(listed(run)[f"{NAME}:F16"]["path"]))
+    assert here.read_bytes() == merge.read_bytes()
+    assert run("move", NAME, str(disk))[0] == 0
+    here = Path(str(listed(run)[f"{NAME}:F16"]["path"]))
+    assert here.is_relative_to(disk)
+    assert here.read_bytes() == merge.read_bytes()
+    assert not list(disk.rglob("*.copying"))
+
+
+def test_a_copy_that_was_stopped_goes_on_and_a_wrong_start_is_noticed(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(300_000))
+    for start, right in ((source.read_bytes()[:100_000], True), (b"\x00" * 100_000, False)):
+        target = tmp_path / f"target-{right}"
+        copying.growing_path(target).write_bytes(start)
+        counted: list[int] = []
+        copying.copy([Span(source, 0, 300_000)], target, counted.append)
+        assert target.read_bytes() == source.read_bytes()
+        assert sum(counted) == (600_000 if right else 1_200_000)
+
+
+def row(local: LocalModel, **facts: object) -> Row:
+    values: dict[str, object] = {
+        "ours": True,
+        "imported": False,
+        "since_seconds": 0.0,
+        "last_used_seconds": 0.0,
+        "verified_seconds": 0.0,
+        "generation_tps": 0.0,
+    }
+    return Row(local, **{**values, **facts})  # type: ignore[arg-type]
+
+
+def test_what_can_be_deleted_and_why() -> None:
+    now = 1000 * DAY_SECONDS
+    model = elsewhere.seven_b()
+    variants = {v.quantization: v for v in model.variants}
+
+    def local(quantization: str) -> LocalModel:
+        variant = variants[quantization]
+        return LocalModel(model, variant, Path(quantization), variant.size_bytes)
+
+    quality = {"Q8_0": 70.0, "Q4_K_M": 65.0, "Q3_K_M": 60.0}
+
+    def judge(one: LocalModel) -> float:
+        return quality[one.variant.quantization]
+
+    used, old = (
+        row(local("Q4_K_M"), last_used_seconds=now - 10),
+        row(local("Q3_K_M"), last_used_seconds=now - (UNUSED_DAYS + 5) * DAY_SECONDS),
+    )
+    foreign = row(local("Q3_K_M"), ours=False)
+    fresh = row(local("Q8_0"), since_seconds=now - 3 * DAY_SECONDS)
+    partials = [
+        Partial("o/r", ("a.gguf",), 5, 10, now - (STOPPED_DAYS + 1) * DAY_SECONDS),
+        Partial("o/r", ("b.gguf",), 5, 10, now),
+    ]
+    found = deletable([used, old, foreign, fresh], partials, now, judge)
+    assert [one.name for one in found] == [old.name, "o/r/a.gguf"]
+    assert found[0].reasons == (
+        f"not used for {UNUSED_DAYS + 5} days",
+        f"{used.name} is here and answers better",
+    )
+    assert found[0].command == f"localr1 rm {old.name}"
+    assert deletable([used], [], now, judge) == ()
+    twin = row(local("Q8_0"), copies=(("LM Studio", Path("x")),), since_seconds=now)
+    (only,) = deletable([used, twin], [], now, judge)
+    assert only.reasons == ("the same file is in LM Studio's folder",)
+
+
+def test_unused_downloads_are_told_by_the_command(run: Run, merge: Path) -> None:
+    assert "Nothing" in run("models", "--unused")[1]
+    run("import", "--copy", str(merge))
+    path = Path(str(listed(run)[f"{NAME}:F16"]["path"]))
+    long_ago = time.time() - 90 * DAY_SECONDS
+    os.utime(sidecar_path(path), (long_ago, long_ago))
+    code, out, _ = run("models", "--unused")
+    assert code == 0
+    assert "never used in 90 days" in out
+    assert f"localr1 rm {NAME}:F16" in out
+    (unused,) = json.loads(run("models", "--unused", "--json")[1])["unused"]
+    assert unused["size_bytes"] == merge.stat().st_size
+
+
+def test_use_and_speed_are_remembered(run: Run, merge: Path) -> None:
+    run("import", str(merge))
+    home = workflow.open_home(offline=True)
+    local = home.library.at(merge, home.catalogue)
+    assert local is not None
+    workflow.note_speed(home, local, 12.5, tokens=100)
+    workflow.note_speed(home, local, 99.0, tokens=3)
+    here = listed(run)[f"{NAME}:F16"]
+    assert here["generation_tps"] == 12.5
+    assert time.time() - float(str(here["last_used_seconds"])) < 60
+    assert "12.5" in run("models")[1]
+
+
+def test_a_damaged_record_is_set_aside(run: Run, merge: Path) -> None:
+    run("import", str(merge))
+    records = workflow.open_home(offline=True).directories.data / "library.json"
+    records.write_text('{"schema": 1, "folders": 3}')
+    assert listed(run) == {}
+    assert records.with_name("library.json.damaged").exists()
+    assert run("import", str(merge))[0] == 0
+    assert list(listed(run)) == [f"{NAME}:F16"]
+
+
+def test_the_demo_stays(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("rm", "demo")
+    assert (code, "part of localr1" in err) == (1, True)
+    copy = shutil.copy2(DEMO_PATH, tmp_path / "my r1.gguf")
+    assert run("import", str(copy))[0] == 0
+    assert run("rm", str(copy))[0] == 0
+    assert DEMO_PATH.exists()
+
+
+def test_a_copy_keeps_its_checksum(run: Run, merge: Path) -> None:
+    run("import", "--copy", str(merge))
+    home = workflow.open_home(offline=True)
+    (unit,) = units(home.directories.models)
+    note = read_sidecar(unit.path)
+    assert note is not None
+    assert note.sha256 == copying.file_sha256(merge, lambda _: None)
