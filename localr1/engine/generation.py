@@ -24,8 +24,8 @@ from localr1.engine.reply import (
 from localr1.engine.steps import Steps, computed
 from localr1.engine.thinking import ANSWER_SEPARATOR, CLOSING_NEWLINE, CLOSING_SENTENCE
 
-# Deltas are joined for this long: thirty a second read as a stream.
-_DELTA_SECONDS: Final = 0.033
+# Deltas are joined for this long: twenty a second read as a stream.
+_DELTA_SECONDS: Final = 0.05
 # Prompt chunks aim at this long, so that progress moves; a stop ends a chunk on a CPU, but on a
 # GPU it waits for it.
 _CHUNK_SECONDS: Final = 2.0

@@ -22,6 +22,8 @@ KV_CACHE_TYPES: Final = {"f16": 1, "q8_0": 8, "q4_0": 2}
 # enum llama_flash_attn_type and llama_load_mode in llama.h
 _FLASH_ATTENTION_AUTO, _FLASH_ATTENTION_OFF = -1, 0
 _LOAD_MODE_AUTO, _LOAD_MODE_NONE = -1, 0
+# As llama.cpp's own programs have it.
+_BATCH_TOKENS: Final = 2048
 # LLAMA_MAX_DEVICES in llama.h
 _MAX_DEVICES: Final = 128
 
@@ -114,7 +116,9 @@ def open_context(model: Any, load: Load, log: Log, abort: AbortFlag) -> Any:
         raise LoadError(f"unknown KV cache type {load.kv_cache_type}")
     parameters = api.llama_context_default_params()
     parameters.n_ctx = max(load.context_window, SMALLEST_CONTEXT)
-    parameters.n_batch = parameters.n_ubatch = load.ubatch
+    # A GPU computes the micro-batches of a batch without a pause between them.
+    parameters.n_batch = max(load.ubatch, _BATCH_TOKENS)
+    parameters.n_ubatch = load.ubatch
     parameters.n_seq_max = 1
     # Rows of logits for what is sampled from, not one per prompt token.
     parameters.n_outputs_max = 1 + load.draft_tokens

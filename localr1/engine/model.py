@@ -79,14 +79,15 @@ class Model:
         self._tokenizer = Tokenizer(self._vocab)
         self.context_window = int(api.llama_n_ctx(self._context))
         # llama.cpp never takes more at once than the context holds.
-        self.ubatch = min(load.ubatch, int(api.llama_n_batch(self._context)))
+        self.batch_tokens = int(api.llama_n_batch(self._context))
+        self._ubatch = min(load.ubatch, self.batch_tokens)
         self.on_gpu = bool(load.device_names) and load.gpu_layers > 0
         """Whether a decode returns before it is done."""
         self.cached: list[int] = []
         self.draft_tokens = load.draft_tokens
         self._guessed: list[int] = []
         self._row = -1
-        self._batch = api.llama_batch_init(max(self.ubatch, 1 + load.draft_tokens), 0, 1)
+        self._batch = api.llama_batch_init(max(self.batch_tokens, 1 + load.draft_tokens), 0, 1)
         self.prompt_tps = 0.0
         """Prompt tokens per second, as last measured."""
         self.vocabulary = self._read_vocabulary()
@@ -119,7 +120,7 @@ class Model:
         if cut_short:
             timer.start()
         started = time.monotonic()
-        tokens = min(self.ubatch, self.context_window - 1)
+        tokens = min(self._ubatch, self.context_window - 1)
         try:
             self.decode([bos] * tokens)
             self.prompt_tps = tokens / max(time.monotonic() - started, 1e-6)
@@ -186,9 +187,16 @@ class Model:
             DecodeError: When llama.cpp fails.
         """
         self.forget_guesses()
-        for start in range(0, len(tokens), self.ubatch):
-            part = tokens[start : start + self.ubatch]
-            self._decode_batch(part, outputs_from=len(part) - 1)
+        for start in range(0, len(tokens), self.batch_tokens):
+            part = tokens[start : start + self.batch_tokens]
+            before = len(self.cached)
+            try:
+                self._decode_batch(part, outputs_from=len(part) - 1)
+            except Cancelled:
+                # The micro-batches before the one that was ended are there.
+                reached = int(api.llama_memory_seq_pos_max(self._memory, 0)) + 1
+                self.cached += part[: max(0, reached - before)]
+                raise
             self.cached += part
 
     def decode_guessing(self, token: int, guesses: Sequence[int]) -> None:
@@ -204,7 +212,11 @@ class Model:
             DecodeError: When llama.cpp fails.
         """
         self.forget_guesses()
-        self._decode_batch([token, *guesses], outputs_from=0)
+        try:
+            self._decode_batch([token, *guesses], outputs_from=0)
+        except Cancelled:
+            api.llama_memory_seq_rm(self._memory, 0, len(self.cached), -1)
+            raise
         self.cached.append(token)
         self._guessed = list(guesses)
         self._row = 0 if guesses else -1
@@ -236,10 +248,10 @@ class Model:
         result = api.llama_decode(self._context, batch)
         if result == 0:
             return
-        # A failed batch may have left some of its cells behind.
-        api.llama_memory_seq_rm(self._memory, 0, position, -1)
         if result == _ABORTED:
             raise Cancelled
+        # A failed batch may have left some of its cells behind.
+        api.llama_memory_seq_rm(self._memory, 0, position, -1)
         raise DecodeError(f"llama_decode returned {result} at position {position}")
 
     def synchronize(self) -> None:

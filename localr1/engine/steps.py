@@ -27,7 +27,7 @@ def computed(model: Model, prompt: list[int], cached: int, chunk_seconds: float)
     while done < total:
         # Even chunks, as large as the time allows: small ones compute more slowly.
         most = int(model.prompt_tps * chunk_seconds)
-        most = min(max(most, _SMALLEST_CHUNK), model.ubatch)
+        most = min(max(most, _SMALLEST_CHUNK), model.batch_tokens)
         chunk = -(-(total - done) // -(-(total - done) // most))
         started = time.monotonic()
         model.decode(prompt[done : done + chunk])

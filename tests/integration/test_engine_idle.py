@@ -175,3 +175,32 @@ async def test_counting_does_not_end_idle_work(tmp_path: Path) -> None:
             assert 0 < counts[0] < counts[1]
         done = await idle
         assert done.done_tokens == done.total_tokens
+
+
+def test_what_was_computed_before_an_abort_is_kept(low_level: Any) -> None:
+    """The cache mirrors llama.cpp's own, and going on from it gives what a fresh context does."""
+    import threading
+
+    from localr1.engine.model import Cancelled
+
+    api, make = low_level
+    for seconds in (0.0, 0.002, 0.01, 0.02, 0.04, 0.08):
+        model = make()
+        prompt = model.tokenize([*SPEECH, Segment(THOUGHT * 40), *NEXT])[:2000]
+        timer = threading.Timer(seconds, model._abort.raise_)
+        timer.start()
+        try:
+            model.decode(prompt)
+        except Cancelled:
+            pass
+        finally:
+            timer.join()
+            model._abort.lower()
+        kept = len(model.cached)
+        assert model.cached == prompt[:kept]
+        assert int(api.llama_memory_seq_pos_max(model._memory, 0)) + 1 == kept
+        model.reuse(prompt)
+        model.decode(prompt[len(model.cached) :])
+        fresh = make()
+        fresh.decode(prompt)
+        assert distance(logits(api, model), logits(api, fresh)) <= TOLERANCE

@@ -41,7 +41,7 @@ class Script:
         thinking = (THINK, END) if knows_thinking else (-1, -1)
         self.vocabulary = Vocabulary(*thinking, frozenset({EOS, USER, BOS}))
         self.context_window = WINDOW
-        self.ubatch = 512
+        self.batch_tokens = 512
         self.prompt_tps = 0.0
         self.draft_tokens = 0
         self.on_gpu = False
