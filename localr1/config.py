@@ -63,7 +63,7 @@ class Directories:
         """
         home = environment.get("LOCALR1_HOME", "").strip()
         if home:
-            root = Path(home).expanduser().absolute()
+            root = expanded(home).absolute()
             data = root / "data"
             return cls(
                 settings=root / "settings",
@@ -209,6 +209,11 @@ def save_state(directories: Directories, state: State) -> None:
     write_atomically(directories.data / "state.json", json.dumps(asdict(state), indent=1) + "\n")
 
 
+def expanded(path: str | Path) -> Path:
+    """The path with a leading `~` replaced; that of a user who is not known stays as written."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's own raises for such users
+
+
 def ensure(path: Path) -> Path:
     """Create a folder and its parents where they are missing.
 
@@ -277,12 +282,12 @@ def _preferences(table: dict[str, object], text: str, path: Path) -> Preferences
             raise _settings_error(path, f"line {_line_of(key, text)}: `{key}` {problem}")
     values = dict(table)
     if "models_directory" in values:
-        folder = Path(cast("str", values["models_directory"])).expanduser()
+        folder = expanded(cast("str", values["models_directory"]))
         values["models_directory"] = path.parent.absolute() / folder
     if "model_folders" in values:
         named = cast("list[str]", values["model_folders"])
         here = path.parent.absolute()
-        values["model_folders"] = tuple(here / Path(folder).expanduser() for folder in named)
+        values["model_folders"] = tuple(here / expanded(folder) for folder in named)
     return Preferences(**values)  # type: ignore[arg-type]  # checked key by key above
 
 

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from pathlib import Path
 
 from localr1 import workflow
 from localr1.amount import ThinkingBudget, parse_thinking_budget
@@ -23,6 +22,7 @@ from localr1.chat.types import (
     ThinkingDelta,
 )
 from localr1.cli import output
+from localr1.config import expanded
 from localr1.errors import FileError, Interrupted, OfflineError, UsageError
 from localr1.models.types import LocalModel
 from localr1.printable import printable
@@ -78,7 +78,7 @@ def question_of(words: Sequence[str], piped: str) -> str:
             "Neither an argument nor standard input holds one.",
             'Try: localr1 ask "What is 347 + 589?" --model demo',
         )
-    return question_with([read(Path(name).expanduser()) for name in files], question)
+    return question_with([read(expanded(name)) for name in files], question)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from localr1 import workflow
 from localr1.cli import chosen, output
 from localr1.cli.bytes_done import counting
+from localr1.config import expanded
 from localr1.errors import FileError, Interrupted, UsageError
 from localr1.models import bundle, luggage, manifest
 from localr1.models.place import size_text
@@ -17,7 +18,7 @@ from localr1.printable import printable
 def run(arguments: argparse.Namespace) -> int:
     """Carry models away, or take them in."""
     home = workflow.open_home(offline=True)
-    folder = Path(arguments.directory).expanduser().absolute()
+    folder = expanded(arguments.directory).absolute()
     try:
         if arguments.action == "export":
             return _export(home, folder, arguments.model)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from localr1 import workflow
+from localr1.config import expanded
 from localr1.errors import FileError, LocalR1Error, UsageError
 from localr1.models.types import LocalModel
 
@@ -18,7 +17,7 @@ def local_model(home: workflow.Home, wanted: str) -> LocalModel:
         FileError: It is not here.
     """
     here = workflow.local_models(home)  # also what is found on other programs' shelves
-    at = Path(wanted).expanduser().absolute()
+    at = expanded(wanted).absolute()
     found = [local for local in here if local.path == at]
     if not found and at.is_file():
         named = home.library.at(at, home.catalogue)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from pathlib import Path
 
 from localr1 import workflow
 from localr1.amount import parse_size
 from localr1.cli import output
+from localr1.config import expanded
 from localr1.errors import UsageError
 from localr1.fit.explain import gib
 from localr1.machine import profile
@@ -25,7 +25,7 @@ def machine_for(arguments: argparse.Namespace, home: workflow.Home) -> Machine:
         UsageError: A size cannot be understood.
     """
     base = (
-        profile.load_profile(Path(arguments.profile).expanduser())
+        profile.load_profile(expanded(arguments.profile))
         if arguments.profile
         else asyncio.run(workflow.examine(home))
     )

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from localr1.config import expanded
 from localr1.errors import FileError, GgufError, HubNotFound, UsageError
 from localr1.gguf.file import recognise, shard_paths
 from localr1.models.copying import Span, copy
@@ -93,7 +94,7 @@ def parse_reference(text: str) -> Reference:
         return HubReference(match["repository"], match["path"] or "")
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text):
         return _from_url(text)
-    return Path(text).expanduser()
+    return expanded(text)
 
 
 def file_sets(files: Sequence[RemoteFile]) -> tuple[FileSet, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import localr1
+from localr1.config import expanded
 from localr1.errors import CatalogueError, FileError, UnknownModel
 from localr1.gguf.file import recognise
 from localr1.gguf.types import Architecture
@@ -66,11 +67,11 @@ class Catalogue:
             GgufError: The file is not a model that localr1 runs.
         """
         if choice.is_gguf_path(text):
-            return self.from_file(Path(text).expanduser())
+            return self.from_file(expanded(text))
         try:
             return choice.match(self.models, text)
         except UnknownModel:
-            path = Path(text).expanduser()
+            path = expanded(text)
             if _is_file(path):
                 return self.from_file(path)
             if others := self.others():

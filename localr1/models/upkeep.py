@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
+from localr1.config import expanded
 from localr1.errors import FileError
 from localr1.gguf.file import shard_paths
 from localr1.models import downloaded
@@ -124,7 +125,7 @@ def move(local: LocalModel, library: Library, folder: Path, on_progress: OnProgr
             f"It was not downloaded by localr1.{owner}",
             "Move it with the program that put it there; localr1 finds it again.",
         )
-    folder = folder.expanduser().absolute()
+    folder = expanded(folder).absolute()
     sidecar = unit.sidecar
     names = [name for name, _ in sidecar.unit]
     targets = [target_path(folder, sidecar.repository, name) for name in names]
