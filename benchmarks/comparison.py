@@ -26,6 +26,8 @@ TURN: Final = Bound("at most", 1.1)
 
 _SKIP_TOKENS: Final = 8
 _SAMPLER_STEPS: Final = 64
+# Text comes in pieces: a window may be longer than asked for by what a fast GPU does meanwhile.
+_SLACK_TOKENS: Final = 64
 _REPLY_PROMPT_TOKENS: Final = 32
 _THINKING_TOKENS: Final = 300
 _MESSAGE_TOKENS: Final = 64
@@ -49,9 +51,19 @@ class Extent:
     @property
     def context_window(self) -> int:
         """What our engine needs."""
-        reply = (_SKIP_TOKENS + self.window + 16) * self.pairs + 64
+        reply = (_SKIP_TOKENS + self.window + _SLACK_TOKENS) * self.pairs
         turn = _THINKING_TOKENS + self.answer + 4 * _MESSAGE_TOKENS
         return max(_REPLY_PROMPT_TOKENS + self.depths[-1] + reply, self.prompt + 64, turn) + 256
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Generation at one depth: seconds per token of each run, and our replies."""
+
+    where: str
+    our: list[float]
+    their: list[float]
+    replies: list[Generated]
 
 
 @dataclass
@@ -98,24 +110,18 @@ class Comparison:
         """Token generation at each depth, against llama-bench and the sampler chain."""
         await self._time_sampler()
         *shallow, deepest = self.extent.depths
-        measured = [
-            (f"at depth {depth:,}", *await self._many_replies(depth))
-            for depth in shallow or [deepest]
-        ]
+        measured = [await self._many_replies(depth) for depth in shallow or [deepest]]
         if shallow:
-            name = f"after {deepest:,} tokens of one reply"
-            measured.append((name, *await self._one_reply(deepest)))
+            measured.append(await self._one_reply(deepest))
         await self._time_sampler()
         sampling = statistics.median(self._sampling)
         self._add("sampler chain, native", "ms", [s * 1e3 for s in self._sampling])
-        for where, our, their, replies in measured:
-            self._generation_rows(where, our, their, sampling)
-            self._cost_rows(where, replies)
+        for each in measured:
+            self._generation_rows(each, sampling)
+            self._cost_rows(each.where, each.replies)
 
-    def _generation_rows(
-        self, where: str, our: Sequence[float], their: Sequence[float], sampling: float
-    ) -> None:
-        what = f"generation {where}"
+    def _generation_rows(self, measured: _Measured, sampling: float) -> None:
+        what, our, their = f"generation {measured.where}", measured.our, measured.their
         self._add(f"{what}, llama-bench", "tokens/s", figures.per_second(their))
         self._add(f"{what}, our client", "tokens/s", figures.per_second(our))
         self._add(f"{what}, ours to theirs", "ratio", figures.ratios(their, our), note="raw")
@@ -132,7 +138,7 @@ class Comparison:
         self._add(f"sampling in the worker, {where}", "ms", sampling)
         self._add(f"the worker's own cost per token, {where}", "ms", own, OWN_COST_MS)
 
-    async def _many_replies(self, depth: int) -> tuple[list[float], list[float], list[Generated]]:
+    async def _many_replies(self, depth: int) -> _Measured:
         """A reply for each run, all after the same prompt."""
         window = self.extent.window
         prompt = [Segment(tokens=random_tokens(depth - _SKIP_TOKENS, seed=depth))]
@@ -150,34 +156,38 @@ class Comparison:
         replies.clear()
         our, their = await self._pairs(ours, bench.next)
         await bench.close()
-        return our, their, replies
+        return _Measured(f"at depth {depth:,}", our, their, replies)
 
-    async def _one_reply(self, depth: int) -> tuple[list[float], list[float], list[Generated]]:
+    async def _one_reply(self, depth: int) -> _Measured:
         """Windows of one long reply that stands still while llama-bench runs."""
         extent, windows = self.extent, list[Window]()
         middle = figures.middle_of_windows(depth, _SKIP_TOKENS, extent.window, extent.pairs)
-        bench = await self._bench(
-            generate=extent.window, depth=_REPLY_PROMPT_TOKENS + middle, tests=extent.pairs
-        )
+        their_depth = _REPLY_PROMPT_TOKENS + middle
+        bench = await self._bench(generate=extent.window, depth=their_depth, tests=extent.pairs)
         prompt = [Segment(tokens=random_tokens(_REPLY_PROMPT_TOKENS, seed=1))]
-        most = depth + extent.pairs * (_SKIP_TOKENS + extent.window + 8)
+        most = depth + extent.pairs * (_SKIP_TOKENS + extent.window + _SLACK_TOKENS)
         reply = self.our.reply(measuring(prompt, most))
         await reply.reach(depth)
-        # A worker that has just sent text computes the next token: held there, the wait counts
-        # as decoding, not as its own cost.
+        # A worker that has just sent text computes the next token. Held in the middle of that,
+        # here and below, it counts the wait as decoding and not as its own cost.
+        await asyncio.sleep(bench.seconds_per_token / 3)
         self.our.hold()
 
         async def ours() -> float:
             self.our.go_on()
-            windows.append(await reply.window(_SKIP_TOKENS, extent.window))
+            timed = await reply.window(_SKIP_TOKENS, extent.window)
+            windows.append(timed)
+            await asyncio.sleep(timed.seconds_per_token / 3)
             self.our.hold()
-            return windows[-1].seconds_per_token
+            return timed.seconds_per_token
 
         our, their = await self._pairs(ours, bench.next)
         self.our.go_on()
-        ended = await reply.end()
+        ended = await reply.stop()
         await bench.close()
-        return our, their, [ended]
+        our_depth = _REPLY_PROMPT_TOKENS + int(statistics.median(w.first_token for w in windows))
+        where = f"after {depth:,} tokens of one reply (depths {our_depth:,} and {their_depth:,})"
+        return _Measured(where, our, their, [ended])
 
     async def next_turn(self) -> None:
         """The first token of turn 2 after a long answer: the cost of the new message alone?"""

@@ -39,6 +39,9 @@ from localr1.machine.host import Host
 PARTS: Final = ("prompt", "generation", "turn", "server", "speculation")
 CACHE: Final = Path(__file__).resolve().parent.parent / ".benchmarks"
 _QUICK: Final = Extent(pairs=3, window=32, prompt=256, depths=(128, 512), turn_trials=2, answer=100)
+_USUAL: Final = Extent(pairs=15, window=64, prompt=1024, depths=(512, 8000), turn_trials=5)
+# A window must be long beside the 33 ms for which text is held back.
+_USUAL_ON_GPU: Final = Extent(pairs=15, window=256, prompt=4096, depths=(512, 8000), turn_trials=7)
 _FEWEST_PAIRS: Final = 7
 
 
@@ -66,10 +69,14 @@ def options(arguments: list[str]) -> Options:
     parser.add_argument("--threads", type=int, default=0, help="default: what localr1 would use")
     parser.add_argument("--ubatch", type=int, default=512)
     parser.add_argument("--pairs", type=int, help="runs of each kind (default: 15)")
-    parser.add_argument("--window", type=int, help="tokens timed in one run (default: 64)")
-    parser.add_argument("--prompt", type=int, help="tokens of the prompt (default: 1024)")
+    parser.add_argument(
+        "--window", type=int, help="tokens timed in one run (default: 64, on GPUs 256)"
+    )
+    parser.add_argument(
+        "--prompt", type=int, help="tokens of the prompt (default: 1024, on GPUs 4096)"
+    )
     parser.add_argument("--depths", help="default: 512,8000; the last one within one reply")
-    parser.add_argument("--turn-trials", type=int, help="default: 5")
+    parser.add_argument("--turn-trials", type=int, help="default: 5, on GPUs 7")
     parser.add_argument("--parts", default=",".join(PARTS), help="default: all of %(default)s")
     parser.add_argument("--draft-tokens", type=int, default=8)
     parser.add_argument("--llama-cpp", type=Path, help="a build with llama-bench, llama-server")
@@ -77,7 +84,8 @@ def options(arguments: list[str]) -> Options:
     parser.add_argument("--json", type=Path, help="write everything to this file too")
     parser.add_argument("--quick", action="store_true", help="to try it: small, says nothing")
     given = parser.parse_args(arguments)
-    usual = _QUICK if given.quick else Extent(15, 64, 1024, (512, 8000), 5)
+    usual = _USUAL if not given.gpu_layers else _USUAL_ON_GPU
+    usual = _QUICK if given.quick else usual
     parts = tuple(given.parts.split(","))
     try:
         depths = tuple(sorted(map(int, given.depths.split(",")))) if given.depths else usual.depths

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Unit = Literal["tokens/s", "ms", "s", "MiB", "ratio", "percent"]
+Unit = Literal["tokens/s", "MB/s", "ms", "s", "MiB", "ratio", "percent"]
 
 
 @dataclass(frozen=True)

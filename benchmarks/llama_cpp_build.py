@@ -104,9 +104,14 @@ def _options() -> list[str]:
     ]
 
 
+def is_library(file_name: str, backend: str) -> bool:
+    """Whether a file is the library of one of llama.cpp's backends; wheels have headers of all."""
+    return re.fullmatch(rf"(lib)?ggml-{backend}\.(so|dylib|dll)", file_name) is not None
+
+
 def _has_backend(name: str) -> bool:
     files = importlib.metadata.files("llama-cpp-python") or []
-    return any(re.search(rf"ggml-{name}\.", file.name) for file in files)
+    return any(is_library(file.name, name) for file in files)
 
 
 def _source(cache: Path, version: str) -> Path:

@@ -65,6 +65,8 @@ class LlamaBench:
         self._waiting = False
         self.build = ""
         """llama.cpp's commit as llama-bench names it, after the first test."""
+        self.seconds_per_token = 0.0
+        """Of the last test."""
 
     @classmethod
     async def start(  # noqa: PLR0913 - what is measured, and how
@@ -124,7 +126,8 @@ class LlamaBench:
         self._waiting = True
         result = json.loads(line)
         self.build = f"{result['build_commit']} (build {result['build_number']})"
-        return float(result["avg_ns"]) / 1e9 / self._per_test
+        self.seconds_per_token = float(result["avg_ns"]) / 1e9 / self._per_test
+        return self.seconds_per_token
 
     async def close(self) -> None:
         """End it."""

@@ -79,10 +79,12 @@ class Window:
 class Reply:
     """A running reply, timed in windows by what arrives here."""
 
+    engine: Engine
     events: AsyncGenerator[protocol.Event, None]
     generated: protocol.Generated | None = None
     _counts: dict[str, int] = field(default_factory=dict)
     _last: Mark = Mark(0, 0.0)
+    _request_id: int = 0
 
     async def reach(self, tokens: int) -> Mark:
         """Wait for so many tokens of the reply, or its end."""
@@ -109,13 +111,16 @@ class Reply:
             await self._next()
         return self.generated
 
-    async def close(self) -> None:
-        """Stop it where it is."""
-        await self.events.aclose()
+    async def stop(self) -> protocol.Generated:
+        """End it where it is."""
+        if self.generated is None:
+            await self.engine.stop(self._request_id)
+        return await self.end()
 
     async def _next(self) -> None:
         event = await anext(self.events)
         now = time.perf_counter()
+        self._request_id = event.request_id
         if isinstance(event, protocol.Generated):
             self.generated = event
         elif isinstance(event, protocol.Text):
@@ -153,7 +158,7 @@ class OurEngine:
 
     def reply(self, request: protocol.Generate) -> Reply:
         """Begin a reply."""
-        return Reply(self.engine.generate(request))
+        return Reply(self.engine, self.engine.generate(request))
 
     async def finish(self, request: protocol.Generate) -> tuple[protocol.Generated, float]:
         """Run a request to its end.

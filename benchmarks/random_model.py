@@ -122,7 +122,7 @@ def write(path: Path, architecture: Architecture, seed: int = 0) -> None:
 
 def _write_blocks(file: IO[bytes], pool: _Blocks, size_bytes: int, start: int) -> None:
     """Go round the pool from block `start` until the tensor is full."""
-    data = memoryview(pool).cast("B")
+    data = memoryview(pool.reshape(-1)).cast("B")  # type: ignore[arg-type] # numpy arrays are buffers
     position = start % len(pool) * pool.shape[1]
     while size_bytes:
         part = data[position : position + size_bytes]

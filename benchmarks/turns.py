@@ -30,7 +30,7 @@ from figures import Bound, Row
 
 from localr1.chat.session import ChatSession, ReplyOptions
 from localr1.chat.store import Store
-from localr1.chat.types import AnswerDelta, Failed, Notice
+from localr1.chat.types import AnswerDelta, Conversation, Failed, Message, Notice
 from localr1.engine.client import Engine
 from localr1.errors import LocalR1Error
 from localr1.fit.types import Settings
@@ -38,6 +38,7 @@ from localr1.machine import cpu
 from localr1.machine.host import Host
 from localr1.models import catalog
 from localr1.models.library import DEMO_PATH
+from localr1.models.types import Model
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 import demo_task
@@ -61,18 +62,23 @@ class Course:
     worker_bytes: list[int] = field(default_factory=list)
     """Resident memory, sampled evenly."""
     app_bytes: list[int] = field(default_factory=list)
+    wrong: list[tuple[int, int]] = field(default_factory=list)
+    """Where wrong answers are in the database: conversation and number of the message. Holding
+    their conversations here would be memory that grows."""
+    same_when_fresh: int = 0
+    """Of the wrong answers, those that an engine gives too that has computed nothing before."""
 
 
 def growth_percent(samples: Sequence[int]) -> float:
-    """How much more there is at the end than after the warm-up, the first tenth.
+    """How much more there is at the end than right after the warm-up, the first tenth.
 
     Raises:
         ValueError: With fewer than 20 samples, there is no telling.
     """
     if len(samples) < 2 * _COMPARED_SAMPLES:
         raise ValueError("too few samples")
-    warm = max(_COMPARED_SAMPLES, int(len(samples) * _WARM_UP_SHARE))
-    before = statistics.median(samples[warm - _COMPARED_SAMPLES : warm])
+    warm = int(len(samples) * _WARM_UP_SHARE)
+    before = statistics.median(samples[warm : warm + _COMPARED_SAMPLES])
     after = statistics.median(samples[-_COMPARED_SAMPLES:])
     return 100.0 * (after / before - 1.0)
 
@@ -84,6 +90,7 @@ def rows_of(course: Course, seconds: float) -> list[Row]:
     rows = [
         Row("right answers", "percent", (_percent(course.right),), RIGHT),
         Row("right answers in the last tenth", "percent", (_percent(last),), RIGHT),
+        *_wrong_rows(course),
         Row(
             "turns with earlier ones left out", "percent", (100 * course.overflowed / course.turns,)
         ),
@@ -97,6 +104,14 @@ def rows_of(course: Course, seconds: float) -> list[Row]:
                         GROWTH, note))  # fmt: skip
         rows.append(Row(f"memory of {name}, at the end", "MiB", (samples[-1] / _MIB,)))
     return rows
+
+
+def _wrong_rows(course: Course) -> list[Row]:
+    if not course.wrong:
+        return []
+    note = f"{len(course.wrong)} wrong ones"
+    share = 100 * course.same_when_fresh / len(course.wrong)
+    return [Row("wrong answers that a fresh engine gives too", "percent", (share,), note=note)]
 
 
 def _percent(right: Sequence[bool]) -> float:
@@ -123,6 +138,8 @@ async def run(turns: int, turns_each: int, window: int, folder: Path) -> Course:
             problem = demo_task.draw_problem(rng, held_out=True)
             answer = await _ask(session, demo_task.ask(problem, rng), course)
             course.right.append(answer == demo_task.answer_of(problem))
+            if not course.right[-1]:
+                course.wrong.append((session.conversation_id or 0, len(session.messages)))
             if (number + 1) % max(1, turns // _SAMPLES) == 0:
                 course.worker_bytes.append(worker.memory_info().rss)
                 course.app_bytes.append(app.memory_info().rss)
@@ -130,8 +147,29 @@ async def run(turns: int, turns_each: int, window: int, folder: Path) -> Course:
                 _tell(course)
     finally:
         await engine.close()
-        store.close()
+    for conversation, length in course.wrong:
+        messages = store.conversation(conversation).messages[:length]
+        fresh = await _fresh_answer(messages, model, window, folder)
+        course.same_when_fresh += fresh == messages[-1].text
+    store.close()
     return course
+
+
+async def _fresh_answer(
+    messages: tuple[Message, ...], model: Model, window: int, folder: Path
+) -> str:
+    """What an engine that has computed nothing yet answers to the last question.
+
+    A tiny model is wrong now and then; a fault of the cache would show as another answer here.
+    """
+    *before, question, _ = messages
+    conversation = Conversation(0, "", "demo", tuple(before))
+    engine = await Engine.start(DEMO_PATH, Settings(window, threads=1), log_directory=folder)
+    try:
+        fresh = ChatSession(engine, None, model, conversation=conversation, look_ahead=False)
+        return await _ask(fresh, question.text, Course(1))
+    finally:
+        await engine.close()
 
 
 async def _ask(session: ChatSession, question: str, course: Course) -> str:

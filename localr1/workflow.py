@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -228,6 +228,22 @@ def queued_variant(home: Home, item: Item) -> tuple[Model, Variant]:
             f"{item.name} is not in the list of models any more.", "", "See `localr1 models --all`."
         )
     return choice.model, choice.variant
+
+
+def check_queue_room(home: Home, items: Iterable[Item]) -> None:
+    """Raise DiskFull when downloads do not fit together.
+
+    Raises:
+        DiskFull: How much is missing.
+        FileError: The folder of downloads cannot be read.
+    """
+    from localr1.models.obtain import check_room  # noqa: PLC0415  # as in `fetch`
+
+    variants = []
+    for item in items:
+        with suppress(UnknownModel):  # told when its turn comes
+            variants.append(queued_variant(home, item)[1])
+    check_room(variants, home.directories.models)
 
 
 async def start_engine(

@@ -4,6 +4,8 @@
     python3 tools/go.py test       set up, then run the tests
     python3 tools/go.py check      what CI runs: lint, types, tests
     python3 tools/go.py rpc        build a llama.cpp whose memory can be lent, for the tests of GPUs
+    python3 tools/go.py speed      the engine against llama.cpp's own programs (benchmarks/engine.py)
+    python3 tools/go.py turns      ten thousand turns on the demo (benchmarks/turns.py)
     python3 tools/go.py WHAT ...   lint, types, format, soak, or a localr1 command (ask, advise, ...)
 
 Standard library only, on Linux, macOS and Windows. The first set-up compiles llama.cpp, about
@@ -35,7 +37,7 @@ OLDEST = (3, 11)
 COMPILERS = ("c++", "g++", "clang++", "cl")
 
 LINT = (["-m", "ruff", "check", "."], ["-m", "ruff", "format", "--check", "."])
-TYPES = (["-m", "mypy", "localr1", "tests", "tools/demo_task.py", "tools/go.py"],)
+TYPES = (["-m", "mypy", "localr1", "tests", "benchmarks", "tools/demo_task.py", "tools/go.py"],)
 TESTS = (["-m", "pytest", "--cov=localr1", "--cov-report=term:skip-covered"],)
 TASKS: dict[str, tuple[list[str], ...]] = {
     "test": TESTS,
@@ -44,6 +46,8 @@ TASKS: dict[str, tuple[list[str], ...]] = {
     "check": (*LINT, *TYPES, *TESTS),
     "format": (["-m", "ruff", "format", "."], ["-m", "ruff", "check", "--fix", "."]),
     "soak": (["-m", "pytest"],),
+    "speed": (["benchmarks/engine.py"],),
+    "turns": (["benchmarks/turns.py"],),
 }
 
 

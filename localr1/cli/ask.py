@@ -7,7 +7,7 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from localr1 import workflow
 from localr1.amount import ThinkingBudget, parse_thinking_budget
@@ -87,16 +87,19 @@ def run(arguments: argparse.Namespace) -> int:
     question = question_of(arguments.prompt, _piped())
     home = workflow.open_home(offline=getattr(arguments, "offline", False))
     local = choose(home, arguments.model)
-    options = ReplyOptions(
+    options = replace(
+        ReplyOptions.preferred(home.preferences),
         temperature=arguments.temperature,
         seed=arguments.seed,
         max_tokens=arguments.max_tokens,
-        thinking_budget_tokens=thinking.budget_tokens,
-        thinking_budget_seconds=thinking.budget_seconds,
         on_loop="end",  # nobody is there to be asked
-        when_full=home.preferences.when_full,
-        draft_tokens=home.preferences.draft_tokens,
     )
+    if (thinking.budget_tokens, thinking.budget_seconds) != (None, None):
+        options = replace(
+            options,
+            thinking_budget_tokens=thinking.budget_tokens,
+            thinking_budget_seconds=thinking.budget_seconds,
+        )
     printer = _Printer(show_thinking=thinking.show, quiet=arguments.json)
     stats = asyncio.run(
         _ask(

@@ -28,7 +28,7 @@ from localr1.engine.thinking import ANSWER_SEPARATOR, CLOSING_NEWLINE, CLOSING_S
 _DELTA_SECONDS: Final = 0.05
 # Prompt chunks aim at this long, so that progress moves; a stop ends a chunk on a CPU, but on a
 # GPU it waits for it.
-_CHUNK_SECONDS: Final = 2.0
+_CHUNK_SECONDS: Final = 4.0
 
 
 class PromptTooLong(Exception):
@@ -145,7 +145,7 @@ class Reply:
         reason: Literal["stop", "length", "cancelled"] = "cancelled"
         prompt_seconds = 0.0
         sampler = model.sampler(request)
-        steps = Steps(model, sampler, prompt, request.draft_tokens)
+        steps = Steps(model, sampler, request.draft_tokens)
         try:
             self._process_prompt(prompt, cached)
             prompt_seconds = time.monotonic() - self._started

@@ -17,8 +17,9 @@ SHORTEST_PERIOD: Final = 4
 LONGEST_PERIOD: Final = 128
 REPEATS: Final = 3
 CHECKED_EVERY: Final = 16
-# Rules, table borders and rows of zeros repeat a few tokens a few times and mean no harm.
-_SHORTEST_CYCLE_TOKENS: Final = 48
+# Table borders, rows of zeros and the columns of 1111 + 2222 repeat a few tokens a few times and
+# mean no harm: a short period must go round for this long.
+_SHORTEST_CYCLE_TOKENS: Final = 96
 
 # A paragraph counts from this length on; short ones ("Wait.", "So x = 3.") come back honestly.
 _PARAGRAPH_CHARACTERS: Final = 48

@@ -17,6 +17,7 @@ from localr1.engine.loading import LoadError as LoadError  # noqa: PLC0414 - as 
 from localr1.engine.native import AbortFlag, Log
 from localr1.engine.protocol import Generate, Load, Segment
 from localr1.engine.reply import Vocabulary, common_prefix_length
+from localr1.engine.speculation import Worth
 from localr1.engine.tokenizer import Tokenizer
 from localr1.errors import GgufError
 
@@ -85,6 +86,8 @@ class Model:
         """Whether a decode returns before it is done."""
         self.cached: list[int] = []
         self.draft_tokens = load.draft_tokens
+        self.worth = Worth()
+        """Whether guessing pays on this model and machine."""
         self._guessed: list[int] = []
         self._row = -1
         self._batch = api.llama_batch_init(max(self.batch_tokens, 1 + load.draft_tokens), 0, 1)

@@ -37,6 +37,11 @@ class Lookup:
         for token in tokens:
             self.append(token)
 
+    @property
+    def length(self) -> int:
+        """How many tokens it knows."""
+        return len(self._tokens)
+
     def append(self, token: int) -> None:
         """Take the next token of the conversation."""
         tokens = self._tokens
@@ -59,6 +64,7 @@ class Lookup:
 class Worth:
     """Decides from measured times whether guessing pays; switches it off when it does not.
 
+    It lives as long as the model, so that short replies do not each pay for the trial anew.
     Plain steps are timed now and then also while guessing pays, since speed falls with depth.
     """
 

@@ -108,6 +108,8 @@ def restore(model: Model, fingerprint: Fingerprint, path: Path) -> int:
             model; the cache is as before, or empty.
         OSError: When it cannot be read.
     """
+    if path.exists() and not path.is_file():
+        raise Unusable("it is no file")  # opening a pipe would wait for ever
     with path.open("rb") as file:
         if os.fstat(file.fileno()).st_size < len(_MAGIC) + _LENGTHS.size + _DIGEST_BYTES:
             raise Unusable("it is cut short")

@@ -82,7 +82,9 @@ class Downloads:
     async def start(self) -> None:
         """Go on with what is in the file, and with whatever is added."""
         if self._runner is None:
-            await self._settle(lambda queue: queue)
+            self.queue = await asyncio.to_thread(self._file.read)
+            self._limit.bytes_per_second = self.queue.limit_bytes_per_second
+            self.on_change()
             self._runner = asyncio.create_task(self._run(), name="downloads")
 
     async def close(self) -> None:

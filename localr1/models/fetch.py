@@ -13,7 +13,7 @@ from localr1.models.transfer import RetryError, Source
 
 # One connection keeps at most this much in memory: with 8 of them, and what `part` may not
 # have recorded yet, a kill costs less than 16 MiB.
-BLOCK_BYTES = 512 << 10
+BLOCK_BYTES = 256 << 10
 _MIN_SEGMENT_BYTES = 1 << 20
 _MAX_SEGMENT_BYTES = 64 << 20
 # On a slow line a block is written before it is full, so that little is lost and the progress

@@ -33,7 +33,7 @@ from localr1.models.journal import (
 from localr1.models.place import disk_errors, journal_path, part_path
 from localr1.models.ranges import Ranges
 
-COMMIT_BYTES = 8 << 20
+COMMIT_BYTES = 6 << 20
 COMMIT_SECONDS = 4.0
 _LOOK_SECONDS = 1.0
 _READ_BYTES = 4 << 20

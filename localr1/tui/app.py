@@ -15,12 +15,14 @@ from textual.widgets import Static
 
 from localr1 import crash
 from localr1.errors import LocalR1Error
+from localr1.models.queue import Item
 from localr1.models.types import Choice, LocalModel
 from localr1.printable import printable
 from localr1.tui import theme
 from localr1.tui.command import APP, Command, bindings
 from localr1.tui.runner import Runner
 from localr1.tui.screens.chat import Chat
+from localr1.tui.screens.downloads import DownloadQueue, brief
 from localr1.tui.screens.help import Help, Section
 from localr1.tui.screens.welcome import Welcome
 from localr1.tui.services import Services
@@ -72,7 +74,15 @@ class LocalR1App(App[None]):
         wanted = self._home.preferences.theme
         if wanted and wanted not in self.available_themes:
             self.notify(f"There is no theme “{wanted}”.", severity="warning", markup=False)
+        downloads = self.services.downloads
+        downloads.on_change, downloads.on_end = self._show_downloads, self._download_ended
+        if self.services.online:
+            self._go_on_downloading()
         self._begin()
+
+    @work(exclusive=True, group="downloads")
+    async def _go_on_downloading(self) -> None:
+        await self.services.downloads.start()
 
     @work(exclusive=True, group="begin")
     async def _begin(self) -> None:
@@ -98,6 +108,30 @@ class LocalR1App(App[None]):
             self.push_screen(
                 Welcome(self.services, self.runner, at, can_go_back=chat is not None),
                 self._model_chosen,
+            )
+
+    def action_downloads(self) -> None:
+        """What is being downloaded."""
+        if not isinstance(self.screen, DownloadQueue):
+            self.push_screen(DownloadQueue(self.services.downloads, online=self.services.online))
+
+    def _show_downloads(self) -> None:
+        if not self.is_running:
+            return
+        if (chat := self._chat) is not None:
+            chat.show_download(brief(self.services.downloads.status))
+        if isinstance(self.screen, DownloadQueue):
+            self.screen.show()
+
+    def _download_ended(self, item: Item, error: LocalR1Error | None) -> None:
+        name = printable(item.name)
+        if error is None:
+            self.notify(f"{name} is here. F2 shows it.", markup=False)
+        else:
+            self.notify(
+                f"{name} is not coming: {printable(error.what)} F3 tells more.",
+                severity="error",
+                markup=False,
             )
 
     def _model_chosen(self, local: LocalModel | None) -> None:

@@ -56,6 +56,13 @@ APP = (
         priority=True,
     ),
     Command(
+        "app.downloads",
+        "f3",
+        "downloads",
+        "Downloads",
+        "See what is being downloaded; pause it, or change the order and the speed.",
+    ),
+    Command(
         "app.help",
         "f1",
         "show_help",
@@ -115,6 +122,14 @@ DOWNLOAD = (
         shown=True,
     ),
     Command(
+        "download.background",
+        "b",
+        "background",
+        "In the background",
+        "Go on downloading while you do something else; F3 shows how far it is.",
+        shown=True,
+    ),
+    Command(
         "download.demo",
         "d",
         "demo",
@@ -122,6 +137,52 @@ DOWNLOAD = (
         "Chat with the demonstration model instead.",
         shown=True,
     ),
+)
+
+DOWNLOADS = (
+    Command(
+        "downloads.pause",
+        "space",
+        "pause",
+        "Pause or go on",
+        "Pause this download, or let it go on.",
+        shown=True,
+    ),
+    Command(
+        "downloads.earlier",
+        "shift+up,minus",
+        "move(-1)",
+        "Earlier",
+        "Move it up; the first one that is not paused runs.",
+        shown=True,
+        display="Shift+↑",
+    ),
+    Command(
+        "downloads.later",
+        "shift+down,plus",
+        "move(1)",
+        "Later",
+        "Move it down.",
+        shown=True,
+        display="Shift+↓",
+    ),
+    Command(
+        "downloads.limit",
+        "l",
+        "limit",
+        "Speed limit",
+        "Limit the speed of all downloads together.",
+        shown=True,
+    ),
+    Command(
+        "downloads.remove",
+        "delete,x",
+        "remove",
+        "Take out",
+        "Take it out of the list; what has come stays on the disk until `localr1 rm --stopped`.",
+        shown=True,
+    ),
+    Command("downloads.close", "escape", "close", "Close", "Go back.", shown=True, palette=False),
 )
 
 ANSWER_NOW = Command(

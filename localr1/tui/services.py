@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -18,8 +19,11 @@ from localr1.config import Goal, network_allowed
 from localr1.fit.types import Advice, Plan
 from localr1.machine import network
 from localr1.machine.types import Machine
+from localr1.models.downloads import Downloads
 from localr1.models.hub import endpoint_url
 from localr1.models.library import free_bytes
+from localr1.models.limit import SpeedLimit
+from localr1.models.queue import Item, Queue
 from localr1.models.types import Choice, LocalModel, Model, Variant
 
 if TYPE_CHECKING:
@@ -39,6 +43,9 @@ class Services:
         self.home = home
         self._store: Store | None = None
         self._store_lock = asyncio.Lock()
+        self._limit = SpeedLimit()
+        self.downloads = Downloads(workflow.queue_file(home), self._fetch_item, self._limit)
+        """The queue of downloads; the app starts it."""
 
     @property
     def online(self) -> bool:
@@ -74,7 +81,33 @@ class Services:
         self, model: Model, variant: Variant, on_event: Callable[[DownloadEvent], None]
     ) -> LocalModel:
         """Download a variant, or go on with a stopped download; cancelling keeps what is here."""
-        return await workflow.fetch(self.home, model, variant, on_event)
+        return await workflow.fetch(
+            self.home, model, variant, on_event, limit=self._limit, wait_for_room=True
+        )
+
+    async def queue_first(self, model: Model, variant: Variant) -> None:
+        """Let a variant be downloaded beside everything else, before all others.
+
+        Raises:
+            DiskFull: It does not fit with what else is in the queue.
+            FileError: The queue cannot be kept.
+        """
+        item = workflow.queue_item(model, variant)
+        others = [other for other in self.downloads.queue.items if other.name != item.name]
+        await asyncio.to_thread(workflow.check_queue_room, self.home, (item, *others))
+        await self.downloads.change(partial(Queue.add, item=item, first=True))
+
+    async def take_from_queue(self, model: Model, variant: Variant) -> None:
+        """A download that is watched now is no matter of the queue."""
+        name = workflow.queue_item(model, variant).name
+        if self.downloads.queue.find(name) is not None:
+            await self.downloads.change(partial(Queue.remove, name=name))
+
+    async def _fetch_item(
+        self, item: Item, on_event: Callable[[DownloadEvent], None]
+    ) -> LocalModel:
+        model, variant = await asyncio.to_thread(workflow.queued_variant, self.home, item)
+        return await self.fetch(model, variant, on_event)
 
     async def free_disk_bytes(self) -> int:
         """Room where downloads go."""
@@ -153,7 +186,8 @@ class Services:
         await asyncio.to_thread(store.save_draft, conversation_id, text)
 
     async def close(self) -> None:
-        """Close the database."""
+        """Stop the downloads, which keep what is here, and close the database."""
+        await self.downloads.close()
         async with self._store_lock:
             if self._store is not None:
                 await asyncio.to_thread(self._store.close)

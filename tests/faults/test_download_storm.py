@@ -6,7 +6,9 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import statistics
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -21,20 +23,18 @@ CASES: Final = [(name, seed) for seed in range(ROUNDS) for name in STORMS]
 
 
 @pytest.fixture(scope="module")
-def waste(request: pytest.FixtureRequest) -> dict[str, list[float]]:
-    """What came twice, in MiB, by kind of fault; told at the end of the full count."""
+def twice(pytestconfig: pytest.Config) -> Iterator[dict[str, list[float]]]:
+    """What came twice, in MiB, by kind of fault; the full count tells it at its end."""
     measured: dict[str, list[float]] = {}
-
-    def tell() -> None:
-        if SOAK:
+    yield measured
+    reporter = pytestconfig.pluginmanager.getplugin("terminalreporter")
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+    if SOAK and reporter is not None and capture is not None:
+        with capture.global_and_fixture_disabled():
+            reporter.ensure_newline()
             for name, values in measured.items():
-                print(
-                    f"{name}: twice in MiB, median of {len(values)}, most: "
-                    f"{sorted(values)[len(values) // 2]:.2f}, {max(values):.2f}"
-                )
-
-    request.addfinalizer(tell)
-    return measured
+                middle, most = statistics.median(values), max(values)
+                reporter.write_line(f"{name}: {middle:.2f} MiB came twice, at most {most:.2f}")
 
 
 def test_there_are_enough_of_them() -> None:
@@ -47,7 +47,7 @@ async def test_the_file_is_whole_or_the_word_is_clear(
     seed: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    waste: dict[str, list[float]],
+    twice: dict[str, list[float]],
 ) -> None:
     if name in PROCESSES and sys.platform == "win32":
         pytest.skip("POSIX signals")
@@ -56,6 +56,7 @@ async def test_the_file_is_whole_or_the_word_is_clear(
         monkeypatch.setenv("HF_TOKEN", hub.token)
         scene = Scene(hub, tmp_path, random.Random(f"{name} {seed}"))
         await asyncio.wait_for(STORMS[name](scene), _HANG_SECONDS)
+        assert scene.happened, scene.injected
         assert is_whole(scene), scene.errors
         for error in scene.errors:
             assert type(error) in scene.allowed, error
@@ -63,7 +64,7 @@ async def test_the_file_is_whole_or_the_word_is_clear(
             assert error.todo, error
         assert {seen.authorization for seen in hub.requests("cdn")} <= {""}
         # More than was lost on purpose is never asked for again; socket buffers are the rest.
-        waste.setdefault(name, []).append(scene.waste_bytes / 2**20)
+        twice.setdefault(name, []).append(scene.waste_bytes / 2**20)
         assert scene.waste_bytes <= scene.allowed_waste_bytes, (
             f"{scene.waste_bytes / 2**20:.2f} MiB twice"
         )

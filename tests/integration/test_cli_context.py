@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from localr1 import workflow
 
 BABBLE = "what " * 400
@@ -59,3 +61,24 @@ def test_deleting_a_conversation_deletes_what_was_computed_for_it() -> None:
     assert localr1("history", "delete", str(numbers[0])).returncode == 0
     assert states.size_bytes(numbers[0]) is None
     assert states.size_bytes(numbers[1]) == 5
+
+
+@pytest.mark.parametrize("problem", ["1111 + 2222", "4444 + 5555", "1111 - 9999", "7777 + 7777"])
+def test_equal_columns_are_not_taken_for_thinking_in_circles(problem: str) -> None:
+    left, sign, right = problem.split()
+    result = int(left) + int(right) if sign == "+" else int(left) - int(right)
+    done = localr1("ask", "--model", "demo", "--temperature", "0", f"What is {problem}?")
+    assert done.stdout.strip() == f"{problem} = {result}"
+    assert "circles" not in done.stderr
+
+
+def test_the_thinking_budget_of_the_settings_holds_and_the_command_line_comes_first() -> None:
+    settings = workflow.open_home().directories.settings
+    settings.mkdir(parents=True, exist_ok=True)
+    (settings / "settings.toml").write_text('thinking_budget = "5"\n', encoding="utf-8")
+    question = ("ask", "--model", "demo", "--temperature", "0", "What is 40 + 15?")
+    assert "reached its budget" in localr1(*question).stderr
+    assert "reached its budget" in localr1(*question, "--thinking", "hide").stderr
+    longer = localr1(*question, "--thinking", "500")
+    assert longer.stdout.strip() == "40 + 15 = 55"
+    assert "budget" not in longer.stderr

@@ -22,6 +22,13 @@ from localr1.workflow import Home, open_home, queue_file
 NAMES = ("r1-distill-qwen-1.5b:Q4_K_M", "r1-distill-qwen-7b:Q4_K_M")
 # The hub hands out this small file under the names of the real ones.
 DATA = DEMO_PATH.read_bytes()
+# Whoever runs the tests in the background has Ctrl-C ignored.
+_MAIN = (
+    "import signal, sys\n"
+    "from localr1.cli.main import main\n"
+    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "sys.exit(main())\n"
+)
 
 
 @pytest.fixture
@@ -47,7 +54,7 @@ def file_of(variant: Variant) -> str:
 
 def started(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "localr1", "pull", *arguments],
+        [sys.executable, "-c", _MAIN, "pull", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

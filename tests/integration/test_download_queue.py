@@ -97,8 +97,8 @@ class Scene:
 
 
 @asynccontextmanager
-async def running(folder: Path, **options: bool) -> AsyncIterator[Scene]:
-    scene = Scene(folder, **options)
+async def running(folder: Path, *, wait_for_room: bool = False) -> AsyncIterator[Scene]:
+    scene = Scene(folder, wait_for_room=wait_for_room)
     await scene.downloads.start()
     try:
         yield scene

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -67,6 +68,9 @@ async def test_any_damage_is_noticed(tmp_path: Path) -> None:
         path.unlink()
         path.mkdir()
         assert (await engine.restore_state(path)).tokens == 0
+        if hasattr(os, "mkfifo"):
+            os.mkfifo(tmp_path / "pipe.kv")
+            assert (await engine.restore_state(tmp_path / "pipe.kv")).reason == "it is no file"
         assert (await engine.restore_state(whole)).tokens > 0
         assert (await reply(engine))[1] == said[1]
 

@@ -45,6 +45,7 @@ class Fault:
     - `stall`: send nothing more after `after_bytes`, for `seconds`
     - `wrong-bytes`: flip the bits of the body's byte `after_bytes`
     - `page`: a captive portal's web page
+    - `reset`: break the connection in the place of an answer
     - `wrong-range`: a 206 for other bytes than asked for
     - `no-range`: ignore the Range header, this time only
     - `gzip`: claim a content encoding
@@ -102,6 +103,10 @@ class LoopbackHub:
         """Changes every entity tag of the storage host when set."""
         self.bytes_per_second = 0
         """Limit for each connection; 0 for none."""
+        self.link_bytes_per_second = 0
+        """Limit for all connections together; 0 for none."""
+        self.send_buffer_bytes = 0
+        """How much the system may hold back of what counts as sent; 0 for its own choice."""
         self.seen: list[Seen] = []
         self.bytes_sent = 0
         """Body bytes of model files, over both hosts."""
@@ -111,6 +116,7 @@ class LoopbackHub:
         self._serial = 0
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        self._link_free_at = 0.0
         self._servers = {host: _Server(self, host) for host in _HOSTS}
 
     def __enter__(self) -> Self:
@@ -225,7 +231,17 @@ class LoopbackHub:
                 self.bytes_sent += count
 
     def wait(self, seconds: float) -> None:
-        self._stopping.wait(seconds)
+        if seconds > 0:
+            self._stopping.wait(seconds)
+
+    def link_seconds(self, count: int) -> float:
+        """How long the link is still busy with these bytes and those before them."""
+        with self._lock:
+            now = time.monotonic()
+            # A sender that slept a little too long may catch up, as a queue before a link does.
+            free_at = max(now - 0.02, self._link_free_at)
+            self._link_free_at = free_at + count / self.link_bytes_per_second
+            return self._link_free_at - now
 
     @property
     def stopping(self) -> bool:
@@ -253,6 +269,9 @@ class _Server(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self._open.add(request)
+        if self.hub.send_buffer_bytes:
+            size = self.hub.send_buffer_bytes
+            request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
@@ -291,6 +310,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault is not None and fault.kind == "page":
             page = b"<html><body>Welcome to the hotel. Please log in.</body></html>"
             self._plain(200, {"Content-Type": "text/html; charset=utf-8"}, page)
+        elif fault is not None and fault.kind == "reset":
+            self.close_connection = True
+            self._reset()
         elif self.server.host == "cdn":
             self._cdn(fault)
         else:
@@ -400,16 +422,21 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             if hub.bytes_per_second:
                 due = (at + len(piece)) / hub.bytes_per_second
-                hub.wait(max(0.0, due - (time.monotonic() - started)))
+                hub.wait(due - (time.monotonic() - started))
+            if hub.link_bytes_per_second:
+                hub.wait(hub.link_seconds(len(piece)))
         if not breaking or fault is None:
             return
         self.close_connection = True
         if fault.kind == "stall":
             hub.wait(fault.seconds)
         elif fault.kind == "drop":
-            # Zero linger: close() sends a reset instead of the regular end.
-            linger = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            self._reset()
+
+    def _reset(self) -> None:
+        # Zero linger: close() sends a reset instead of the regular end.
+        linger = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
     @property
     def _expected(self) -> str:

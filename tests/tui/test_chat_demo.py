@@ -156,7 +156,11 @@ async def test_a_killed_engine_is_told_restarted_and_the_conversation_goes_on() 
         await until(pilot, lambda: chat.query(ActionNote))
         await pilot.pause()
         assert "engine stopped" in texts(app, "ActionNote")
-        await pilot.press("r")
+        # What is typed meanwhile goes into the prompt, every letter of it.
+        await pilot.press(*"for")
+        assert chat.composer.text == "for"
+        chat.composer.clear()
+        await pilot.press("ctrl+r")
         await until(pilot, lambda: in_chat(app))
         assert not chat.query(ActionNote)
         # What is typed next goes into the prompt.

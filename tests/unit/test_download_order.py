@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -118,7 +119,7 @@ def test_changes_by_several_at_once_are_all_kept(tmp_path: Path) -> None:
 
     def add(name: str) -> None:
         for number in range(5):
-            QueueFile(path).change(lambda now, n=number: now.add(Item(f"{name}{n}", 1)))
+            QueueFile(path).change(partial(Queue.add, item=Item(f"{name}{number}", 1)))
 
     threads = [threading.Thread(target=add, args=(name,)) for name in "abc"]
     for thread in threads:

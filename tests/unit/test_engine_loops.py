@@ -27,7 +27,7 @@ def noticed(tokens: list[int]) -> list[tuple[str, int]]:
 @pytest.mark.parametrize("period", range(1, LONGEST_PERIOD + 1))
 def test_every_period_is_noticed_once(period: int) -> None:
     lead = list(range(1000, 1040))
-    rounds = max(REPEATS, -(-96 // period)) + 1
+    rounds = max(REPEATS, -(-96 // period)) + -(-CHECKED_EVERY // period)
     found = noticed(lead + list(range(period)) * rounds)
     assert len(found) == 1
     assert found[0][0] == "cycle"
@@ -69,6 +69,11 @@ def test_what_is_called_a_cycle_does_repeat(
 
 def test_a_row_of_zeros_is_no_loop() -> None:
     assert noticed([*range(500), *[7] * 30, *range(500, 900)]) == []
+
+
+def test_the_equal_columns_of_a_sum_are_no_loop() -> None:
+    column = list(range(17))
+    assert noticed([*range(100, 120), *column * 5, *range(200, 300)]) == []
 
 
 def test_a_second_loop_is_told_again() -> None:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import ClassVar
 
-from textual import work
+from textual import events, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widgets import Footer, TextArea
@@ -85,6 +85,10 @@ class Chat(Reading):
         yield self.status
         yield Footer(show_command_palette=False)
 
+    def show_download(self, text: str) -> None:
+        """Say in the status line how far a download is; nothing: there is none."""
+        self.status.download = text
+
     @property
     def local(self) -> LocalModel:
         """The model of this chat."""
@@ -144,7 +148,7 @@ class Chat(Reading):
             await self._waiting.give_back()
             stopped = isinstance(error, Interrupted)
             label, severity = ("Load it", "warning") if stopped else ("Try again", "error")
-            await self._offer_restart(error, label, "r or Ctrl+R · F2 another model", severity)
+            await self._offer_restart(error, label, "Ctrl+R · F2 another model", severity)
         else:
             self._live.rest()
             self._remember()
@@ -179,9 +183,15 @@ class Chat(Reading):
     ) -> None:
         note = RestartNote(error, severity, label, hint)
         await self.transcript.add(note)
-        if not self.composer.text:
-            # Nobody is typing: the note's key may work at once.
-            note.query_one("Button").focus()
+
+    def on_key(self, event: events.Key) -> None:
+        """What is typed goes into the prompt, wherever the focus is."""
+        bound = event.key in self.active_bindings
+        if event.is_printable and event.character and not bound and not self.composer.has_focus:
+            event.stop()
+            event.prevent_default()
+            self.composer.focus()
+            self.composer.insert(event.character)
 
     # Asking
 
@@ -225,7 +235,7 @@ class Chat(Reading):
 
     async def _explain(self, error: LocalR1Error) -> None:
         if isinstance(error, EngineError) and not self._talk.ready:
-            await self._offer_restart(error, "Restart the engine", "r or Ctrl+R")
+            await self._offer_restart(error, "Restart the engine", "Ctrl+R")
         else:
             await self.transcript.add(Note.of(error))
 

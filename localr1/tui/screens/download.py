@@ -95,6 +95,8 @@ class Download(Screen[LocalModel | None]):
         """Start only while nothing runs."""
         if action in {"start", "demo"}:
             return not self.running
+        if action == "background":
+            return self.running
         return super().check_action(action, parameters)
 
     def action_start(self) -> None:
@@ -115,6 +117,22 @@ class Download(Screen[LocalModel | None]):
         else:
             self.dismiss(None)
 
+    @work(exclusive=True, group="background")
+    async def action_background(self) -> None:
+        """Let the queue go on with it."""
+        if self._fetching is None:
+            return
+        try:
+            await self._services.queue_first(self._model, self._variant)
+        except LocalR1Error as error:
+            self.notify(printable(str(error)), severity="error", markup=False)
+            return
+        self._fetching.cancel()
+        self.notify(
+            f"{self._model.name} comes in the background. F3 shows how far it is.", markup=False
+        )
+        self.dismiss(None)
+
     @work(exclusive=True, group="demo")
     async def action_demo(self) -> None:
         """Give back the demonstration model instead."""
@@ -130,6 +148,7 @@ class Download(Screen[LocalModel | None]):
     @work(exclusive=True, group="fetch")
     async def _fetch(self) -> None:
         try:
+            await self._services.take_from_queue(self._model, self._variant)
             local = await self._services.fetch(self._model, self._variant, self._on_event)
         except LocalR1Error as error:
             self._fetching = None
@@ -171,6 +190,10 @@ class Download(Screen[LocalModel | None]):
                     f"Verifying {one_line(event.file_name, 40)} · "
                     f"{_share(event.done_bytes, event.total_bytes)}"
                 )
+            case download.DownloadPaused():
+                self._say("Paused")
+                text = " ".join(part for part in (event.error.what, event.error.why) if part)
+                self.query_one(".news", Static).update(Content(printable(text)))
             case download.DownloadNotice():
                 self.query_one(".news", Static).update(Content(printable(event.text)))
             case download.DownloadDone():

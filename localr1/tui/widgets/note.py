@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from textual.app import ComposeResult
-from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.widgets import Button, Static
@@ -14,7 +11,7 @@ from localr1.chat.types import LoopNotice
 from localr1.errors import LocalR1Error
 from localr1.printable import printable
 from localr1.tui import wording
-from localr1.tui.command import ANSWER_NOW, Command, bindings
+from localr1.tui.command import ANSWER_NOW
 
 
 class Note(Vertical, can_focus=False):
@@ -126,7 +123,7 @@ class ActionNote(Note):
 
 
 class RestartNote(ActionNote):
-    """Offers to load the model, also with a key while the note has the focus.
+    """Offers to load the model; the focus stays with the prompt, so that typing goes there.
 
     Args:
         error: What happened, why, and what to do.
@@ -134,10 +131,6 @@ class RestartNote(ActionNote):
         label: What the button says.
         hint: Which keys do the same.
     """
-
-    BINDINGS: ClassVar[list[BindingType]] = bindings(
-        [Command("note.act", "r", "act", "Do it", "Do what the note offers.", palette=False)]
-    )
 
     class Wanted(ActionNote.Wanted):
         """The model is to be loaded."""

@@ -35,12 +35,13 @@ class Status:
     """The same."""
 
 
-def status_content(status: Status, width: int) -> Content:
+def status_content(status: Status, width: int, download: str = "") -> Content:
     """The line in the room that there is; what matters least goes first.
 
     Args:
         status: What to say.
         width: Cells.
+        download: How far a download beside the chat is; empty for none.
     """
     name = wording.short_name(status.model)
     model = (name, "bold") if name else ("", "")
@@ -57,11 +58,13 @@ def status_content(status: Status, width: int) -> Content:
         if status.prompt_tps
         else ("", "")
     )
+    coming = (download, "dim")
     context = _context(status, _GAUGE_CELLS)
     short_context = _context(status, 0)
     attempts: tuple[tuple[list[_Part], list[list[_Part]]], ...] = (
-        (left, [[state], [speed], [prompt], context]),
-        (left, [[state], [speed], context]),
+        (left, [[coming], [state], [speed], [prompt], context]),
+        (left, [[coming], [state], [speed], context]),
+        (left, [[coming], [state], [speed], short_context]),
         (left, [[state], [speed], short_context]),
         (left, [[speed], short_context]),
         ([model], [short_context]),
@@ -103,6 +106,7 @@ class StatusLine(Static):
     def __init__(self) -> None:
         super().__init__("", markup=False, id="status")
         self._status = Status()
+        self._download = ""
 
     @property
     def status(self) -> Status:
@@ -115,10 +119,21 @@ class StatusLine(Static):
             self._status = status
             self._draw()
 
+    @property
+    def download(self) -> str:
+        """How far a download beside the chat is; empty for none."""
+        return self._download
+
+    @download.setter
+    def download(self, text: str) -> None:
+        if text != self._download:
+            self._download = text
+            self._draw()
+
     def on_resize(self, _event: events.Resize) -> None:
         """Fit the text to the new width."""
         self._draw()
 
     def _draw(self) -> None:
         width = max(0, self.content_size.width)
-        self.update(status_content(self._status, width), layout=False)
+        self.update(status_content(self._status, width, self._download), layout=False)
