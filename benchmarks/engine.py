@@ -178,7 +178,7 @@ async def _measure(compared: Comparison, chosen: Options, logs: Path) -> None:
         draft, extent = chosen.draft_tokens, chosen.extent
         compared.rows += await speculating.on_the_demo(draft, extent.pairs, logs)
         compared.rows += await speculating.on_repeating_text(
-            compared.our, draft, extent.turn_trials, 8 * extent.window
+            compared.our, draft, extent.turn_trials, 4 * extent.window
         )
 
 

@@ -81,7 +81,7 @@ def open_home(*, offline: bool = False) -> Home:
     preferences = load_preferences(standard)
     directories = standard.preferring(preferences)
     settings = directories.settings
-    catalogue = catalog.load(settings / "models.toml", settings / catalog.REFRESHED_NAME)
+    catalogue = catalog.load_usable(settings / "models.toml", settings / catalog.REFRESHED_NAME)
     library = _library(directories, preferences)
     return Home(
         directories,

@@ -10,7 +10,7 @@ from localr1.cli import chosen, output
 from localr1.cli.bytes_done import counting
 from localr1.config import expanded
 from localr1.errors import FileError, Interrupted, UsageError
-from localr1.models import bundle, luggage, manifest
+from localr1.models import bundle, luggage, manifest, unbundle
 from localr1.models.place import size_text
 from localr1.printable import printable
 
@@ -41,7 +41,7 @@ def _export(home: workflow.Home, folder: Path, wanted: list[str]) -> int:
             raise UsageError(
                 "The demo needs no bundle.", "It is a part of localr1.", "Leave it out."
             )
-    total = bundle.export_size(chosen_ones)
+    total = bundle.export_size(chosen_ones, folder)
     split = [one for one in chosen_ones if one.size_bytes > manifest.PART_BYTES]
     if split:
         output.note(
@@ -52,13 +52,15 @@ def _export(home: workflow.Home, folder: Path, wanted: list[str]) -> int:
             chosen_ones, home.library, folder, luggage.pack(home.directories), on_bytes
         )
     console = output.console()
-    for model in held.models:
+    for model in held.verified:
         console.print(printable(f"{model.name}, {size_text(model.size_bytes)}, verified"))
-    if not held.models:
+    for error in held.refused:
+        output.print_error(error)
+    if not held.manifest.models:
         console.print("No models are here yet; the bundle holds settings and catalogue only.")
     console.print(f"The bundle is at {folder / manifest.FOLDER_NAME}.")
     console.print("On the other computer: localr1 bundle import DIR (this disk's folder).")
-    return 0
+    return 1 if held.refused else 0
 
 
 def _import(home: workflow.Home, folder: Path) -> int:
@@ -71,14 +73,17 @@ def _import(home: workflow.Home, folder: Path) -> int:
             f"There is no {manifest.FOLDER_NAME}/{manifest.MANIFEST_NAME} in it.",
             "Name the folder that was given to `localr1 bundle export`.",
         )
-    texts = bundle.read_extras(held, folder)
-    with counting("importing", bundle.import_size(held)) as on_bytes:
-        taken = bundle.take_in(held, folder, home.library, on_bytes)
+    texts, refused = unbundle.read_extras(held, folder)
+    with counting("importing", unbundle.import_size(held)) as on_bytes:
+        taken = unbundle.take_in(held, folder, home.library, on_bytes)
     console = output.console()
-    for model, path in taken:
+    for model, path in taken.models:
         console.print(printable(f"{model.name} is here, verified: {path}"))
     for line in luggage.unpack(home.directories, texts):
         console.print(printable(line))
-    if not taken:
+    if not held.models:
         console.print("The bundle holds no models.")
-    return 0
+    refused += taken.refused
+    for error in refused:
+        output.print_error(error)
+    return 1 if refused else 0

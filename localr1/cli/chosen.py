@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from localr1 import workflow
 from localr1.config import expanded
-from localr1.errors import FileError, LocalR1Error, UsageError
+from localr1.errors import FileError, LocalR1Error, OfflineError, UsageError
 from localr1.models.types import LocalModel
 
 
-def local_model(home: workflow.Home, wanted: str) -> LocalModel:
+def local_model(home: workflow.Home, wanted: str, *, offline: bool = False) -> LocalModel:
     """The one complete model that a name or path means.
 
+    Args:
+        home: Where things are.
+        wanted: MODEL[:VARIANT], or a path.
+        offline: Whether the user asked to stay offline.
+
     Raises:
+        OfflineError: It is not here, and the user asked to stay offline.
         UnknownModel: Nothing answers to the name.
         UsageError: Several are here.
         FileError: It is not here.
@@ -31,14 +37,23 @@ def local_model(home: workflow.Home, wanted: str) -> LocalModel:
             if local.model.id == choice.model.id
             and quantization in {None, local.variant.quantization.upper()}
         ]
+        if not found:  # a copy of another file is not listed, but has a name
+            named = home.library.find(choice)
+            found = [named] if named is not None else []
     if len(found) > 1:
         names = ", ".join(f"{local.model.id}:{local.variant.quantization}" for local in found)
         raise UsageError("Several variants are here.", names, "Name one of them.")
     if not found:
-        raise missing(wanted)
+        raise missing(wanted, offline=offline)
     return found[0]
 
 
-def missing(wanted: str) -> LocalR1Error:
+def missing(wanted: str, *, offline: bool = False) -> LocalR1Error:
     """The error for a model that is not on this disk."""
+    if offline:
+        return OfflineError(
+            f"{wanted} is not on this computer.",
+            "The network may not be used.",
+            "`localr1 models` shows what is here.",
+        )
     return FileError(f"{wanted} is not on this computer.", "", "`localr1 models` shows what is.")

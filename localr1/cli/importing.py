@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localr1 import workflow
-from localr1.cli import output
+from localr1.cli import chosen, output
 from localr1.cli.bytes_done import counting
 from localr1.cli.pull import with_progress
-from localr1.errors import FileError, UsageError
+from localr1.errors import FileError, LocalR1Error, UsageError
 from localr1.gguf.file import shard_paths
 from localr1.models import acquire
 from localr1.models.acquire import HubReference, UrlReference
@@ -51,7 +51,7 @@ def _file(home: workflow.Home, path: Path, *, copied: bool) -> LocalModel:
 
 def _download(home: workflow.Home, reference: HubReference | UrlReference) -> LocalModel:
     # The hub client is heavy: not before something is really fetched.
-    from localr1.models import address, download, hub  # noqa: PLC0415
+    from localr1.models import address, download, downloaded, hub  # noqa: PLC0415
 
     token: str | None = None
     if isinstance(reference, HubReference):
@@ -76,8 +76,12 @@ def _download(home: workflow.Home, reference: HubReference | UrlReference) -> Lo
     local = home.library.at(path, home.catalogue)
     if local is None:
         problem = _problem(path)
+        names = [file.path for file in files]
+        downloaded.delete(home.directories.models, files[0].repository, names)
         raise FileError(
-            f"{path.name} was downloaded, but cannot be used.", problem, f"It lies at {path}."
+            f"{path.name} was downloaded, but cannot be used, and was deleted again.",
+            problem,
+            "Look for another file of that model.",
         )
     return local
 
@@ -91,14 +95,19 @@ def _problem(path: Path) -> str:
 def _tell(home: workflow.Home, local: LocalModel) -> None:
     model = local.model
     known = any(model.id == one.id for one in home.catalogue.models)
-    console = output.console()
-    console.print(f"{model.name} {local.variant.quantization} is here: {local.path}")
+    output.say(f"{model.name} {local.variant.quantization} is here: {local.path}")
     if model.own_format is not None:
-        console.print(
+        output.say(
             "It is not of the R1 family: its own chat template is used, and what localr1 does for"
             " R1 (thinking apart from the answer, thinking budgets, R1's sampling) is off."
         )
     elif not known:
-        console.print(model.notes[0] if model.notes else "It is treated as an R1 model.")
+        output.say(model.notes[0] if model.notes else "It is treated as an R1 model.")
     name = f"{model.id}:{local.variant.quantization}" if known else model.id
-    console.print(f"Chat with it: localr1 chat {shlex.quote(name)}")
+    try:
+        leads_here = chosen.local_model(home, name).path == local.path
+    except LocalR1Error:
+        leads_here = False
+    if not leads_here:  # another file goes by that name
+        name = str(local.path)
+    output.say(f"Chat with it: localr1 chat {shlex.quote(name)}")

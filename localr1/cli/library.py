@@ -8,19 +8,25 @@ from typing import TYPE_CHECKING, Any, Final
 
 from localr1 import workflow
 from localr1.cli import chosen, output
+from localr1.cli.bytes_done import counting
+from localr1.config import expanded, network_allowed
 from localr1.fit.explain import duration
 from localr1.models import inventory
 from localr1.models.inventory import Row
 from localr1.models.library import Partial, Survey
 from localr1.models.place import size_text
 from localr1.models.types import LocalModel, Model, Variant
-from localr1.printable import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 SCHEMA: Final = 1
 _DAY_SECONDS: Final = 86_400
+_SAMENESS: Final = {
+    True: "the same file is also at",
+    False: "a file that only looks the same, with other contents, is at",
+    None: "what looks like the same file (not compared) is at",
+}
 
 
 def run_models(arguments: argparse.Namespace) -> int:
@@ -33,20 +39,28 @@ def run_models(arguments: argparse.Namespace) -> int:
     survey = home.library.survey(home.catalogue)
     known = inventory.rows(home.library, survey)
     if arguments.unused:
+        with counting("comparing copies", inventory.uncompared_bytes(known)) as on_bytes:
+            inventory.compare(home.library, known, on_bytes)
+        known = inventory.rows(home.library, survey)
         return _print_unused(home, known, as_json=arguments.json)
     if arguments.json:
         output.print_json(_json(home, survey, known))
         return 0
+    if home.catalogue.ignored:
+        output.note(
+            f"localr1: {home.catalogue.ignored} It is not used; localr1 models --refresh makes it"
+            " anew."
+        )
     console = output.console()
     console.print(_table(home, known, every=arguments.all))
     for partial in home.library.partials():
         share = partial.done_bytes / max(1, partial.total_bytes)
-        console.print(
+        output.say(
             f"Stopped at {share:.0%}: {partial.repository} {partial.files[0]};"
             " `localr1 pull` goes on with it."
         )
     for line in _remarks(survey, known, every=arguments.all):
-        console.print(printable(line))
+        console.print(output.line(line))
     if not arguments.all:
         console.print("Every variant: localr1 models --all. What fits here: localr1 advise.")
     return 0
@@ -57,13 +71,21 @@ def run_remove(arguments: argparse.Namespace) -> int:
     home = workflow.open_home(offline=True)
     if arguments.stopped:
         return _remove_stopped(home, arguments.model)
-    local = chosen.local_model(home, arguments.model)
+    left = expanded(arguments.model).absolute()
+    if left.is_file() and (freed := home.library.remove_left(left)):
+        output.say(
+            f"Removed {left.name}, which was no usable model: {size_text(freed)} free again."
+        )
+        return 0
+    local = chosen.local_model(
+        home, arguments.model, offline=not network_allowed(getattr(arguments, "offline", False))
+    )
     imported = home.library.unit(local) is None
     freed = home.library.remove(local)
     if imported:
-        output.console().print(f"{local.path} is no longer listed; the file itself stays.")
+        output.say(f"{local.path} is no longer listed; the file itself stays.")
     else:
-        output.console().print(f"Removed {local.path.name}: {size_text(freed)} free again.")
+        output.say(f"Removed {local.path.name}: {size_text(freed)} free again.")
     return 0
 
 
@@ -73,7 +95,7 @@ def _remove_stopped(home: workflow.Home, wanted: str) -> int:
     if len(matching) != 1:
         raise chosen.missing(f"A stopped download {wanted}")
     freed = home.library.remove_partial(matching[0])
-    output.console().print(f"Removed what had come of {wanted}: {size_text(freed)} free again.")
+    output.say(f"Removed what had come of {wanted}: {size_text(freed)} free again.")
     return 0
 
 
@@ -113,8 +135,8 @@ def _table(home: workflow.Home, known: tuple[Row, ...], *, every: bool) -> Table
 def _cells(row: Row) -> tuple[str, ...]:
     local = row.local
     return (
-        printable(local.model.id),
-        printable(local.variant.quantization),
+        output.line(local.model.id),
+        output.line(local.variant.quantization),
         size_text(local.size_bytes),
         local.place,
         _ago(row.last_used_seconds),
@@ -126,7 +148,8 @@ def _cells(row: Row) -> tuple[str, ...]:
 def _remarks(survey: Survey, known: tuple[Row, ...], *, every: bool) -> list[str]:
     """What else was found: copies, files of no use, and models of other families."""
     lines = [
-        f"{row.name}: the same file is also at {path} ({tool}); {row.local.place}'s is used."
+        f"{row.name}: {_SAMENESS[row.equal.get(path)]} {path} ({tool});"
+        f" {row.local.place}'s is used."
         for row in known
         for tool, path in row.copies
     ]
@@ -183,9 +206,9 @@ def _print_unused(home: workflow.Home, known: tuple[Row, ...], *, as_json: bool)
     console = output.console()
     for one in found:
         console.print(
-            printable(f"{one.name}, {size_text(one.size_bytes)}: {'; '.join(one.reasons)}.")
+            output.line(f"{one.name}, {size_text(one.size_bytes)}: {'; '.join(one.reasons)}.")
         )
-        console.print(printable(f"  {one.command}"))
+        console.print(output.line(f"  {one.command}"))
     total = sum(one.size_bytes for one in found)
     console.print(
         f"Together {size_text(total)}."

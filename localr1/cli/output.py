@@ -7,13 +7,14 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from localr1.errors import LocalR1Error
-from localr1.printable import printable
+from localr1.printable import one_line, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 # A pipe has no width of its own; tables must not be cut for it.
 _PIPE_COLUMNS = 200
+_LONGEST_LINE = 8_000
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -27,15 +28,29 @@ def console(*, stderr: bool = False) -> Console:
 
 def print_json(value: dict[str, Any]) -> None:
     """One JSON object on stdout."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    if printable(text) != text:  # what a terminal would obey is written as JSON's escapes
+        text = "".join(one if printable(one) else json.dumps(one)[1:-1] for one in text)
+    sys.stdout.write(text + "\n")
+
+
+def say(text: str) -> None:
+    """One line on stdout, whatever names of files and models it holds."""
+    console().print(line(text))
+
+
+def line(text: str) -> str:
+    """Text as one printable line."""
+    return one_line(text, _LONGEST_LINE)
 
 
 def print_error(error: LocalR1Error) -> None:
     """What happened, why, and what to do, on stderr."""
-    lines = [f"localr1: {error.what}", *(f"  {part}" for part in (error.why, error.todo) if part)]
-    sys.stderr.write("\n".join(printable(line) for line in lines) + "\n")
+    lines = [f"localr1: {line(error.what)}"]
+    lines += [f"  {line(part)}" for part in (error.why, error.todo) if part]
+    sys.stderr.write("\n".join(lines) + "\n")
 
 
 def note(text: str) -> None:
     """A remark on stderr."""
-    sys.stderr.write(printable(text) + "\n")
+    sys.stderr.write(line(text) + "\n")

@@ -20,7 +20,7 @@ from localr1.fit.explain import duration
 from localr1.models import obtain
 from localr1.models.limit import SpeedLimit
 from localr1.models.place import size_text
-from localr1.models.queue import Queue, QueueFile
+from localr1.models.queue import Queue
 from localr1.models.types import LocalModel, Model, Variant
 
 if TYPE_CHECKING:
@@ -33,12 +33,18 @@ _T = TypeVar("_T")
 def run(arguments: argparse.Namespace) -> int:
     """Download variants, or go on with what waits in the queue."""
     home = workflow.open_home(offline=getattr(arguments, "offline", False))
-    limit = SpeedLimit(parse_rate(arguments.limit) if arguments.limit else 0)
     queue = workflow.queue_file(home)
-    wanted = _named(home, arguments.model) if arguments.model else _waiting(home, queue)
-    if len(wanted) > 1:
-        obtain.check_room((variant for _, variant in wanted), home.directories.models)
+    waiting = queue.read()
+    limit = SpeedLimit(
+        parse_rate(arguments.limit) if arguments.limit else waiting.limit_bytes_per_second
+    )
+    wanted = _named(home, arguments.model) if arguments.model else _waiting(home, waiting)
     items = [workflow.queue_item(model, variant) for model, variant in wanted]
+    names = {item.name for item in items}
+    # What rests in the queue takes no room until somebody lets it go on.
+    others = [item for item in waiting.items if item.ready and item.name not in names]
+    if items and len(items) + len(others) > 1:
+        workflow.check_queue_room(home, (*items, *others))
     if network_allowed(home.offline):
         queue.change(lambda now: reduce(Queue.add, items, now))
     code = 0
@@ -89,19 +95,25 @@ def _named(home: workflow.Home, names: Sequence[str]) -> list[tuple[Model, Varia
     return list(wanted.values())
 
 
-def _waiting(home: workflow.Home, queue: QueueFile) -> list[tuple[Model, Variant]]:
-    """What the queue has, paused or not.
+def _waiting(home: workflow.Home, queue: Queue) -> list[tuple[Model, Variant]]:
+    """What the queue has, paused or not, and what else was stopped half-way.
 
     Raises:
-        UsageError: It is empty.
+        UsageError: There is nothing.
         UnknownModel: Something is in no catalogue any more.
     """
-    items = queue.read().items
-    if not items:
+    wanted = {item.name: workflow.queued_variant(home, item) for item in queue.items}
+    for stopped in home.library.partials():
+        for model in home.catalogue.models:
+            for variant in model.variants:
+                if obtain.belongs(stopped, variant):
+                    name = workflow.queue_item(model, variant).name
+                    wanted.setdefault(name, (model, variant))
+    if not wanted:
         raise UsageError(
             "No download waits.", "", "Name a model: `localr1 pull 7b`, or see `localr1 models`."
         )
-    return [workflow.queued_variant(home, item) for item in items]
+    return list(wanted.values())
 
 
 def _say(local: LocalModel) -> None:

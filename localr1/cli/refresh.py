@@ -23,9 +23,9 @@ def run(home: workflow.Home, arguments: argparse.Namespace) -> int:
     """Ask the hub, show the difference, and keep it when the user says so."""
     path = home.directories.settings / catalog.REFRESHED_NAME
     found = refresh.look_up(
-        catalog.load(None, path),
+        catalog.load_usable(None, path),
         lambda repository: hub.list_repository(repository, offline=home.offline),
-        lambda repository: output.note(f"localr1: asking {hub.endpoint_url()} for {repository}"),
+        lambda repository: None if home.offline else _asking(repository),
     )
     changes = [change for change in found.changes if change.files]
     if not arguments.json:
@@ -46,6 +46,10 @@ def run(home: workflow.Home, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _asking(repository: str) -> None:
+    output.note(f"localr1: asking {hub.endpoint_url()} for {repository}")
+
+
 def _show(found: Refreshed) -> None:
     console = output.console()
     model = ""
@@ -57,7 +61,7 @@ def _show(found: Refreshed) -> None:
         told = "new" if change.kind == "new" else change.told
         console.print(printable(f"  {_SIGNS[change.kind]} {change.quantization:12} {size}  {told}"))
     for trouble in found.troubles:
-        console.print(printable(f"Not asked: {trouble}"))
+        console.print(printable(f"Left out: {trouble}"))
 
 
 def _agreed() -> bool:
@@ -71,7 +75,8 @@ def _agreed() -> bool:
 def _keep(home: workflow.Home, path: Path, changes: list[Change]) -> None:
     today = dt.datetime.now(tz=dt.UTC).date().isoformat()
     described = f"{hub.endpoint_url()}: listings of the repositories, asked on {today}"
-    text = refresh.merged(refresh.read_text(path), changes, f"hub-{today}", described)
+    known = "" if catalog.load_usable(None, path).ignored else refresh.read_text(path)
+    text = refresh.merged(known, changes, f"hub-{today}", described)
     # Nothing is kept that the next start would refuse.
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / path.name

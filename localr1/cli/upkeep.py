@@ -9,6 +9,7 @@ from pathlib import Path
 from localr1 import workflow
 from localr1.cli import chosen, output
 from localr1.cli.bytes_done import counting
+from localr1.config import network_allowed
 from localr1.errors import ChecksumMismatch, FileError, Interrupted, LocalR1Error, UsageError
 from localr1.models import upkeep
 from localr1.models.types import LocalModel
@@ -27,9 +28,15 @@ def run_verify(arguments: argparse.Namespace) -> int:
     if arguments.all == bool(arguments.model):
         raise UsageError("Name a model, or use --all.", "", "`localr1 models` shows what is here.")
     if arguments.all:
-        locals_here: Sequence[LocalModel] = workflow.local_models(home)
+        locals_here: Sequence[LocalModel] = home.library.files(home.catalogue)
     else:
-        locals_here = [chosen.local_model(home, arguments.model)]
+        locals_here = [
+            chosen.local_model(
+                home,
+                arguments.model,
+                offline=not network_allowed(getattr(arguments, "offline", False)),
+            )
+        ]
     found: list[tuple[LocalModel, tuple[Verdict, ...]]] = []
     unreadable: list[LocalR1Error] = []
     for local in locals_here:
@@ -55,7 +62,9 @@ def run_verify(arguments: argparse.Namespace) -> int:
 def run_move(arguments: argparse.Namespace) -> int:
     """Move a download to another disk."""
     home = workflow.open_home(offline=True)
-    local = chosen.local_model(home, arguments.model)
+    local = chosen.local_model(
+        home, arguments.model, offline=not network_allowed(getattr(arguments, "offline", False))
+    )
     folder = Path(arguments.directory)
     was_last = workflow.last_used(home)
     try:
@@ -69,7 +78,7 @@ def run_move(arguments: argparse.Namespace) -> int:
         moved = home.library.at(path, home.catalogue)
         if moved is not None:
             workflow.remember(home, moved)
-    output.console().print(f"{local.path.name} is at {path} now, verified; the old copy is gone.")
+    output.say(f"{local.path.name} is at {path} now, verified; the old copy is gone.")
     return 0
 
 
@@ -95,7 +104,7 @@ def _print(local: LocalModel, verdicts: tuple[Verdict, ...]) -> None:
     for verdict in verdicts:
         said = _SAID[verdict.outcome].format(authority=verdict.authority)
         name = f"{local.model.id}:{local.variant.quantization}"
-        output.console().print(f"{name} {said}: {verdict.path}")
+        output.say(f"{name} {said}: {verdict.path}")
 
 
 def _mismatch(home: workflow.Home, altered: list[tuple[LocalModel, Verdict]]) -> ChecksumMismatch:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import Any, Final
 
 from localr1.engine.protocol import (
@@ -58,8 +57,10 @@ class ProtocolError(ValueError):
 
 def encode(message: Request | Event) -> bytes:
     """A message as one line of JSON, newline included."""
-    body = {"message": type(message).__name__, **asdict(message)}
-    return json.dumps(body, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+    # `vars`, not `asdict`: deep copies of every piece of text would be felt.
+    body = {"message": type(message).__name__, **vars(message)}
+    line = json.dumps(body, ensure_ascii=True, separators=(",", ":"), default=vars)
+    return line.encode() + b"\n"
 
 
 def decode(line: bytes) -> Request | Event:

@@ -24,8 +24,9 @@ from localr1.engine.reply import (
 from localr1.engine.steps import Steps, computed
 from localr1.engine.thinking import ANSWER_SEPARATOR, CLOSING_NEWLINE, CLOSING_SENTENCE
 
-# Deltas are joined for this long: twenty a second read as a stream.
-_DELTA_SECONDS: Final = 0.05
+# Deltas are joined for this long: ten a second read as a stream, and each costs the caches that
+# a CPU model has just filled with weights.
+_DELTA_SECONDS: Final = 0.1
 # Prompt chunks aim at this long, so that progress moves; a stop ends a chunk on a CPU, but on a
 # GPU it waits for it.
 _CHUNK_SECONDS: Final = 4.0

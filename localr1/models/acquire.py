@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,10 +13,17 @@ from urllib.parse import unquote, urlsplit
 from localr1.config import expanded
 from localr1.errors import FileError, GgufError, HubNotFound, UsageError
 from localr1.gguf.file import recognise, shard_paths
-from localr1.models.copying import Span, copy
+from localr1.models.copying import Span, copy, file_sha256
 from localr1.models.hub import RemoteFile, endpoint_url
 from localr1.models.library import Library, Models
-from localr1.models.place import Sidecar, disk_errors, size_text, target_path, write_sidecar
+from localr1.models.place import (
+    Sidecar,
+    disk_errors,
+    read_sidecar,
+    size_text,
+    target_path,
+    write_sidecar,
+)
 from localr1.models.types import LocalModel
 
 USUAL: Final = "Q4_K_M"
@@ -179,11 +187,20 @@ def take_copy(
     plain = re.sub(r"[^-.\w]+", "-", first.stem).lstrip("-.") or "model"
     repository = f"{LOCAL_OWNER}/{plain}"
     targets = [target_path(library.directory, repository, name) for name, _ in unit]
+    if any(target.exists() for target in targets):
+        # Another file of that name must stay: ours is told from it by its content.
+        digests = [file_sha256(shard, on_bytes) for shard in shards]
+        notes = [read_sidecar(target) for target in targets]
+        if [note.sha256 if note else "" for note in notes] != digests:
+            told = hashlib.sha256("".join(digests).encode()).hexdigest()[:8]
+            repository = f"{LOCAL_OWNER}/{plain}-{told}"
+            targets = [target_path(library.directory, repository, name) for name, _ in unit]
     for shard, target, (name, size) in zip(shards, targets, unit, strict=True):
         digest = copy([Span(shard, 0, size)], target, on_bytes)
         with disk_errors(target):
             modified_ns = target.stat().st_mtime_ns
         note = Sidecar(repository, name, "", size, digest, modified_ns, unit)
+        library.records.note(target, authority="the file it was copied from")
         write_sidecar(target, note)
     return _listed(targets[0], library, catalogue)
 
@@ -240,6 +257,12 @@ def _from_url(text: str) -> Reference:
 
 
 def remote_repository(reference: UrlReference) -> str:
-    """What stands for the repository of a file from any server: its host and its folder."""
-    folder = PurePosixPath(unquote(urlsplit(reference.url).path)).parent.name
-    return f"{reference.host}/{folder or 'files'}"
+    """What stands for the repository of a file from any server: its host and its folder.
+
+    Folders of one name are told apart by the rest of their addresses.
+    """
+    parts = urlsplit(reference.url)
+    folder = PurePosixPath(unquote(parts.path)).parent
+    whole = f"{parts.scheme}://{parts.netloc}{folder}?{parts.query}"
+    told = hashlib.sha256(whole.encode()).hexdigest()[:8]
+    return f"{reference.host}/{folder.name or 'files'}-{told}"

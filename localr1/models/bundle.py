@@ -2,26 +2,29 @@
 
 `DIR/localr1-bundle` holds the model files, the catalogue's and the settings' own files, and
 `manifest.json`, which names every file with its sha256. A model is in the manifest only once all
-of it is there and was read back. Files larger than FAT32 allows are split into parts.
+of it is there and was read back. Files larger than FAT32 allows are split into parts. A model that
+cannot be carried does not keep the others.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from localr1 import __version__
 from localr1.config import write_atomically
-from localr1.errors import FileError
+from localr1.errors import FileError, LocalR1Error
 from localr1.gguf.file import shard_paths
+from localr1.models import upkeep
 from localr1.models.acquire import LOCAL_OWNER
 from localr1.models.copying import OnBytes, Span, check_room, copy, file_sha256
-from localr1.models.downloaded import unit_at
+from localr1.models.downloaded import Unit
 from localr1.models.library import Library
 from localr1.models.manifest import (
     FOLDER_NAME,
@@ -30,20 +33,41 @@ from localr1.models.manifest import (
     BundledModel,
     Manifest,
     Part,
-    damaged,
+    check_part,
+    check_plain,
     read_manifest,
+    refusing,
     write_manifest,
+    write_readable,
 )
-from localr1.models.place import Sidecar, disk_errors, read_sidecar, target_path, write_sidecar
+from localr1.models.place import disk_errors, read_sidecar, target_path
 from localr1.models.types import LocalModel
 
 _PROGRESS_NAME: Final = "progress.json"
-_MOST_EXTRA_BYTES: Final = 4 << 20
 
 
-def export_size(locals_here: Sequence[LocalModel]) -> int:
-    """How many bytes `export` will count for these models: each is read, written, read back."""
-    return sum(3 * local.size_bytes for local in locals_here)
+@dataclass
+class Exported:
+    """What an export has done."""
+
+    manifest: Manifest
+    verified: list[BundledModel] = field(default_factory=list)
+    """Those that are in the bundle and were read there."""
+    refused: list[LocalR1Error] = field(default_factory=list)
+    """Why others are not, or are damaged in the bundle."""
+
+
+def export_size(locals_here: Sequence[LocalModel], folder: Path | None = None) -> int:
+    """How many bytes `export` will count: each is read, written, and read back.
+
+    Args:
+        locals_here: What to put in.
+        folder: Where to; what else its bundle holds is read too.
+    """
+    held = read_manifest(folder) if folder is not None else None
+    names = {_name(local) for local in locals_here}
+    others = [model for model in held.models if model.name not in names] if held else []
+    return sum(3 * local.size_bytes for local in locals_here) + sum(m.size_bytes for m in others)
 
 
 def export(  # noqa: PLR0913 - what is not plain is by keyword
@@ -54,8 +78,8 @@ def export(  # noqa: PLR0913 - what is not plain is by keyword
     on_bytes: OnBytes,
     *,
     part_bytes: int = PART_BYTES,
-) -> Manifest:
-    """Put models into a bundle; those that it has stay, and what was begun goes on.
+) -> Exported:
+    """Put models into a bundle; what it has is read, and written again where it is damaged.
 
     Args:
         locals_here: What to put in.
@@ -67,83 +91,35 @@ def export(  # noqa: PLR0913 - what is not plain is by keyword
 
     Raises:
         DiskFull: There is no room.
-        FileError: A model is damaged, or something cannot be read or written.
+        FileError: The bundle's own files cannot be read or written.
     """
     root = folder / FOLDER_NAME
     with disk_errors(root):
         root.mkdir(parents=True, exist_ok=True)
-    manifest = read_manifest(folder) or Manifest()
+    held = Exported(read_manifest(folder) or Manifest())
     progress = _Progress(root)
-    needed = sum(local.size_bytes for local in locals_here if not _has(manifest, local, library))
+    known = {(model.name, model.size_bytes) for model in held.manifest.models}
+    missing = [one for one in locals_here if (_name(one), one.size_bytes) not in known]
     there = sum(f.stat().st_size for f in root.rglob("*") if f.is_file())
-    kept = sum(model.size_bytes for model in manifest.models)
-    check_room(root, needed - max(0, there - kept))
+    kept = sum(model.size_bytes for model in held.manifest.models)
+    check_room(root, sum(one.size_bytes for one in missing) - max(0, there - kept))
     for local in locals_here:
-        if _has(manifest, local, library):
-            on_bytes(3 * local.size_bytes)
-            continue
-        model = _export_model(local, library, root, progress, on_bytes, part_bytes)
-        others = tuple(one for one in manifest.models if one.name != model.name)
-        manifest = replace(manifest, models=(*others, model), version=__version__)
-        write_manifest(root, manifest)
+        with refusing(held.refused):
+            model = _export_model(local, library, root, held, progress, on_bytes, part_bytes)
+            held.verified.append(model)
+    for model in held.manifest.models:
+        if model not in held.verified:
+            with refusing(held.refused):
+                for part in model.parts:
+                    check_part(part, root / part.name, on_bytes)
+                held.verified.append(model)
+    held.verified = [model for model in held.manifest.models if model in held.verified]
     texts = tuple(_write_extra(root, name, text) for name, text in sorted(extras.items()))
-    manifest = replace(manifest, extras=texts)
-    write_manifest(root, manifest)
-    progress.drop()
-    return manifest
-
-
-def import_size(manifest: Manifest) -> int:
-    """How many bytes `take_in` will count: each is read, and read back."""
-    return sum(2 * model.size_bytes for model in manifest.models)
-
-
-def take_in(
-    manifest: Manifest, folder: Path, library: Library, on_bytes: OnBytes
-) -> tuple[tuple[BundledModel, Path], ...]:
-    """Copy every model of a bundle into the folder of downloads.
-
-    Args:
-        manifest: Of the bundle.
-        folder: The folder that the user named.
-        library: Where to.
-        on_bytes: Told of bytes dealt with; see `import_size`.
-
-    Returns:
-        Each model with its first file; those that were here already among them.
-
-    Raises:
-        DiskFull: There is no room.
-        FileError: A part is missing or damaged, or something cannot be read or written.
-    """
-    root = folder / FOLDER_NAME
-    missing = [model for model in manifest.models if _installed(model, library) is None]
-    check_room(library.directory, sum(model.size_bytes for model in missing))
-    taken = []
-    for model in manifest.models:
-        path = _installed(model, library)
-        if path is None:
-            path = _install(model, root, library, on_bytes)
-        else:
-            on_bytes(2 * model.size_bytes)
-        taken.append((model, path))
-    return tuple(taken)
-
-
-def read_extras(manifest: Manifest, folder: Path) -> dict[str, str]:
-    """The texts of a bundle, by name.
-
-    Raises:
-        FileError: One is missing or damaged.
-    """
-    texts = {}
-    for part in manifest.extras:
-        path = folder / FOLDER_NAME / part.name
-        if part.size_bytes > _MOST_EXTRA_BYTES or file_sha256(path, lambda _: None) != part.sha256:
-            raise damaged(path, "Its checksum is wrong.")
-        with disk_errors(path):
-            texts[part.name] = path.read_bytes().decode("utf-8", errors="replace")
-    return texts
+    held.manifest = replace(held.manifest, extras=texts)
+    write_manifest(root, held.manifest)
+    if not held.refused:
+        progress.drop()
+    return held
 
 
 class _Progress:
@@ -153,7 +129,7 @@ class _Progress:
         self._path = root / _PROGRESS_NAME
         self._done: dict[str, list[Any]] = {}
         with suppress(OSError, ValueError):
-            known = json.loads(self._path.read_bytes())
+            known = json.loads(self._path.read_bytes()) if self._path.is_file() else None
             self._done = known if isinstance(known, dict) else {}
 
     def done(self, root: Path, name: str, stamp: list[int]) -> Part | None:
@@ -161,9 +137,9 @@ class _Progress:
         entry = self._done.get(name)
         match entry:
             case [int(size), str(sha256), known] if known == stamp:
-                with suppress(OSError):
-                    if (root / name).stat().st_size == size:
-                        return Part(name, size, sha256)
+                with suppress(FileError):
+                    check_plain(root / name, size)
+                    return Part(name, size, sha256)
         return None
 
     def note(self, part: Part, stamp: list[int]) -> None:
@@ -179,118 +155,139 @@ def _export_model(  # noqa: PLR0913, PLR0917 - one call site
     local: LocalModel,
     library: Library,
     root: Path,
+    held: Exported,
     progress: _Progress,
     on_bytes: OnBytes,
     part_bytes: int,
 ) -> BundledModel:
-    repository, names = _identity(local, library)
-    files = []
-    for path, name in zip(shard_paths(local.path), names, strict=True):
+    paths = shard_paths(local.path)
+    stamps = []
+    for path in paths:
         with disk_errors(path):
             facts = path.stat()
-        stamp = [facts.st_size, facts.st_mtime_ns]
-        whole = file_sha256(path, on_bytes)
-        note = read_sidecar(path) if library.unit(local) is not None else None
-        if note is not None and note.sha256 and note.sha256 != whole:
-            raise FileError(
-                f"{path} is damaged.",
-                f"Its sha256 is {whole} instead of {note.sha256}.",
-                "Delete it with `localr1 rm` and download it again.",
-            )
-        count = max(1, -(-facts.st_size // part_bytes))
+        stamps.append([facts.st_size, facts.st_mtime_ns])
+    digests = _source_digests(local, library, on_bytes)
+    unit = library.unit(local)
+    repository, names, old = _identity(local, unit, digests, held.manifest)
+    gone = [
+        model
+        for model in held.manifest.models
+        if (model.repository, model.files[0].path) == (repository, names[0])
+        or (model.digests == digests and model.repository.startswith(f"{LOCAL_OWNER}/"))
+    ]
+    others = tuple(model for model in held.manifest.models if model not in gone)
+    taken = {part.name.casefold() for model in others for part in model.parts}
+    known = {part.name: part for part in old.parts} if old is not None else {}
+    files = []
+    for path, name, stamp, whole in zip(paths, names, stamps, digests, strict=True):
+        size = stamp[0]
         plain = target_path(Path(), repository, name)
+        count = max(1, -(-size // part_bytes))
+        base = f"{plain.parent.name}--{plain.name}"
+        wanted = [_part_name(base, index, count) for index in range(count)]
+        if any(one.casefold() in taken for one in wanted):
+            wanted = [_part_name(f"{whole[:12]}--{base}", index, count) for index in range(count)]
         parts = []
-        for index in range(count):
-            ending = f".{index + 1:03d}of{count:03d}" if count > 1 else ""
-            part_name = _plain(f"{plain.parent.name}--{plain.name}{ending}")
+        for index, part_name in enumerate(wanted):
             start = index * part_bytes
-            span = Span(path, start, min(part_bytes, facts.st_size - start))
-            part = progress.done(root, part_name, stamp)
-            if part is None:
+            span = Span(path, start, min(part_bytes, size - start))
+            part = known.get(part_name) or progress.done(root, part_name, stamp)
+            if part is None or not _is_sound(part, span, root, on_bytes):
                 digest = copy([span], root / part_name, on_bytes)
                 part = Part(part_name, span.size_bytes, digest)
                 progress.note(part, stamp)
-            else:
-                on_bytes(2 * part.size_bytes)
             parts.append(part)
+        note = read_sidecar(path) if unit is not None else None
         revision = note.revision if note is not None else ""
-        files.append(BundledFile(name, facts.st_size, whole, revision, tuple(parts)))
-    return BundledModel(_name(local), repository, tuple(files))
+        files.append(BundledFile(name, size, whole, revision, tuple(parts)))
+        taken |= {part.name.casefold() for part in parts}
+    model = BundledModel(old.name if old is not None else _name(local), repository, tuple(files))
+    held.manifest = replace(held.manifest, models=(*others, model), version=__version__)
+    write_manifest(root, held.manifest)
+    _drop_parts(gone, held.manifest, root)
+    return model
 
 
-def _identity(local: LocalModel, library: Library) -> tuple[str, list[str]]:
-    """Repository and names of a model's files: its own, or made up for a file from elsewhere."""
-    unit = library.unit(local)
+def _source_digests(local: LocalModel, library: Library, on_bytes: OnBytes) -> list[str]:
+    """The sha256 of a model's files, which are as `verify` would have them."""
+    counted = 0
+
+    def tell(_: Path, done_bytes: int, __: int) -> None:
+        nonlocal counted
+        on_bytes(done_bytes - counted)
+        counted = done_bytes
+
+    verdicts = upkeep.verify(local, library, tell)
+    for verdict in verdicts:
+        if verdict.outcome == "altered":
+            raise FileError(
+                f"{_name(local)} is not exported: {verdict.path} is damaged.",
+                f"Its sha256 is {verdict.sha256} instead of {verdict.expected_sha256}.",
+                "Delete it with `localr1 rm` and get it again.",
+            )
+    return [verdict.sha256 for verdict in verdicts]
+
+
+def _identity(
+    local: LocalModel, unit: Unit | None, digests: list[str], manifest: Manifest
+) -> tuple[str, list[str], BundledModel | None]:
+    """Repository and names of a model's files, and what the bundle has of them already.
+
+    A file from elsewhere gets a place by its name and its content: many are called alike.
+    """
+    shared = [part.name for model in manifest.models for part in model.parts]
+    same = [
+        model
+        for model in manifest.models
+        if model.digests == digests and all(shared.count(p.name) == 1 for p in model.parts)
+    ]
     if unit is not None:
-        return unit.sidecar.repository, [name for name, _ in unit.sidecar.unit]
-    names = [path.name for path in shard_paths(local.path)]
-    if local.path.suffix.lower() != ".gguf":
-        # Ollama's blobs: only a name that says GGUF is recognised elsewhere.
-        names = [f"{_plain(local.model.id)}-{local.variant.quantization}.gguf"]
-    return f"{LOCAL_OWNER}/{_plain(Path(names[0]).stem)}", names
+        names = [name for name, _ in unit.sidecar.unit]
+        repository = unit.sidecar.repository
+    else:
+        names = [path.name for path in shard_paths(local.path)]
+        if local.path.suffix.lower() != ".gguf":
+            # Ollama's blobs: only a name that says GGUF is recognised elsewhere.
+            names = [f"{_plain(local.model.id)}-{local.variant.quantization}.gguf"]
+        repository = f"{LOCAL_OWNER}/{_plain(Path(names[0]).stem)}"
+    if unit is None or repository.startswith(f"{LOCAL_OWNER}/"):
+        if same:
+            return same[0].repository, [file.path for file in same[0].files], same[0]
+        place = {(m.repository, m.files[0].path) for m in manifest.models}
+        if unit is None or (repository, names[0]) in place:
+            content = hashlib.sha256("".join(digests).encode()).hexdigest()
+            repository = f"{repository}-{content[:12]}"
+    old = next((m for m in same if (m.repository, m.files[0].path) == (repository, names[0])), None)
+    return repository, names, old
 
 
-def _has(manifest: Manifest, local: LocalModel, library: Library) -> bool:
-    """Whether a bundle holds a model already, by what is known without reading it."""
-    for model in manifest.models:
-        if model.name != _name(local) or model.size_bytes != local.size_bytes:
-            continue
-        unit = library.unit(local)
-        if unit is None:
-            record = library.records.read().of(local.path)
-            return bool(record.sha256) and record.sha256 == model.files[0].sha256
-        notes = [read_sidecar(path) for path in unit.paths]
-        return [note.sha256 if note else "" for note in notes] == [f.sha256 for f in model.files]
+def _part_name(base: str, index: int, count: int) -> str:
+    return _plain(f"{base}.{index + 1:03d}of{count:03d}" if count > 1 else base)
+
+
+def _is_sound(part: Part, span: Span, root: Path, on_bytes: OnBytes) -> bool:
+    """Whether a part that should be in the bundle is there as it should be; it is read."""
+    if part.size_bytes != span.size_bytes:
+        return False
+    with suppress(FileError):
+        check_part(part, root / part.name, on_bytes)
+        on_bytes(part.size_bytes)
+        return True
     return False
 
 
-def _installed(model: BundledModel, library: Library) -> Path | None:
-    """The first file of a model that is here, complete and the same."""
-    for folder in library.folders:
-        targets = [target_path(folder, model.repository, file.path) for file in model.files]
-        if unit_at(folder, targets[0]) is None:
-            continue
-        notes = [read_sidecar(target) for target in targets]
-        if [n.sha256 if n else "" for n in notes] == [file.sha256 for file in model.files]:
-            return targets[0]
-    return None
-
-
-def _install(model: BundledModel, root: Path, library: Library, on_bytes: OnBytes) -> Path:
-    unit = tuple((file.path, file.size_bytes) for file in model.files)
-    targets = [target_path(library.directory, model.repository, name) for name, _ in unit]
-    for file, target in zip(model.files, targets, strict=True):
-        spans = [Span(root / part.name, 0, part.size_bytes) for part in file.parts]
-        for part, span in zip(file.parts, spans, strict=True):
-            with disk_errors(span.path):
-                if span.path.stat().st_size != part.size_bytes:
-                    raise damaged(span.path, "It is cut short.")
-        try:
-            digest = copy(spans, target, on_bytes, expected_sha256=file.sha256)
-        except FileError as error:
-            raise _named(error, file, root) from error
-        with disk_errors(target):
-            modified_ns = target.stat().st_mtime_ns
-        note = Sidecar(
-            model.repository, file.path, file.revision, file.size_bytes, digest, modified_ns, unit
-        )
-        write_sidecar(target, note)
-    return targets[0]
-
-
-def _named(error: FileError, file: BundledFile, root: Path) -> FileError:
-    """The part that is damaged, where it is one."""
-    for part in file.parts:
-        path = root / part.name
-        with suppress(FileError):
-            if file_sha256(path, lambda _: None) != part.sha256:
-                return damaged(path, "Its checksum is wrong.")
-    return error
+def _drop_parts(gone: Sequence[BundledModel], manifest: Manifest, root: Path) -> None:
+    """Delete what nothing in the bundle needs any more."""
+    needed = {part.name.casefold() for model in manifest.models for part in model.parts}
+    for part in (part for model in gone for part in model.parts):
+        if part.name.casefold() not in needed:
+            with suppress(OSError):
+                (root / part.name).unlink(missing_ok=True)
 
 
 def _write_extra(root: Path, name: str, text: str) -> Part:
     path = root / name
-    write_atomically(path, text)
+    write_readable(path, text)
     return Part(name, path.stat().st_size, file_sha256(path, lambda _: None))
 
 

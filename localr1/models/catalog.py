@@ -10,7 +10,7 @@ from typing import Any
 
 import localr1
 from localr1.config import expanded
-from localr1.errors import CatalogueError, FileError, UnknownModel
+from localr1.errors import CatalogueError, FileError, LocalR1Error, UnknownModel
 from localr1.gguf.file import recognise
 from localr1.gguf.types import Architecture
 from localr1.models import choice
@@ -37,6 +37,8 @@ class Catalogue:
     """By upper-case name."""
     quality_benchmarks: tuple[str, ...]
     """The scores that `Model.quality` is the mean of."""
+    ignored: str = ""
+    """Why the refreshed catalogue is not used; empty where it is, or where there is none."""
     others: Callable[[], tuple[Model, ...]] = field(default=tuple, compare=False, repr=False)
     """Models on this disk that are not in the catalogue: looked up only when a name needs it."""
 
@@ -59,7 +61,8 @@ class Catalogue:
         """What a user means by MODEL[:VARIANT].
 
         MODEL is an id, a full name, a repository, an unambiguous part of one of these, or
-        a path to a GGUF file. Case does not matter.
+        a path to a GGUF file. Case does not matter. The whole id of a file on this computer
+        comes before a part of a name.
 
         Raises:
             UnknownModel: Nothing or several things are meant; names the closest.
@@ -68,6 +71,11 @@ class Catalogue:
         """
         if choice.is_gguf_path(text):
             return self.from_file(expanded(text))
+        named = choice.exact(self.models, text)
+        if named is None:
+            named = choice.exact(self.others(), text, ids_only=True)
+        if named is not None:
+            return named
         try:
             return choice.match(self.models, text)
         except UnknownModel:
@@ -135,6 +143,22 @@ def load(user_file: Path | None = None, refreshed_file: Path | None = None) -> C
         if file is not None and _is_file(file):
             raw = laid_over(raw, checked(read_document(file), file.parent, below=raw))
     return _build(raw)
+
+
+def load_usable(user_file: Path | None, refreshed_file: Path) -> Catalogue:
+    """Like `load`, but without the refreshed catalogue where that is of no use.
+
+    It is nobody's own work: `Catalogue.ignored` says what is wrong with it.
+
+    Raises:
+        CatalogueError: The user's file has a mistake; names the line and the key.
+        FileError: The user's file cannot be read.
+    """
+    try:
+        return load(user_file, refreshed_file)
+    except LocalR1Error as error:
+        without = load(user_file)
+        return replace(without, ignored=f"{error.what} {error.why}".strip())
 
 
 def _is_file(path: Path) -> bool:

@@ -38,14 +38,46 @@ def match(models: Sequence[Model], text: str) -> Choice:
     return Choice(model, _match_variant(models, model, quantization))
 
 
+def exact(models: Sequence[Model], text: str, *, ids_only: bool = False) -> Choice | None:
+    """The model that has exactly this name, and the variant where `text` names one.
+
+    Args:
+        models: Where to look.
+        text: MODEL[:VARIANT].
+        ids_only: Whether only ids count, not full names and repositories.
+
+    Returns:
+        None where no model, or several, or no such variant has the name.
+    """
+
+    def named(name: str) -> Model | None:
+        found = [
+            m
+            for m in models
+            if plain(name) in {plain(n) for n in ((m.id,) if ids_only else _names(m))}
+        ]
+        return found[0] if len(found) == 1 else None
+
+    if (model := named(text)) is not None:
+        return Choice(model, None)
+    name, colon, quantization = text.strip().rpartition(":")
+    model = named(name) if colon and len(name) > 1 else None
+    if model is None:
+        return None
+    try:
+        return Choice(model, _match_variant(models, model, quantization))
+    except UnknownModel:
+        return None
+
+
 def unknown(models: Sequence[Model], text: str) -> UnknownModel:
     """The error for a name that no model answers to; its `todo` lists the closest."""
-    by_name = {_plain(name): model.id for model in models for name in _names(model)}
+    by_name = {plain(name): model.id for model in models for name in _names(model)}
     parts = {part: model.id for model in models for part in model.id.split("-")}
     close = [
         ids[found]
         for ids in (by_name, parts)
-        for found in difflib.get_close_matches(_plain(text), ids, n=4, cutoff=0.5)
+        for found in difflib.get_close_matches(plain(text), ids, n=4, cutoff=0.5)
     ]
     ids = list(dict.fromkeys(close))[:4]
     hint = f"Did you mean {' or '.join(ids)}? " if ids else ""
@@ -106,7 +138,7 @@ def from_file(gguf: GgufFile, models: Sequence[Model], quantizations: Sequence[s
 
 
 def _match_model(models: Sequence[Model], text: str) -> Model:
-    wanted = _plain(text)
+    wanted = plain(text)
     if not any(character.isalnum() for character in wanted):
         raise unknown(models, text)
     # From the strictest reading to the loosest; the first that finds anything decides.
@@ -116,7 +148,7 @@ def _match_model(models: Sequence[Model], text: str) -> Model:
         lambda name: wanted in name,
     )
     for reading in readings:
-        found = [m for m in models if any(reading(_plain(name)) for name in _names(m))]
+        found = [m for m in models if any(reading(plain(name)) for name in _names(m))]
         if len(found) == 1:
             return found[0]
         if found:
@@ -151,7 +183,8 @@ def _names(model: Model) -> tuple[str, ...]:
     return (model.id, model.name, model.source, *repositories)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """A name as names are compared: case and separators do not matter."""
     return re.sub(r"[\s_]+", "-", text.strip().lower())
 
 
@@ -176,15 +209,15 @@ def _shape(architecture: Architecture) -> tuple[object, ...]:
 
 def _twin(gguf: GgufFile, stem: str, models: Sequence[Model]) -> Model | None:
     same = [m for m in models if _shape(m.architecture) == _shape(gguf.architecture)]
-    told = _plain(f"{stem} {gguf.name}")
-    named = [m for m in same if _plain(m.name) in told]
+    told = plain(f"{stem} {gguf.name}")
+    named = [m for m in same if plain(m.name) in told]
     # The longest name says most: DeepSeek-R1 is also part of DeepSeek-R1-0528.
     return max(named or same[:1], key=lambda m: len(m.name), default=None)
 
 
 def _own_format(gguf: GgufFile, stem: str) -> ChatFormat | None:
     """The file's own way of writing conversations; None where that is R1's."""
-    named = _plain(f"{stem}-{gguf.name}")
+    named = plain(f"{stem}-{gguf.name}")
     template = gguf.chat_template
     if _R1_TURN in template and "think>" in template and not _NOT_R1.search(named):
         return None

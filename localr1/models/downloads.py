@@ -75,6 +75,8 @@ class Downloads:
         self._fetch = fetch
         self._limit = limit
         self._retry_seconds = retry_seconds
+        self._stamp: tuple[int, int] | None = None
+        """Of the file when it was last looked at."""
         self._wake = asyncio.Event()
         self._changing = asyncio.Lock()
         self._runner: asyncio.Task[None] | None = None
@@ -86,6 +88,21 @@ class Downloads:
             self._limit.bytes_per_second = self.queue.limit_bytes_per_second
             self.on_change()
             self._runner = asyncio.create_task(self._run(), name="downloads")
+
+    async def look(self) -> None:
+        """Take over what another process did to the queue; cheap where it did nothing."""
+        async with self._changing:
+            stamp = await asyncio.to_thread(self._file.stamp)
+            if stamp == self._stamp:
+                return
+            self._stamp = stamp
+            queue = await asyncio.to_thread(self._file.read)
+            if queue == self.queue:
+                return
+            self.queue = queue
+        self._limit.bytes_per_second = queue.limit_bytes_per_second
+        self._wake.set()
+        self.on_change()
 
     async def close(self) -> None:
         """Stop; the next start goes on."""
@@ -175,9 +192,12 @@ class Downloads:
             return
         match event:
             case DownloadProgress():
+                # Bytes come: whatever was in the way no longer is.
+                notice = status.notice if event.done_bytes <= status.done_bytes else ""
                 self._show(
                     replace(
                         status,
+                        notice=notice,
                         done_bytes=event.done_bytes,
                         total_bytes=event.total_bytes,
                         bytes_per_second=event.bytes_per_second,

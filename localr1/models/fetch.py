@@ -19,6 +19,9 @@ _MAX_SEGMENT_BYTES = 64 << 20
 # On a slow line a block is written before it is full, so that little is lost and the progress
 # moves.
 _BLOCK_SECONDS = 1.0
+# An answer that ends early with less than this is waited after, longer each time: a server that
+# sends a few bytes at a time would be asked thousands of times a second.
+_LITTLE_BYTES = 256 << 10
 
 
 class Segments:
@@ -94,6 +97,8 @@ class Fetch:
         self._received_bytes = 0
         self._rest_until = 0.0
         """A server that asks to be left alone means every connection."""
+        self._told_until = 0.0
+        """One trouble is told once, not once by each connection."""
 
     async def run(self) -> None:
         """Fetch everything that is missing.
@@ -104,9 +109,13 @@ class Fetch:
         """
         workers = [asyncio.create_task(self._worker(n)) for n in range(self._connections)]
         try:
-            done, _ = await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
-            for worker in done:
-                worker.result()
+            left = set(workers)
+            while left:
+                done, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+                for worker in done:
+                    worker.result()
+                if self._part.done.total_bytes >= self._size:
+                    break  # the others only wait before another try
         finally:
             for worker in workers:
                 worker.cancel()
@@ -118,28 +127,42 @@ class Fetch:
             await self._answered.wait()
             if not self._source.ranged:
                 return
-        failures = 0
+        failures = 0  # in a row, without a byte on any connection
+        poor = 0  # in a row, with few bytes on this one
         received = -1
         while (segment := self._segments.take()) is not None:
+            gained = 0
+
+            def gain(count: int) -> None:
+                nonlocal gained
+                gained += count
+                self._received_bytes += count
+
             try:
                 await self._rest()
-                await self._fetch(*segment)
-                failures = 0
+                await self._fetch(*segment, gain)
+                failures = poor = 0
             except RetryError as error:
                 # What any connection receives is progress: a server may serve only a few.
                 failures = failures + 1 if self._received_bytes == received else 1
                 received = self._received_bytes
+                poor = poor + 1 if gained < _LITTLE_BYTES else 1
                 if failures >= self._patience.attempts:
                     raise error.error from error
-                seconds = self._patience.wait_seconds(failures, error.wait_seconds)
-                if failures > 1 or error.wait_seconds:
-                    self._on_notice(f"{error.error.what} Trying again in {seconds:.0f} s.")
+                seconds = self._patience.wait_seconds(max(failures, poor), error.wait_seconds)
+                until = asyncio.get_running_loop().time() + seconds
+                if poor > 1 or error.wait_seconds:
+                    self._tell(error, seconds, until)
                 if error.wait_seconds:
-                    until = asyncio.get_running_loop().time() + seconds
                     self._rest_until = max(self._rest_until, until)
                 else:
                     await asyncio.sleep(seconds)
         self._answered.set()
+
+    def _tell(self, error: RetryError, seconds: float, until: float) -> None:
+        if until - seconds >= self._told_until:
+            self._told_until = until
+            self._on_notice(f"{error.error.what} Trying again in {seconds:.0f} s.")
 
     async def _rest(self) -> None:
         """Wait for as long as the server asked for."""
@@ -147,8 +170,17 @@ class Fetch:
         while (seconds := self._rest_until - clock()) > 0:  # noqa: ASYNC110  # it may grow
             await asyncio.sleep(seconds)
 
-    async def _fetch(self, start: int, end: int) -> None:
-        """Fetch one piece; what is missing of it afterwards goes back."""
+    async def _fetch(self, start: int, end: int, gain: Callable[[int], None]) -> None:
+        """Fetch one piece; what is missing of it afterwards goes back.
+
+        Args:
+            start: Of the piece.
+            end: Of the piece.
+            gain: Called with the number of bytes that came and were not here.
+
+        Raises:
+            RetryError: As `Source.open`, and for an answer that ends early.
+        """
         position = start
         buffer = bytearray()
         clock = asyncio.get_running_loop().time
@@ -158,18 +190,22 @@ class Fetch:
                 if not reply.ranged:
                     self._segments.clear()
                 position, end = reply.start, reply.end
+                # A stream from the start first repeats what is here.
+                known = 0 if reply.ranged else self._part.done.prefix_bytes
                 await self._part.remember_etag(self._source.etag)
                 self._answered.set()
                 async for chunk in reply.chunks:
                     data = chunk[: end - position - len(buffer)]
                     buffer += data
-                    self._received_bytes += len(data)
+                    gain(max(0, min(len(data), position + len(buffer) - known)))
                     if len(buffer) >= BLOCK_BYTES or clock() - written_at >= _BLOCK_SECONDS:
                         await self._part.write(position, buffer)
                         position += len(buffer)
                         buffer = bytearray()
                         written_at = clock()
                     await self._limit.passing(len(data))
+                if position + len(buffer) < end:
+                    raise self._source.short(reply, end - position - len(buffer))
         finally:
             try:
                 if buffer:

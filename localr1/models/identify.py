@@ -55,6 +55,39 @@ def local_model(found: Found, models: Sequence[Model]) -> LocalModel:
     return LocalModel(model, variant, found.path, found.gguf.size_bytes, found.tool)
 
 
+def distinct(
+    found: Sequence[tuple[Found, LocalModel]], models: Sequence[Model]
+) -> list[LocalModel]:
+    """Files as models of which no two different ones have one name.
+
+    The first keeps the name; others get the beginning of their digest after it, which says the
+    same wherever they lie.
+
+    Args:
+        found: The files, the preferred first.
+        models: Of the catalogue; their ids are taken.
+    """
+    listed = {choice.plain(model.id): model for model in models}
+    taken: dict[str, Model] = {}
+    digests: dict[tuple[str, str], str] = {}
+    told = []
+    for one, local in found:
+        model = local.model
+        name, quantization = choice.plain(model.id), local.variant.quantization.upper()
+        twin = listed.get(name)
+        if twin is not None and (twin.name, twin.notes) == (model.name, model.notes):
+            told.append(local)
+            continue
+        first = taken.setdefault(name, model)
+        same = twin is None and model.name == first.name
+        if same and digests.setdefault((name, quantization), one.digest) == one.digest:
+            model = replace(model, id=first.id)
+        else:
+            model = replace(model, id=f"{model.id}-{one.digest[:6]}")
+        told.append(replace(local, model=model))
+    return told
+
+
 def _listed_variant(model: Model, variant: Variant) -> Variant:
     """The catalogue's own variant where it is the same size, else the file's."""
     wanted = variant.quantization.upper()

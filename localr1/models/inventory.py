@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from localr1.errors import FileError
+from localr1.gguf.file import shard_paths
+from localr1.models.copying import OnBytes, file_sha256
 from localr1.models.downloaded import Partial
 from localr1.models.library import Library, Survey
 from localr1.models.place import read_sidecar, sidecar_path
@@ -39,7 +42,9 @@ class Row:
     generation_tps: float
     """As last measured here; 0 where it never was."""
     copies: tuple[tuple[str, Path], ...] = ()
-    """The same bytes in other places: program and path."""
+    """What looks the same in other places, by header and size: program and path."""
+    equal: Mapping[Path, bool] = field(default_factory=dict, hash=False)
+    """Of the copies, whether the checksums are equal; only those whose checksums are known."""
 
     @property
     def name(self) -> str:
@@ -87,9 +92,67 @@ def rows(library: Library, survey: Survey) -> tuple[Row, ...]:
                 verified,
                 record.generation_tps,
                 copies.get(local.path, ()),
+                _equal(library, local.path, copies.get(local.path, ())),
             )
         )
     return tuple(result)
+
+
+def uncompared_bytes(known: Sequence[Row]) -> int:
+    """How much `compare` reads, at most."""
+    waiting = [sum(1 for _, path in row.copies if path not in row.equal) for row in known]
+    return sum(
+        row.local.size_bytes * (1 + count)
+        for row, count in zip(known, waiting, strict=True)
+        if row.ours and count
+    )
+
+
+def compare(library: Library, known: Sequence[Row], on_bytes: OnBytes) -> None:
+    """Find and remember the checksums that tell whether copies of our downloads are the same.
+
+    Args:
+        library: Where the models were found.
+        known: Every model here.
+        on_bytes: Told of every part that was read.
+    """
+    for row in known:
+        waiting = [path for _, path in row.copies if path not in row.equal]
+        if not row.ours or not waiting:
+            continue
+        for first in (row.local.path, *waiting):
+            if _checksums(library, first) is not None:
+                continue
+            for path in shard_paths(first):
+                # Not compared is said of a file that cannot be read.
+                with suppress(FileError, OSError):
+                    facts = path.stat()
+                    library.records.note(
+                        path,
+                        sha256=file_sha256(path, on_bytes),
+                        size_bytes=facts.st_size,
+                        modified_ns=facts.st_mtime_ns,
+                        verified_seconds=0.0,
+                    )
+
+
+def _equal(library: Library, path: Path, copies: Sequence[tuple[str, Path]]) -> dict[Path, bool]:
+    own = _checksums(library, path) if copies else None
+    theirs = {copy: _checksums(library, copy) for _, copy in copies}
+    return {copy: own == sums for copy, sums in theirs.items() if own and sums}
+
+
+def _checksums(library: Library, first: Path) -> tuple[str, ...] | None:
+    """Of every file of a model, as computed since it last changed; None where one is missing."""
+    recorded = library.records.read()
+    sums = []
+    for path in shard_paths(first):
+        record = recorded.of(path)
+        with suppress(OSError):
+            facts = path.stat()
+            if (facts.st_size, facts.st_mtime_ns) == (record.size_bytes, record.modified_ns):
+                sums.append(record.sha256)
+    return tuple(sums) if len(sums) == len(shard_paths(first)) and all(sums) else None
 
 
 def deletable(
@@ -136,7 +199,7 @@ def _reasons(
     if days >= UNUSED_DAYS:
         never = not row.last_used_seconds
         reasons.append(f"never used in {days} days" if never else f"not used for {days} days")
-    elsewhere = [tool for tool, _ in row.copies if tool != OWN]
+    elsewhere = [tool for tool, path in row.copies if tool != OWN and row.equal.get(path)]
     if elsewhere:
         reasons.append(f"the same file is in {elsewhere[0]}'s folder")
     better = _better(row, known, quality)

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import localr1
 from localr1.errors import FileError
+from localr1.gguf.file import shard_paths
 from localr1.models import downloaded
 from localr1.models.discover import Discovery, Found, discover
 from localr1.models.downloaded import Partial, Unit
 from localr1.models.headers import HeaderCache, Reading
-from localr1.models.identify import local_model
-from localr1.models.place import free_bytes
+from localr1.models.identify import distinct, local_model
+from localr1.models.place import free_bytes, read_sidecar, target_path
 from localr1.models.places import ADDED, IMPORTED, OWN, Place
 from localr1.models.records import Records
 from localr1.models.types import Choice, LocalModel, Model, Variant
@@ -104,6 +105,17 @@ class Library:
         others = self._usable(catalogue.models, discovery.found)
         return Survey(_preferred([*own, *others], catalogue.models), discovery)
 
+    def files(self, catalogue: Models) -> tuple[LocalModel, ...]:
+        """Every complete model file, also the second and third of one variant.
+
+        Raises:
+            FileError: The folder of downloads cannot be read.
+        """
+        listed = self.scan(catalogue)
+        others = [*self._own(catalogue.models), *self._usable(catalogue.models, self._recalled())]
+        known = {local.path.resolve(): local for local in reversed((*listed, *others))}
+        return tuple(reversed(known.values()))
+
     def find(self, choice: Choice) -> LocalModel | None:
         """The file that a choice means, if it is here: the best variant where none was named.
 
@@ -113,6 +125,10 @@ class Library:
         variants = choice.model.variants if choice.variant is None else (choice.variant,)
         units = self._units()
         own = [self._local(choice.model, variant, units) for variant in variants]
+        if not choice.model.demo and variants and all(one.path is not None for one in variants):
+            # Files that were named as such: no other file is meant.
+            here = [local for local in own if local is not None]
+            return _preferred(here, (choice.model,))[0] if here else None
         wanted = choice.variant.quantization.upper() if choice.variant is not None else None
 
         def fitting(found: Iterable[Found]) -> list[LocalModel]:
@@ -129,8 +145,8 @@ class Library:
             lambda: fitting(self._recalled()),
             lambda: fitting(self._discover().found if self._places else ()),
         )
-        for here in places:
-            if found := here():
+        for place in places:
+            if found := place():
                 return _preferred(found, (choice.model,))[0]
         return None
 
@@ -146,21 +162,33 @@ class Library:
         reading = self._cache.read(path)
         self._cache.save()
         found = self._as_found(reading)
-        return None if found is None else local_model(found, catalogue.models)
+        if found is None:
+            return None
+        # Its name may have to tell it from another file.
+        known = self._usable(catalogue.models, self._recalled())
+        same = next((local for local in known if local.path == path), None)
+        return same or local_model(found, catalogue.models)
 
     def beyond(self, catalogue: Models) -> tuple[Model, ...]:
-        """Models that are here but not in the catalogue, as far as is known without a search."""
-        known = {model.id for model in catalogue.models}
-        unique = {
-            local.model.id: local.model
-            for local in self._usable(catalogue.models, self._recalled())
-            if local.model.id not in known
-        }
-        return tuple(unique.values())
+        """What is here but not in the catalogue, as far as is known without a search.
+
+        Also models of the catalogue, with the variants that it does not list.
+        """
+        listed = {(m.id, v.quantization.upper()) for m in catalogue.models for v in m.variants}
+        unlisted: dict[str, Model] = {}
+        for local in self._usable(catalogue.models, self._recalled()):
+            model, quantization = local.model, local.variant.quantization.upper()
+            known = unlisted.get(model.id, replace(model, variants=()))
+            taken = {v.quantization.upper() for v in known.variants}
+            if quantization not in taken and (model.id, quantization) not in listed:
+                unlisted[model.id] = replace(known, variants=(*known.variants, local.variant))
+        return tuple(unlisted.values())
 
     def unit(self, local: LocalModel) -> Unit | None:
         """The download that a model is; None where it is not ours."""
-        folder = next((f for f in self.folders if local.path.is_relative_to(f)), None)
+        # One of our folders may lie within another.
+        around = [folder for folder in self.folders if local.path.is_relative_to(folder)]
+        folder = max(around, key=lambda folder: len(folder.parts), default=None)
         return downloaded.unit_at(folder, local.path) if folder is not None else None
 
     def partials(self) -> tuple[Partial, ...]:
@@ -198,6 +226,26 @@ class Library:
             "Delete it with the program that put it there.",
         )
 
+    def remove_left(self, path: Path) -> int:
+        """Delete a download of ours that is no usable model.
+
+        Returns:
+            How many bytes became free; 0 where it is not ours, or is usable.
+
+        Raises:
+            FileError: It cannot be deleted.
+        """
+        note = read_sidecar(path)
+        usable = self._cache.read(path).state == "complete"
+        around = [folder for folder in self.folders if path.is_relative_to(folder)]
+        if note is None or usable or not around:
+            return 0
+        names = [name for name, _ in note.unit]
+        folder = max(around, key=lambda folder: len(folder.parts))
+        if path not in [target_path(folder, note.repository, name) for name in names]:
+            return 0
+        return downloaded.delete(folder, note.repository, names)
+
     def remove_partial(self, partial: Partial) -> int:
         """Delete what a stopped download has left, finished shards included.
 
@@ -227,7 +275,9 @@ class Library:
             path = variant.path or self._demo
             with suppress(OSError):
                 if path.is_file():
-                    return LocalModel(model, variant, path, path.stat().st_size)
+                    size = sum(shard.stat().st_size for shard in shard_paths(path))
+                    tool = OWN if model.demo else self._tool_of(path)
+                    return LocalModel(model, variant, path, size, tool)
             return None
         for unit in units:
             if unit.holds(variant):
@@ -248,7 +298,7 @@ class Library:
         ranks = {place.tool: rank for rank, place in reversed(list(enumerate(self._places)))}
         ranks[OWN] = -1
         known = [one for one in found if one is not None]
-        return sorted(known, key=lambda one: ranks.get(one.tool, len(ranks)))
+        return sorted(known, key=lambda one: (ranks.get(one.tool, len(ranks)), str(one.path)))
 
     def _as_found(self, reading: Reading) -> Found | None:
         if reading.state != "complete" or reading.gguf is None:
@@ -265,7 +315,7 @@ class Library:
     def _usable(self, models: Sequence[Model], found: Iterable[Found]) -> list[LocalModel]:
         """Files to offer: the R1 family's, and whatever the user brought in."""
         imported = {str(path) for path in self._imported()}
-        usable = []
+        usable: list[tuple[Found, LocalModel]] = []
         for one in found:
             brought = one.tool in {OWN, ADDED} or str(one.path) in imported
             if not one.r1 and not brought:
@@ -274,8 +324,8 @@ class Library:
                 continue  # once looked at by its path, not taken in
             # Another program may remove its file at any moment.
             with suppress(FileError):
-                usable.append(local_model(one, models))
-        return usable
+                usable.append((one, local_model(one, models)))
+        return distinct(usable, models)
 
 
 def _preferred(found: Iterable[LocalModel], models: Sequence[Model]) -> tuple[LocalModel, ...]:

@@ -6,10 +6,17 @@ import json
 import tempfile
 import tomllib
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Final
 
-from localr1.config import Directories, ensure, load_preferences, write_atomically
+from localr1.config import (
+    Directories,
+    Preferences,
+    ensure,
+    load_preferences,
+    write_atomically,
+)
 from localr1.errors import FileError, LocalR1Error
 from localr1.models import catalog
 
@@ -18,7 +25,7 @@ CATALOGUE: Final = "models.toml"
 REFRESHED: Final = catalog.REFRESHED_NAME
 
 # Folders of the computer that was left.
-_STAYING: Final = ("models_directory", "model_folders")
+_STAYING: Final = tuple(f.name for f in fields(Preferences) if "Path" in str(f.type))
 
 
 def pack(directories: Directories) -> dict[str, str]:
@@ -58,18 +65,20 @@ def unpack(directories: Directories, texts: dict[str, str]) -> list[str]:
         if name not in texts:
             continue
         path = directories.settings / name
+        # Another release, or another hand, may have left them in.
+        text = _portable(texts[name]) if name == SETTINGS else texts[name]
         if path.exists():
             same = False
             with suppress(OSError, UnicodeDecodeError):
-                same = path.read_text(encoding="utf-8") == texts[name]
+                same = path.read_text(encoding="utf-8") == text
             said.append(f"{path} is kept as it is." if not same else f"{path} is the same.")
             continue
-        problem = _problem(directories, name, texts[name])
+        problem = _problem(directories, name, text)
         if problem:
             said.append(f"{name} of the bundle is not used: {problem}")
             continue
         ensure(directories.settings)
-        write_atomically(path, texts[name])
+        write_atomically(path, text)
         said.append(f"{path} came with the bundle.")
     return said
 
@@ -84,7 +93,8 @@ def _portable(text: str) -> str:
     # Every setting is a text, a number or a flag, which JSON writes as TOML does.
     kept = {key: value for key, value in table.items() if key not in _STAYING}
     return "".join(
-        f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in kept.items()
+        f"{key} = {json.dumps(value, ensure_ascii=False, default=str)}\n"
+        for key, value in kept.items()
     )
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from localr1 import __version__
 from localr1.config import write_atomically
-from localr1.errors import FileError
+from localr1.errors import DiskFull, FileError, LocalR1Error
+from localr1.models.copying import OnBytes, file_sha256
 from localr1.models.place import disk_errors
 
 FOLDER_NAME: Final = "localr1-bundle"
@@ -20,6 +24,7 @@ PART_BYTES: Final = (4 << 30) - (1 << 20)
 
 _SCHEMA: Final = 1
 _MOST_MANIFEST_BYTES: Final = 16 << 20
+_MOST_BYTES: Final = 1 << 60
 # Names that every file system takes, and that lead nowhere else.
 _NAME: Final = re.compile(r"[\w(-][\w.()+ -]*(?<! )")
 _REPOSITORY: Final = re.compile(r"\w[\w.+-]*/\w[\w.+() -]*")
@@ -61,6 +66,16 @@ class BundledModel:
         """All its files."""
         return sum(file.size_bytes for file in self.files)
 
+    @property
+    def digests(self) -> list[str]:
+        """The sha256 of each file."""
+        return [file.sha256 for file in self.files]
+
+    @property
+    def parts(self) -> list[Part]:
+        """Of all its files."""
+        return [part for file in self.files for part in file.parts]
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -83,16 +98,17 @@ def read_manifest(folder: Path) -> Manifest | None:
         FileError: It cannot be read, or is damaged.
     """
     path = folder / FOLDER_NAME / MANIFEST_NAME
+    advice = "Delete this file, then run `localr1 bundle export` to that disk again."
     with disk_errors(path):
         if not path.is_file():
             return None
         if path.stat().st_size > _MOST_MANIFEST_BYTES:
-            raise damaged(path, "It is too long.")
+            raise damaged(path, "It is too long.", advice)
         text = path.read_bytes()
     try:
         return _parsed(json.loads(text))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise damaged(path, f"{type(error).__name__}: {error}"[:200]) from error
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise damaged(path, f"{type(error).__name__}: {error}"[:200], advice) from error
 
 
 def write_manifest(root: Path, manifest: Manifest) -> None:
@@ -102,12 +118,67 @@ def write_manifest(root: Path, manifest: Manifest) -> None:
         FileError: It cannot be written.
     """
     data = {"schema": _SCHEMA, **asdict(manifest)}
-    write_atomically(root / MANIFEST_NAME, json.dumps(data, indent=1) + "\n")
+    write_readable(root / MANIFEST_NAME, json.dumps(data, indent=1) + "\n")
 
 
-def damaged(path: Path, why: str) -> FileError:
+def write_readable(path: Path, text: str) -> None:
+    """Write a file of a bundle, in one step; others may read it, as they may the models.
+
+    Raises:
+        FileError: It cannot be written.
+    """
+    write_atomically(path, text)
+    if os.name != "nt":
+        mask = os.umask(0o022)
+        os.umask(mask)
+        # FAT has no such rights, and some systems say so.
+        with suppress(OSError):
+            path.chmod(0o644 & ~mask)
+
+
+def damaged(
+    path: Path, why: str, advice: str = "Run `localr1 bundle export` to that disk again."
+) -> FileError:
     """The error for a bundle's file that is not what it was."""
-    return FileError(f"{path} is damaged.", why, "Run `localr1 bundle export` to that disk again.")
+    return FileError(f"{path} is damaged.", why, advice)
+
+
+def check_plain(path: Path, size_bytes: int) -> None:
+    """Make sure that a file of a bundle is there, is a plain one, and has its length.
+
+    Raises:
+        FileError: It is not so.
+    """
+    if not path.exists():
+        raise damaged(path, "It is missing.")
+    if not path.is_file():
+        raise damaged(path, "It is not a plain file.")
+    with disk_errors(path):
+        size = path.stat().st_size
+    if size != size_bytes:
+        raise damaged(path, "It is cut short." if size < size_bytes else "It is too long.")
+
+
+def check_part(part: Part, path: Path, on_bytes: OnBytes) -> None:
+    """Make sure, by reading it, that a file of a bundle is what its manifest says.
+
+    Raises:
+        FileError: It is not.
+    """
+    check_plain(path, part.size_bytes)
+    if file_sha256(path, on_bytes) != part.sha256:
+        raise damaged(path, "Its checksum is wrong.")
+
+
+@contextmanager
+def refusing(refused: list[LocalR1Error], before: str = "") -> Iterator[None]:
+    """Let one model fail alone; a full disk is the same for all."""
+    try:
+        yield
+    except DiskFull:
+        raise
+    except LocalR1Error as error:
+        refused.append(type(error)(before + error.what, error.why, error.todo))
 
 
 def _parsed(data: dict[str, Any]) -> Manifest:
@@ -116,7 +187,7 @@ def _parsed(data: dict[str, Any]) -> Manifest:
     return Manifest(
         models=tuple(_model(entry) for entry in data["models"]),
         extras=tuple(_part(entry) for entry in data["extras"]),
-        split_bytes=int(data["split_bytes"]),
+        split_bytes=_bytes(data["split_bytes"]),
         version=str(data["version"]),
     )
 
@@ -131,7 +202,7 @@ def _model(entry: dict[str, Any]) -> BundledModel:
 
 def _file(entry: dict[str, Any]) -> BundledFile:
     parts = tuple(_part(one) for one in entry["parts"])
-    path, size = str(entry["path"]), int(entry["size_bytes"])
+    path, size = str(entry["path"]), _bytes(entry["size_bytes"])
     if ".." in path.split("/") or not path.lower().endswith(".gguf"):
         raise ValueError(f"{path!r:.60} is no model file")
     if sum(part.size_bytes for part in parts) != size:
@@ -140,10 +211,16 @@ def _file(entry: dict[str, Any]) -> BundledFile:
 
 
 def _part(entry: dict[str, Any]) -> Part:
-    name, size = str(entry["name"]), int(entry["size_bytes"])
-    if not _NAME.fullmatch(name) or size < 0:
+    name, size = str(entry["name"]), _bytes(entry["size_bytes"])
+    if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r:.60} is no file of a bundle")
     return Part(name, size, _sha256(entry))
+
+
+def _bytes(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST_BYTES:
+        raise ValueError(f"{str(value)[:40]} is no number of bytes")
+    return value
 
 
 def _sha256(entry: dict[str, Any]) -> str:

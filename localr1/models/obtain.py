@@ -9,7 +9,7 @@ from pathlib import Path
 
 from localr1.errors import FileChanged, HubNotFound
 from localr1.models.download import download
-from localr1.models.downloaded import partials
+from localr1.models.downloaded import Partial, partials
 from localr1.models.hub import list_files
 from localr1.models.limit import SpeedLimit
 from localr1.models.patience import Patience
@@ -73,11 +73,16 @@ def missing_bytes(variant: Variant, directory: Path) -> int:
         FileError: The folder cannot be read.
     """
     for partial in partials(directory):
-        if partial.repository == variant.repository and any(
-            fnmatch.fnmatchcase(partial.files[0], pattern) for pattern in variant.files
-        ):
+        if belongs(partial, variant):
             return partial.total_bytes - partial.done_bytes
     return variant.size_bytes
+
+
+def belongs(partial: Partial, variant: Variant) -> bool:
+    """Whether a stopped download is one of this variant."""
+    return partial.repository == variant.repository and any(
+        fnmatch.fnmatchcase(partial.files[0], pattern) for pattern in variant.files
+    )
 
 
 def check_room(

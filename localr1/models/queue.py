@@ -117,6 +117,14 @@ class QueueFile:
         except (OSError, ValueError, KeyError, TypeError):
             return Queue()
 
+    def stamp(self) -> tuple[int, int] | None:
+        """Time and size of the file, to see whether it changed; None where there is none."""
+        try:
+            facts = self._path.stat()
+        except OSError:
+            return None
+        return facts.st_mtime_ns, facts.st_size
+
     def change(self, change: Callable[[Queue], Queue]) -> Queue:
         """Change the queue, whatever another process did to it meanwhile; blocking.
 

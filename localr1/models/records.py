@@ -38,6 +38,8 @@ class FileRecord:
     """As last measured here; 0 where it never was."""
     imported: bool = False
     """Whether the user imported it where it lies."""
+    authority: str = ""
+    """Who said what its checksum is, where that was not the hub."""
 
 
 @dataclass(frozen=True)

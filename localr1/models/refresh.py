@@ -21,6 +21,7 @@ from localr1.models.acquire import FileSet, file_sets
 from localr1.models.catalog import Catalogue
 from localr1.models.hub import RemoteFile
 from localr1.models.place import size_text
+from localr1.models.schema import path_complaint
 from localr1.models.types import Model, Variant
 
 Kind = Literal["new", "changed", "confirmed", "gone"]
@@ -57,7 +58,7 @@ class Refreshed:
 
     changes: tuple[Change, ...]
     troubles: tuple[str, ...]
-    """Repositories that could not be listed, in sentences."""
+    """Repositories that could not be listed, and files that are left out, in sentences."""
 
 
 def look_up(
@@ -87,7 +88,11 @@ def look_up(
             except (HubNotFound, HubDenied) as error:
                 troubles.append(f"{repository}: {error.what} {error.why}".strip())
                 continue
-            changes += compare(model, repository, file_sets(listed))
+            odd = [file for file in listed if path_complaint(file.path)]
+            troubles += [
+                f"{repository}: one file's name cannot be used, {file.path!r}." for file in odd
+            ]
+            changes += compare(model, repository, file_sets([f for f in listed if f not in odd]))
     return Refreshed(tuple(changes), tuple(troubles))
 
 

@@ -139,7 +139,8 @@ def _translation(error: Exception, subject: str, endpoint: str) -> LocalR1Error 
             return family(what.format(subject=subject), why, todo.format(page=page))
     if "HfHubHTTPError" in names:
         response: httpx2.Response = error.response  # type: ignore[attr-defined]  # it has one
-        return _status_translation(response.status_code, subject, endpoint, why)
+        known = "authorization" in response.request.headers
+        return _status_translation(response.status_code, subject, endpoint, why, known=known)
     if isinstance(error, httpx2.HTTPError | httpx2.InvalidURL):
         return _network_translation(error, endpoint, why)
     if isinstance(error, ValueError | KeyError | TypeError):
@@ -148,13 +149,14 @@ def _translation(error: Exception, subject: str, endpoint: str) -> LocalR1Error 
     return None
 
 
-def _status_translation(status: int, subject: str, endpoint: str, why: str) -> LocalR1Error:
+def _status_translation(
+    status: int, subject: str, endpoint: str, why: str, *, known: bool
+) -> LocalR1Error:
     if status in {401, 403}:
-        return HubDenied(
-            f"The hub refuses access to {subject}.",
-            why,
-            "Check HF_TOKEN: it may be wrong, expired, or without the right to read this.",
-        )
+        todo = "Check HF_TOKEN: it may be wrong, expired, or without the right to read this."
+        if status == 401 and not known:
+            todo = "No token is set: set HF_TOKEN or run `hf auth login`."
+        return HubDenied(f"The hub refuses access to {subject}.", why, todo)
     if status == 404:
         return HubNotFound(f"{subject} is not on the hub.", why, "Check the name.")
     if status == 407:

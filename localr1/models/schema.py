@@ -63,8 +63,11 @@ def _matching(pattern: str, meaning: str) -> Complain:
     return complain
 
 
-def _hub_path(value: object) -> str | None:
-    """A path inside a repository becomes a path on the disk, so it must stay below its folder."""
+def path_complaint(value: object) -> str | None:
+    """What is wrong with a path inside a repository; None where nothing is.
+
+    It becomes a path on the disk, so it must stay below its folder.
+    """
     if not isinstance(value, str) or not value:
         return _filled_text(value)
     parts = value.split("/")
@@ -74,7 +77,7 @@ def _hub_path(value: object) -> str | None:
 
 
 def _pattern(value: object) -> str | None:
-    complaint = _hub_path(value)
+    complaint = path_complaint(value)
     if complaint is None and "{quantization}" not in str(value):
         return "must hold {quantization}"
     return complaint
@@ -138,7 +141,7 @@ _VARIANT = Table(
         "source": _SOURCE,
         "repository": _REPOSITORY,
         "revision": _FILLED,
-        "files": Listing(Scalar(_hub_path)),
+        "files": Listing(Scalar(path_complaint)),
         "shards": _COUNT,
         "sha256": Listing(Scalar(_matching(r"[0-9a-f]{64}", "64 lower-case hex digits"))),
         "sha256_source": _SOURCE,

@@ -31,6 +31,8 @@ _LOGIN_WANTED = 511
 # What storage hosts say to a link that has expired: S3 and CloudFront 403 or 400, others 401,
 # 404 or 410.
 _EXPIRED = frozenset({400, 401, 403, 404, 410})
+# How a web page begins that does not say what it is.
+_PAGE_STARTS = (b"<!doctype", b"<html", b"<head", b"<body", b"<script", b"<meta")
 
 
 class RetryError(Exception):
@@ -60,6 +62,8 @@ class Reply:
     end: int
     chunks: AsyncIterator[bytes]
     ranged: bool
+    host: str
+    """Who answered."""
 
 
 def http_client(connections: int, patience: Patience) -> httpx2.AsyncClient:
@@ -125,7 +129,7 @@ class Source:
             raise
         except httpx2.HTTPError as error:
             try:
-                with refusal.translated(self._subject, self._endpoint):
+                with refusal.translated(self._subject, _asked(error) or self._endpoint):
                     raise
             except LocalR1Error as mapped:
                 if refusal.is_lasting(error):
@@ -152,7 +156,7 @@ class Source:
             if response.has_redirect_location:
                 return urljoin(str(response.url), response.headers["location"])
             if _is_page(response):
-                raise refusal.captive_portal(self._endpoint)
+                raise refusal.captive_portal(_base(self._link or self._endpoint))
             return str(response.url)
         finally:
             await response.aclose()
@@ -186,15 +190,21 @@ class Source:
                 )
             )
         etag = response.headers.get("etag", "")
+        chunks: AsyncIterator[bytes] = response.aiter_raw()
+        if _is_page(response):
+            raise refusal.captive_portal(_base(self._link or self._endpoint))
         if response.status_code == 206:
             self._check_range(response, start, end)
             self.ranged = True
         else:
-            if _is_page(response):
-                raise refusal.captive_portal(self._endpoint)
+            length = response.headers.get("content-length", "")
+            if length != str(self.file.size_bytes) and "content-type" not in response.headers:
+                first = await anext(chunks, b"")
+                if first.lstrip().lower().startswith(_PAGE_STARTS):
+                    raise refusal.captive_portal(_base(self._link or self._endpoint))
+                chunks = _chained(first, chunks)
             if self.etag and etag != self.etag:
                 raise ChangedError
-            length = response.headers.get("content-length", "")
             if length.isdigit() and int(length) != self.file.size_bytes:
                 raise self._other_file()
             if self.ranged:
@@ -204,7 +214,18 @@ class Source:
             self.ranged = False
             start, end = 0, self.file.size_bytes
         self.etag = self.etag or etag
-        return Reply(start, end, response.aiter_raw(), ranged=self.ranged)
+        return Reply(start, end, chunks, self.ranged, urlsplit(str(response.url)).netloc)
+
+    def short(self, reply: Reply, missing_bytes: int) -> RetryError:
+        """What to raise for an answer that ended early without an error."""
+        return RetryError(
+            HubUnreachable(
+                f"{reply.host} sends less of {self._subject} than asked for.",
+                f"Its answer ended {missing_bytes} bytes early.",
+                "Try again later; a proxy or a mirror may be at fault: check HTTPS_PROXY and "
+                "HF_ENDPOINT.",
+            )
+        )
 
     def _check_range(self, response: httpx2.Response, start: int, end: int) -> None:
         header = response.headers.get("content-range", "")
@@ -226,7 +247,7 @@ class Source:
         if status < 400:
             return
         if status == _LOGIN_WANTED:
-            raise refusal.captive_portal(self._endpoint)
+            raise refusal.captive_portal(_base(self._link or self._endpoint))
         if status == 416:
             raise self._other_file()
         if status not in _TRANSIENT and _origin(str(response.url)) != self._hub_origin:
@@ -239,11 +260,11 @@ class Source:
                 )
             )
         await response.aread()
-        with refusal.translated(self._subject, self._endpoint):
+        with refusal.translated(self._subject, _base(str(response.url))):
             if status not in _TRANSIENT:
                 hub.raise_for_status(response)
         try:
-            with refusal.translated(self._subject, self._endpoint):
+            with refusal.translated(self._subject, _base(str(response.url))):
                 hub.raise_for_status(response)
         except LocalR1Error as error:
             raise RetryError(error, refusal.retry_after_seconds(response)) from error
@@ -261,6 +282,26 @@ def _origin(url: str) -> tuple[str, str, int]:
     parts = urlsplit(url)
     port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
     return parts.scheme, (parts.hostname or "").lower(), port
+
+
+def _base(url: str) -> str:
+    """Scheme and host, for messages: who answered."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _asked(error: httpx2.HTTPError) -> str:
+    """Who was asked when this went wrong; empty where the error does not know."""
+    try:
+        return _base(str(error.request.url))
+    except RuntimeError:
+        return ""
+
+
+async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for chunk in rest:
+        yield chunk
 
 
 def _is_page(response: httpx2.Response) -> bool:

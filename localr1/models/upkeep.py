@@ -22,11 +22,15 @@ from localr1.models.place import (
     target_path,
     write_sidecar,
 )
+from localr1.models.places import ADDED, IMPORTED, OWN
 from localr1.models.types import LocalModel
 
 Outcome = Literal["sound", "altered", "recorded"]
 
 _BLOB_NAME: Final = re.compile(r"(?:sha256-)?([0-9a-f]{64})")
+
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+"""What only a file of the hub has for its revision; other servers have none."""
 
 OnProgress = Callable[[Path, int, int], None]
 """Called with the file, bytes done, and bytes in all."""
@@ -119,7 +123,7 @@ def move(local: LocalModel, library: Library, folder: Path, on_progress: OnProgr
     """
     unit = library.unit(local)
     if unit is None:
-        owner = "" if local.place == "localr1" else f" It belongs to {local.place}."
+        owner = "" if local.place in {OWN, ADDED, IMPORTED} else f" It belongs to {local.place}."
         raise FileError(
             f"{local.path} is not moved.",
             f"It was not downloaded by localr1.{owner}",
@@ -166,7 +170,9 @@ def _expected(path: Path, local: LocalModel, library: Library, size_bytes: int) 
     """What a file's sha256 should be, and who says so; empty where nobody does."""
     note = read_sidecar(path) if library.unit(local) is not None else None
     if note is not None and note.sha256:
-        return note.sha256, "the hub" if note.modified_ns else "the download"
+        copied_from = library.records.read().of(path).authority
+        hub = "the hub" if _COMMIT.fullmatch(note.revision) else "the download"
+        return note.sha256, copied_from or (hub if note.modified_ns else "the download")
     with suppress(OSError):
         real = path.resolve(strict=True)
         named = _BLOB_NAME.fullmatch(real.name)

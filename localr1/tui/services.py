@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -16,6 +18,7 @@ from localr1.chat.session import ChatSession
 from localr1.chat.store import Store
 from localr1.chat.types import Conversation, ConversationSummary, ReplyStats
 from localr1.config import Goal, network_allowed
+from localr1.errors import FileError
 from localr1.fit.types import Advice, Plan
 from localr1.machine import network
 from localr1.machine.types import Machine
@@ -98,9 +101,19 @@ class Services:
         await self.downloads.change(partial(Queue.add, item=item, first=True))
 
     async def take_from_queue(self, model: Model, variant: Variant) -> None:
-        """A download that is watched now is no matter of the queue."""
+        """A download that is watched now rests in the queue, where the next start finds it."""
+        item = replace(workflow.queue_item(model, variant), paused=True)
+
+        def rest(queue: Queue) -> Queue:
+            return (queue if queue.find(item.name) else queue.add(item)).pause(item.name)
+
+        with suppress(FileError):  # then this run only knows it
+            await self.downloads.change(rest)
+
+    async def leave_queue(self, model: Model, variant: Variant) -> None:
+        """What was watched is here, or is not wanted."""
         name = workflow.queue_item(model, variant).name
-        if self.downloads.queue.find(name) is not None:
+        with suppress(FileError):  # the next run finds it complete
             await self.downloads.change(partial(Queue.remove, name=name))
 
     async def _fetch_item(

@@ -16,8 +16,8 @@ import pytest
 
 from localr1 import workflow
 from localr1.cli.main import main
-from localr1.errors import DiskFull, FileError
-from localr1.models import bundle, copying, luggage, place
+from localr1.errors import DiskFull
+from localr1.models import bundle, copying, luggage, place, unbundle
 from localr1.models.manifest import FOLDER_NAME, MANIFEST_NAME, PART_BYTES, Manifest, read_manifest
 from localr1.models.types import LocalModel
 
@@ -136,7 +136,7 @@ def exported(
     home: workflow.Home, usb: Path, on_bytes: Callable[[int], None] = lambda _: None
 ) -> Manifest:
     locals_here = list(here(home).values())
-    return bundle.export(locals_here, home.library, usb, {}, on_bytes, part_bytes=PART)
+    return bundle.export(locals_here, home.library, usb, {}, on_bytes, part_bytes=PART).manifest
 
 
 def test_large_files_are_split_and_joined(
@@ -156,9 +156,9 @@ def test_large_files_are_split_and_joined(
     counted.clear()
     read = read_manifest(usb)
     assert read == manifest
-    ((_, path),) = bundle.take_in(manifest, usb, home.library, counted.append)
+    ((_, path),) = unbundle.take_in(manifest, usb, home.library, counted.append).models
     assert path.read_bytes() == merge.read_bytes()
-    assert sum(counted) == bundle.import_size(manifest)
+    assert sum(counted) == unbundle.import_size(manifest)
 
 
 def test_no_part_is_too_large_for_fat32() -> None:
@@ -182,9 +182,9 @@ home = workflow.open_home(offline=True)
 if sys.argv[1] == "export":
     test_bundle.exported(home, Path(sys.argv[2]))
 else:
-    from localr1.models import bundle
+    from localr1.models import unbundle
     from localr1.models.manifest import read_manifest
-    bundle.take_in(read_manifest(Path(sys.argv[2])), Path(sys.argv[2]), home.library, lambda _: 0)
+    unbundle.take_in(read_manifest(Path(sys.argv[2])), Path(sys.argv[2]), home.library, lambda _: 0)
 """
 
 
@@ -227,7 +227,7 @@ def test_a_kill_leaves_nothing_half_under_a_final_name(
     home = another_computer("arrived")
     killed("import", usb, after_seconds)
     assert all(local.path.read_bytes() == content for local in here(home).values())
-    ((_, path),) = bundle.take_in(manifest, usb, home.library, lambda _: None)
+    ((_, path),) = unbundle.take_in(manifest, usb, home.library, lambda _: None).models
     assert path.read_bytes() == content
 
 
@@ -274,9 +274,10 @@ def test_a_damaged_part_is_named_and_nothing_is_taken_in(
     else:
         victim.unlink()
     home = another_computer("arrived")
-    with pytest.raises(FileError) as caught:
-        bundle.take_in(manifest, usb, home.library, lambda _: None)
-    assert victim.name in caught.value.what
+    taken = unbundle.take_in(manifest, usb, home.library, lambda _: None)
+    (error,) = taken.refused
+    assert victim.name in error.what
+    assert taken.models == []
     assert here(home) == {}
     assert not list(home.directories.models.rglob("*.gguf"))
 
@@ -296,6 +297,9 @@ SPOILERS: dict[str, Callable[[dict[str, object]], object]] = {
     "repository": lambda d: d["models"][0].update(repository="../.."),  # type: ignore[index]
     "checksum": lambda d: d["models"][0]["files"][0].update(sha256="0"),  # type: ignore[index]
     "size": lambda d: d["models"][0]["files"][0].update(size_bytes=7),  # type: ignore[index]
+    "infinity": lambda d: d.update(split_bytes=float("inf")),
+    "not a number": lambda d: d.update(split_bytes=float("nan")),
+    "huge": lambda d: d.update(split_bytes=10**400),
     "schema": lambda d: d.update(schema=99),
     "kind": lambda d: d.update(models={"a": 1}),
     "nothing": lambda d: d.clear(),
@@ -371,3 +375,174 @@ def test_a_full_disk_is_said_before_anything_is_written(
 def test_a_folder_without_a_bundle_is_said(run: Run, tmp_path: Path) -> None:
     code, _, err = run("bundle", "import", str(tmp_path))
     assert (code, "holds no bundle" in err) == (1, True)
+
+
+def settle(run: Run, folder: Path, *seeds: int) -> list[Path]:
+    """Import models where they lie, all of one file name in folders of their own."""
+    paths = []
+    for seed in seeds:
+        path = folder / str(seed) / "model.gguf"
+        paths.append(elsewhere.write_merge(path, f"Some R1 Merge {seed}", seed=seed))
+        assert run("import", str(path))[0] == 0
+    return paths
+
+
+def contents(home: workflow.Home) -> list[bytes]:
+    paths = home.directories.models.rglob("*.gguf")
+    return sorted(path.read_bytes() for path in paths)
+
+
+def damage(path: Path) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[-77] ^= 1
+    path.write_bytes(raw)
+
+
+def bundled(usb: Path) -> list[Path]:
+    return sorted((usb / FOLDER_NAME).glob("*.gguf"))
+
+
+def test_files_of_one_name_are_all_carried(
+    run: Run, tmp_path: Path, usb: Path, another_computer: Callable[[str], workflow.Home]
+) -> None:
+    another_computer("left")
+    paths = settle(run, tmp_path / "a", 1, 2)
+    assert run("bundle", "export", str(usb))[0] == 0
+    another_computer("another")
+    paths += settle(run, tmp_path / "b", 3)
+    for _ in range(2):
+        assert run("bundle", "export", str(usb))[0] == 0
+    assert len(bundled(usb)) == 3
+    home = another_computer("arrived")
+    code, _, err = run("bundle", "import", str(usb))
+    assert code == 0, err
+    assert contents(home) == sorted(path.read_bytes() for path in paths)
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_another_model_in_the_same_place_is_not_replaced(
+    run: Run,
+    tmp_path: Path,
+    usb: Path,
+    another_computer: Callable[[str], workflow.Home],
+    moved: bool,
+) -> None:
+    another_computer("left")
+    theirs = elsewhere.write_merge(tmp_path / "their" / f"{NAME}.gguf", seed=1)
+    other = elsewhere.write_merge(tmp_path / "other-r1.gguf", "Other R1", seed=2)
+    for path in (theirs, other):
+        assert run("import", "--copy", str(path))[0] == 0
+    assert run("bundle", "export", str(usb))[0] == 0
+    home = another_computer("arrived")
+    mine = elsewhere.write_merge(tmp_path / "my" / f"{NAME}.gguf", seed=3)
+    assert run("import", "--copy", str(mine))[0] == 0
+    if moved:
+        assert run("move", NAME, str(tmp_path / "disk"))[0] == 0
+    code, out, err = run("bundle", "import", str(usb))
+    assert code == 1
+    assert NAME in err
+    assert "localr1 rm" in err
+    assert "other-r1" in out
+    assert NAME not in out
+    kept = [other] if moved else [mine, other]
+    assert contents(home) == sorted(path.read_bytes() for path in kept)
+    local = next(one for name, one in here(home).items() if name.startswith("other-r1"))
+    assert home.library.records.read().of(local.path).authority == "the bundle"
+    assert "as the bundle says" in run("verify", "--all")[1].replace("\n", " ")
+
+
+def test_one_damaged_part_keeps_only_its_model_and_is_repaired(
+    run: Run, tmp_path: Path, usb: Path, another_computer: Callable[[str], workflow.Home]
+) -> None:
+    another_computer("left")
+    paths = settle(run, tmp_path / "a", 1, 2)
+    assert run("bundle", "export", str(usb))[0] == 0
+    victim = bundled(usb)[0]
+    damage(victim)
+    home = another_computer("arrived")
+    code, _, err = run("bundle", "import", str(usb))
+    assert code == 1
+    assert victim.name in err.replace("\n", "")
+    assert len(contents(home)) == 1
+    # A computer without the model says what it cannot repair.
+    code, out, err = run("bundle", "export", str(usb))
+    assert (code, victim.name in err.replace("\n", ""), out.count("verified")) == (1, True, 1)
+    another_computer("left")
+    assert run("bundle", "export", str(usb))[0] == 0
+    home = another_computer("arrived")
+    assert run("bundle", "import", str(usb))[0] == 0
+    assert contents(home) == sorted(path.read_bytes() for path in paths)
+
+
+def test_an_altered_model_is_not_exported(
+    run: Run, tmp_path: Path, usb: Path, another_computer: Callable[[str], workflow.Home]
+) -> None:
+    another_computer("left")
+    first, _ = settle(run, tmp_path / "a", 1, 2)
+    assert run("verify", "--all")[0] == 0
+    damage(first)
+    code, out, err = run("bundle", "export", str(usb))
+    assert code == 1
+    assert "not exported" in err
+    assert str(first) in err.replace("\n", "")
+    assert (out.count("verified"), len(bundled(usb))) == (1, 1)
+
+
+def test_what_is_no_model_is_not_taken_in(
+    run: Run, merge: Path, usb: Path, another_computer: Callable[[str], workflow.Home]
+) -> None:
+    another_computer("left")
+    run("import", str(merge))
+    run("bundle", "export", str(usb))
+    (file,) = bundled(usb)
+    file.write_bytes(bytes(file.stat().st_size))
+    digest = copying.file_sha256(file, lambda _: None)
+    spoil(usb, lambda d: d["models"][0]["files"][0].update(sha256=digest))  # type: ignore[index]
+    spoil(usb, lambda d: d["models"][0]["files"][0]["parts"][0].update(sha256=digest))  # type: ignore[index]
+    home = another_computer("arrived")
+    code, out, err = run("bundle", "import", str(usb))
+    assert (code, NAME in err, "verified" in out) == (1, True, False)
+    assert contents(home) == []
+
+
+def test_folders_of_the_other_computer_are_not_taken_over(
+    another_computer: Callable[[str], workflow.Home],
+) -> None:
+    home = another_computer("arrived")
+    text = "goal = 'fast'\nmodels_directory = '/theirs'\nmodel_folders = ['/theirs']\n"
+    luggage.unpack(home.directories, {"settings.toml": text})
+    written = (home.directories.settings / "settings.toml").read_text()
+    assert written == 'goal = "fast"\n'
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="rights are another thing there")
+def test_others_may_read_a_bundle(
+    run: Run, merge: Path, usb: Path, another_computer: Callable[[str], workflow.Home]
+) -> None:
+    home = another_computer("left")
+    home.directories.settings.mkdir(parents=True)
+    (home.directories.settings / "settings.toml").write_text("goal = 'fast'\n")
+    run("import", str(merge))
+    before = os.umask(0o022)
+    try:
+        assert run("bundle", "export", str(usb))[0] == 0
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (usb / FOLDER_NAME).iterdir()}
+    assert len(modes) == 3
+    assert set(modes.values()) == {0o644}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such files")
+def test_only_plain_files_are_read(
+    run: Run, merge: Path, usb: Path, another_computer: Callable[[str], workflow.Home]
+) -> None:
+    another_computer("left")
+    run("import", str(merge))
+    run("bundle", "export", str(usb))
+    part = {"name": "settings.toml", "size_bytes": 0, "sha256": "0" * 64}
+    spoil(usb, lambda data: data.update(extras=[part]))
+    os.mkfifo(usb / FOLDER_NAME / "settings.toml")
+    another_computer("arrived")
+    code, out, err = run("bundle", "import", str(usb))
+    assert (code, "not a plain file" in err.replace("\n", " "), NAME in out) == (1, True, True)

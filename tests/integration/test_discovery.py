@@ -268,7 +268,8 @@ def test_a_cache_with_damaged_entries_is_no_loss(
     (entry,) = data["files"].values()
     assert entry["state"] == "complete"
     for key in (*entry, "architecture"):
-        for value in (None, 7, "x", {}, [[1]]):
+        strange: tuple[object, ...] = (None, 7, "x", {}, [[1]])
+        for value in strange:
             spoiled = json.loads(path.read_bytes())
             (inner,) = spoiled["files"].values()
             (inner["gguf"] if key == "architecture" else inner)[key] = value

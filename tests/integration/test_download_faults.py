@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from downloading import (
@@ -65,6 +66,8 @@ PASSING = {
     "500": Fault("status", status=500, times=3),
     "503": Fault("status", status=503, times=3),
     "403 from the storage host": Fault("status", status=403, times=2),
+    "short answers": Fault("short", after_bytes=400_000, times=3),
+    "empty answers": Fault("short", times=2),
     "other range": Fault("wrong-range", times=2),
     "no range for once": Fault("no-range", skip=1),
     "encoded by a proxy": Fault("gzip"),
@@ -133,6 +136,32 @@ async def test_a_trouble_that_stays_is_reported_and_the_bytes_are_kept(
     assert hub.bytes_sent < len(DATA)
 
 
+async def test_empty_answers_are_no_progress(hub: LoopbackHub, tmp_path: Path) -> None:
+    files = listed(hub)
+    hub.inject(Fault("short", times=10_000))
+    with pytest.raises(HubUnreachable, match="than asked for") as caught:
+        await fetch(files, tmp_path, connections=4)
+    assert urlsplit(hub.address("cdn")).netloc in caught.value.what
+    assert len(hub.requests("cdn")) <= 4 * QUICK.attempts
+
+
+async def test_answers_of_a_few_bytes_are_waited_after_ever_longer(
+    hub: LoopbackHub, tmp_path: Path
+) -> None:
+    files = listed(hub)
+    hub.inject(Fault("short", after_bytes=10, times=10_000))
+    task = asyncio.create_task(fetch(files, tmp_path, connections=1))
+    await asyncio.sleep(1.0)
+    assert not task.done()
+    # 0.01 s, 0.02 s, 0.04 s and so on: six or seven requests in a second.
+    assert len(hub.requests("cdn")) <= 8
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    hub.clear_faults()
+    assert_whole(await fetch(files, tmp_path), DATA)
+
+
 async def test_a_storage_host_that_always_refuses_is_not_called_gated(
     hub: LoopbackHub, tmp_path: Path
 ) -> None:
@@ -160,6 +189,63 @@ async def test_a_captive_portal_is_named(hub: LoopbackHub, tmp_path: Path, targe
         await fetch(files, tmp_path)
     assert "browser" in caught.value.todo
     assert NAME not in names_in(target.parent)
+
+
+@pytest.mark.parametrize("status", [200, 206])
+async def test_a_captive_portals_page_is_known_by_label_or_by_its_first_bytes(
+    hub: LoopbackHub, tmp_path: Path, status: int
+) -> None:
+    files = listed(hub)
+    # The whole page is labelled in the one, and in the other not at all.
+    headers = {"Content-Range": f"bytes 0-62/{len(DATA)}", "Content-Type": "text/html"}
+    unlabelled = {"X-Portal": "hotel"}
+    wrong = headers if status == 206 else unlabelled
+    hub.inject(Fault("page", status=status, headers=wrong, times=100))
+    with pytest.raises(HubUnreachable, match="Something else answers") as caught:
+        await fetch(files, tmp_path)
+    assert "browser" in caught.value.todo
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("status", status=500, times=1000),
+        Fault("status", status=429, times=1000),
+        Fault("page", times=1000),
+        Fault("drop", times=1000),
+        Fault("truncate", times=1000),
+    ],
+    ids=lambda fault: f"{fault.kind} {fault.status}",
+)
+async def test_trouble_at_the_storage_host_names_it(
+    hub: LoopbackHub, tmp_path: Path, fault: Fault
+) -> None:
+    files = listed(hub)
+    hub.inject(Fault(**vars(fault)))
+    with pytest.raises(HubUnreachable) as caught:
+        await fetch(files, tmp_path, connections=1)
+    assert urlsplit(hub.address("cdn")).netloc in caught.value.what
+
+
+async def test_one_outage_is_told_once_and_not_by_each_connection(
+    hub: LoopbackHub, tmp_path: Path
+) -> None:
+    hub.bytes_per_second = MIB
+    files = listed(hub)
+    hub.inject(Fault("status", status=429, headers={"Retry-After": "1"}, times=3, skip=1))
+    events = Events()
+    assert_whole(await fetch(files, tmp_path, events), DATA)
+    assert events.notices.count("Trying again") == 1
+
+
+async def test_without_a_token_it_is_said_that_none_is_set(
+    hub: LoopbackHub, tmp_path: Path
+) -> None:
+    files = listed(hub)
+    hub.inject(Fault("status", host="hub", method="HEAD", status=401, times=1000))
+    with pytest.raises(HubDenied) as caught:
+        await fetch(files, tmp_path, token="")
+    assert caught.value.todo.startswith("No token is set")
 
 
 async def test_a_version_that_changes_under_way_starts_from_zero(

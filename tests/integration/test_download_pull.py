@@ -15,9 +15,10 @@ from downloading import loopback
 from loopback_hub import LoopbackHub
 
 from localr1.models.library import DEMO_PATH
-from localr1.models.queue import QueueFile
+from localr1.models.place import free_bytes
+from localr1.models.queue import Queue, QueueFile
 from localr1.models.types import Variant
-from localr1.workflow import Home, open_home, queue_file
+from localr1.workflow import Home, open_home, queue_file, queue_item
 
 NAMES = ("r1-distill-qwen-1.5b:Q4_K_M", "r1-distill-qwen-7b:Q4_K_M")
 # The hub hands out this small file under the names of the real ones.
@@ -126,6 +127,50 @@ def test_stopped_or_killed_it_goes_on_without_a_name(hub: LoopbackHub) -> None:
     assert out.count("is here") == 2
     assert found(home) == [DATA, DATA]
     assert waiting(queue_file(home)) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C as a signal")
+def test_parts_in_no_queue_are_gone_on_with(hub: LoopbackHub) -> None:
+    hub.bytes_per_second = 1_000_000
+    home = open_home()
+    process = started(NAMES[0])
+    hub.wait_for_bytes(1_000_000, 90.0)
+    process.send_signal(signal.SIGINT)
+    ended(process)
+    queue_file(home).change(lambda _: Queue())
+    hub.bytes_per_second = 0
+    code, out, err = ended(started())
+    assert code == 0, err
+    assert out.count("is here") == 1
+    assert found(home) == [DATA]
+
+
+def test_the_limit_of_the_queue_holds_without_another(hub: LoopbackHub) -> None:
+    home = open_home()
+    queue_file(home).change(lambda _: Queue((), 1_000_000))
+    began = time.monotonic()
+    code, _, err = ended(started(NAMES[0]))
+    assert code == 0, err
+    assert len(DATA) <= 1_000_000 * (time.monotonic() - began + 0.2)
+    assert hub.bytes_sent == len(DATA)
+
+
+def test_room_is_counted_with_what_is_in_the_queue(hub: LoopbackHub) -> None:
+    home = open_home()
+    free = free_bytes(home.directories.models)
+    pairs = [(model, variant) for model in home.catalogue.models for variant in model.variants]
+    huge = max(pairs, key=lambda pair: pair[1].size_bytes)
+    if huge[1].size_bytes < free:
+        pytest.skip("this disk has room for every model")
+    queue_file(home).change(lambda now: now.add(queue_item(*huge)))
+    code, _, err = ended(started(NAMES[0]))
+    assert code == 1
+    assert "Not enough room" in err
+    assert hub.requests("cdn") == []
+    # What rests takes no room.
+    queue_file(home).change(lambda now: now.pause(queue_item(*huge).name))
+    code, _, err = ended(started(NAMES[0]))
+    assert code == 0, err
 
 
 def test_nothing_waits(hub: LoopbackHub) -> None:

@@ -199,6 +199,35 @@ async def test_no_connection_is_waited_for(hub: LoopbackHub, tmp_path: Path) -> 
         scene.whole("a.gguf")
 
 
+async def test_a_notice_goes_when_bytes_come(hub: LoopbackHub, tmp_path: Path) -> None:
+    hub.bytes_per_second = MIB
+    hub.inject(Fault("status", status=429, headers={"Retry-After": "1"}))
+    async with running(tmp_path) as scene:
+
+        def notice() -> str:
+            status = scene.downloads.status
+            return status.notice if status is not None else ""
+
+        await scene.add("a.gguf")
+        await scene.until(lambda: "Trying again" in notice())
+        await scene.until(lambda: scene.done_bytes("a.gguf"))
+        assert notice() == ""
+
+
+async def test_what_another_process_puts_into_the_queue_is_seen(
+    hub: LoopbackHub, tmp_path: Path
+) -> None:
+    async with running(tmp_path) as scene:
+        other = QueueFile(scene.folder / "data" / "downloads.json")
+        other.change(lambda now: replace(now.add(Item("a.gguf", 1)), limit_bytes_per_second=10**8))
+        await scene.downloads.look()
+        assert scene.downloads.queue == other.read() or scene.ended
+        assert scene.limit.bytes_per_second == 10**8
+        await scene.until(lambda: scene.ended)
+        scene.whole("a.gguf")
+    assert hub.bytes_sent == len(FILES["a.gguf"])
+
+
 async def test_the_speed_limit_holds_for_all_connections_and_can_be_lifted(
     hub: LoopbackHub, tmp_path: Path
 ) -> None:

@@ -161,3 +161,37 @@ def test_hostile_names_from_the_hub_do_not_break_the_file(tmp_path: Path) -> Non
     assert tomllib.loads(again) == raw
     (tmp_path / "x.toml").write_text(refresh.merged("not toml [", [change], "hub-x", "y"))
     assert tomllib.loads((tmp_path / "x.toml").read_text())["schema"] == 1
+
+
+def test_an_odd_file_name_is_left_out_with_a_word(run: Run, hub: LoopbackHub) -> None:
+    files = hub.repositories[REPOSITORY].files
+    stem = SEVEN_B.variants[0].files[0].rsplit("-", 1)[0]
+    files |= {"../../x-Q4_9.gguf": b"odd", f"{stem}-Q9_X.gguf": b"new"}
+    code, out, _ = run("models", "--refresh", "--yes", "--json")
+    assert code == 0
+    said = json.loads(out)
+    assert said["kept"]
+    assert any("../../x-Q4_9.gguf" in trouble for trouble in said["troubles"])
+    kept = workflow.open_home(offline=True).catalogue.model(SEVEN_B.id).variants
+    names = {variant.quantization for variant in kept}
+    assert "Q9_X" in names
+    assert "Q4_9" not in names
+
+
+def test_a_damaged_refreshed_catalogue_stops_nothing(run: Run, hub: LoopbackHub) -> None:
+    assert hub.repositories
+    settings = workflow.open_home(offline=True).directories.settings
+    settings.mkdir(parents=True, exist_ok=True)
+    path = settings / catalog.REFRESHED_NAME
+    for text in ("schema = [", "schema = 1\n[[model]]\nid = 3\n"):
+        path.write_text(text)
+        code, _, err = run("models")
+        assert (code, "not used" in err) == (0, True)
+        assert run("verify", "demo")[0] == 0
+    assert changes(run, "--yes")
+    assert "not used" not in run("models")[2]
+
+
+def test_offline_asks_nobody_and_says_so(run: Run) -> None:
+    code, _, err = run("--offline", "models", "--refresh")
+    assert (code, "asking" in err) == (4, False)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import elsewhere
@@ -375,6 +376,9 @@ def test_what_can_be_deleted_and_why() -> None:
     assert found[0].command == f"localr1 rm {old.name}"
     assert deletable([used], [], now, judge) == ()
     twin = row(local("Q8_0"), copies=(("LM Studio", Path("x")),), since_seconds=now)
+    for equal in ({}, {Path("x"): False}):
+        assert deletable([used, replace(twin, equal=equal)], [], now, judge) == ()
+    twin = replace(twin, equal={Path("x"): True})
     (only,) = deletable([used, twin], [], now, judge)
     assert only.reasons == ("the same file is in LM Studio's folder",)
 
@@ -432,3 +436,164 @@ def test_a_copy_keeps_its_checksum(run: Run, merge: Path) -> None:
     note = read_sidecar(unit.path)
     assert note is not None
     assert note.sha256 == copying.file_sha256(merge, lambda _: None)
+
+
+def test_the_whole_name_of_a_file_comes_before_a_part_of_another(run: Run, tmp_path: Path) -> None:
+    path = elsewhere.write_merge(tmp_path / "model.gguf")
+    run("import", str(path))
+    home = workflow.open_home(offline=True)
+    for name in ("model", "model:F16", "MODEL"):
+        found = home.library.find(home.catalogue.resolve(name))
+        assert found is not None
+        assert found.path == path
+    assert str(path) in run("verify", "model")[1]
+    code, out, _ = run("rm", "model:F16")
+    assert (code, str(path) in out) == (0, True)
+
+
+def test_two_models_with_one_file_name_have_two_names(run: Run, tmp_path: Path) -> None:
+    for folder, name in (("a", "First R1"), ("b", "Second R1")):
+        path = elsewhere.write_merge(tmp_path / folder / "model.gguf", name)
+        code, out, _ = run("import", str(path))
+        assert code == 0
+        announced = out.split("localr1 chat ")[1].strip()
+        assert announced.startswith("model")
+        assert str(path) in run("verify", announced)[1]
+    assert len(listed(run)) == 2
+    home = workflow.open_home(offline=True)
+    names = set(listed(run))
+    for name in names:
+        found = home.library.find(home.catalogue.resolve(name))
+        assert found is not None
+        assert str(found.path) == listed(run)[name]["path"]
+
+
+def test_an_imported_copy_is_found_by_the_name_that_was_told(
+    run: Run, user: Path, tmp_path: Path
+) -> None:
+    first = elsewhere.write_merge(user / ".lmstudio/models/a/one.gguf")
+    for name in ("two.gguf", "one.gguf"):
+        path = Path(shutil.copy2(first, tmp_path / name))
+        _, out, _ = run("import", str(path))
+        announced = out.split("localr1 chat ")[1].strip()
+        home = workflow.open_home(offline=True)
+        found = home.library.find(home.catalogue.resolve(announced))
+        assert found is not None
+        assert found.path == path
+        assert str(path) in run("verify", announced)[1]
+        assert run("rm", announced)[0] == 0
+        assert path.exists()
+
+
+def test_a_second_copy_of_one_name_does_not_replace_the_first(run: Run, tmp_path: Path) -> None:
+    contents = []
+    for seed, folder in enumerate(("a", "b", "b")):
+        name = "First R1" if folder == "a" else "Second R1"
+        path = elsewhere.write_merge(tmp_path / folder / "model.gguf", name, seed=seed + 1)
+        if seed < 2:
+            contents.append(path.read_bytes())
+        else:
+            path.write_bytes(contents[1])
+        assert run("import", "--copy", str(path))[0] == 0
+    ours = [Path(str(one["path"])).read_bytes() for one in listed(run).values()]
+    assert sorted(ours) == sorted(contents)
+
+
+def test_a_folder_of_ours_may_lie_within_another(run: Run, merge: Path) -> None:
+    run("import", "--copy", str(merge))
+    within = workflow.open_home(offline=True).directories.models / "sub"
+    assert run("move", NAME, str(within))[0] == 0
+    here = listed(run)[f"{NAME}:F16"]
+    assert Path(str(here["path"])).is_relative_to(within)
+    assert here["ours"]
+    assert run("rm", NAME)[0] == 0
+
+
+def test_offline_and_not_here_is_told_by_the_exit_code(run: Run) -> None:
+    for command in ("verify", "rm"):
+        assert run("--offline", command, "7b")[0] == 4
+        assert run(command, "7b")[0] == 1
+
+
+def test_a_copy_is_as_the_file_it_was_copied_from(run: Run, hub: LoopbackHub, merge: Path) -> None:
+    run("import", "--copy", str(merge))
+    _, out, _ = run("verify", NAME)
+    assert "as the file it was copied from says" in out
+    assert "hub" not in out
+    run("rm", NAME)
+    run("import", hub.link(REPOSITORY, f"{NAME}.gguf"))
+    assert "as the download says" in run("verify", NAME)[1]
+    run("rm", NAME)
+    run("import", f"hf:{REPOSITORY}")
+    assert "as the hub says" in run("verify", NAME)[1]
+
+
+def test_files_are_the_same_only_when_their_checksums_are(
+    run: Run, user: Path, merge: Path
+) -> None:
+    run("import", "--copy", str(merge))
+    other = user / ".lmstudio/models/a/other.gguf"
+    other.parent.mkdir(parents=True)
+    content = merge.read_bytes()
+    other.write_bytes(content[:-50] + b"\x55" * 50)
+    assert "not compared" in run("models")[1]
+    assert "Nothing" in run("models", "--unused")[1]
+    assert "other contents" in run("models")[1]
+    other.write_bytes(content)
+    os.utime(other, (1, 1))
+    assert "not compared" in run("models")[1]
+    assert "the same file is in LM Studio's folder" in run("models", "--unused")[1]
+    assert "the same file is also at" in run("models")[1]
+
+
+def test_every_file_is_verified(run: Run, user: Path, tmp_path: Path) -> None:
+    first = elsewhere.write_merge(user / ".lmstudio/models/a/one.gguf")
+    copy = user / ".lmstudio/models/b/copy.gguf"
+    copy.parent.mkdir()
+    shutil.copy2(first, copy)
+    second = elsewhere.write_merge(tmp_path / "one.gguf", "Another R1")
+    run("import", str(second))
+    code, out, _ = run("verify", "--all", "--json")
+    assert code == 0
+    paths = {item["path"] for item in json.loads(out)["files"]}
+    assert paths == {str(path) for path in (first, copy, second, DEMO_PATH)}
+
+
+ODD = "odd\u202e\x1b[31m\nR1"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="such names cannot be there")
+def test_names_do_not_reach_the_terminal_as_they_are(run: Run, tmp_path: Path) -> None:
+    path = elsewhere.write_merge(tmp_path / f"{ODD}.gguf", ODD)
+    for command in ("import", "verify", "models", "rm"):
+        _, out, err = run(command, *([str(path)] if command != "models" else []))
+        assert "\x1b" not in out + err
+        assert "\u202e" not in out + err
+        assert "\nR1" not in out + err, command
+        if command == "verify":
+            _, out, _ = run("models", "--json")
+            assert "\u202e" not in out
+            assert str(path) in {
+                row["path"] for model in json.loads(out)["models"] for row in model["variants"]
+            }
+
+
+def test_a_useless_download_does_not_stay(run: Run, hub: LoopbackHub) -> None:
+    content = hub.repositories[REPOSITORY].files[f"{NAME}.gguf"]
+    hub.add("o/cut", {"cut.gguf": content[:-1000]})
+    hub.add("o/page", {"page.gguf": b"<html>" * 100})
+    models = workflow.open_home(offline=True).directories.models
+    for name in ("cut", "page"):
+        code, _, err = run("import", f"hf:o/{name}")
+        assert (code, "deleted again" in err) == (1, True)
+        assert list(models.rglob(f"{name}.gguf*")) == []
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_spoilt_download_of_ours_can_be_removed_by_its_path(run: Run) -> None:
+    run("import", f"hf:{REPOSITORY}")
+    path = Path(str(listed(run)[f"{NAME}:F16"]["path"]))
+    path.write_bytes(b"<html>")
+    assert run("rm", str(path))[0] == 0
+    assert not path.exists()
+    assert not sidecar_path(path).exists()

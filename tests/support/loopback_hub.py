@@ -44,9 +44,11 @@ class Fault:
     - `truncate`: close it quietly after `after_bytes`
     - `stall`: send nothing more after `after_bytes`, for `seconds`
     - `wrong-bytes`: flip the bits of the body's byte `after_bytes`
-    - `page`: a captive portal's web page
+    - `page`: a captive portal's web page, with `status` 200 or 206, and `headers` in the place
+      of its label if there are any
     - `reset`: break the connection in the place of an answer
     - `wrong-range`: a 206 for other bytes than asked for
+    - `short`: a correct Content-Range, but a whole body of only `after_bytes`
     - `no-range`: ignore the Range header, this time only
     - `gzip`: claim a content encoding
     """
@@ -309,7 +311,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._plain(fault.status, dict(fault.headers))
         elif fault is not None and fault.kind == "page":
             page = b"<html><body>Welcome to the hotel. Please log in.</body></html>"
-            self._plain(200, {"Content-Type": "text/html; charset=utf-8"}, page)
+            label = dict(fault.headers) or {"Content-Type": "text/html; charset=utf-8"}
+            self._plain(fault.status if fault.status < 300 else 200, label, page)
         elif fault is not None and fault.kind == "reset":
             self.close_connection = True
             self._reset()
@@ -400,6 +403,8 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "gzip":
             headers["Content-Encoding"] = "gzip"
         body = content[start:end]
+        if fault is not None and kind == "short":
+            body = body[: fault.after_bytes]
         if fault is not None and kind == "wrong-bytes":
             at = min(fault.after_bytes, len(body) - 1)
             body = body[:at] + bytes([body[at] ^ 0xFF]) + body[at + 1 :]

@@ -114,6 +114,42 @@ async def test_what_is_watched_leaves_the_queue(hub: LoopbackHub) -> None:
         assert chat_of(app).local.model.id == "r1-small"
 
 
+async def test_what_is_watched_when_the_app_ends_rests_in_the_queue(hub: LoopbackHub) -> None:
+    hub.bytes_per_second = 150_000
+    home, advice = small_model_home(hub)
+    app = LocalR1App(home, services=FrozenServices(home, advice=advice, idle=True))
+    async with app.run_test(size=(110, 30)) as pilot:
+        await until(pilot, lambda: at_advice(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: "%" in texts(app, ".figures"))
+    assert [(item.name, item.paused) for item in queue_file(home).read().items] == [(NAME, True)]
+    hub.bytes_per_second = 0
+    app = LocalR1App(home, services=FrozenServices(home, advice=advice, idle=True))
+    async with app.run_test(size=(110, 30)) as pilot:
+        await until(pilot, lambda: at_advice(app))
+        await pilot.press("f3")
+        await until(pilot, lambda: "paused" in texts(app, "OptionList"))
+        await pilot.press("space")
+        await until(pilot, lambda: list(home.directories.models.rglob("*.gguf")))
+        await until(pilot, lambda: not app.services.downloads.queue.items)
+
+
+async def test_what_another_process_queues_is_shown_in_its_full_width() -> None:
+    app = await a_chat()
+    async with app.run_test(size=(110, 30)) as pilot:
+        await until(pilot, lambda: in_chat(app))
+        await pilot.press("f3")
+        await until(pilot, lambda: "Nothing is being" in texts(app, ".detail"))
+        queue_file(app.services.home).change(lambda now: now.add(Item(NAME, 5 << 30)))
+        await until(pilot, lambda: app.screen.query_one(OptionList).option_count == 1)
+        rows = app.screen.query_one(OptionList)
+        first = str(rows.get_option_at_index(0).prompt)
+        await pilot.pause()
+        assert first.startswith(NAME)
+        assert first.endswith("waits its turn")
+        assert len(first) == rows.scrollable_content_region.width
+
+
 async def test_order_limit_and_removal_by_keys() -> None:
     app = await a_chat()
     async with app.run_test(size=(110, 30)) as pilot:

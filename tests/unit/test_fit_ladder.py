@@ -132,7 +132,7 @@ def test_no_rung_harms_the_model(situation: tuple[Model, Variant, Settings, Mach
 def test_the_order_is_batch_context_cache_experts_layers() -> None:
     moe = replace(model("r1-671b"), kv_cache_types=("f16", "q8_0"))
     start = Settings(16384, gpu_layers=62, device_names=("CUDA0",))
-    order = []
+    order: list[str] = []
     above = start
     for rung in ladder.rungs(start, moe):
         (knob,) = changed(above, rung.settings)

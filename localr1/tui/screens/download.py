@@ -21,6 +21,7 @@ from localr1.tui.command import DOWNLOAD, bindings
 from localr1.tui.services import Services
 from localr1.tui.widgets.note import Note
 from localr1.tui.widgets.progress import Bar
+from localr1.workflow import queue_item
 
 if TYPE_CHECKING:
     from localr1.models.download import DownloadEvent
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 _STOPPED = (
     "The download is stopped.",
     "What is here stays on the disk.",
-    "Enter goes on from it, now or another day; Esc goes back.",
+    "Enter goes on from it; Esc goes back. F3 keeps it for another day.",
 )
 
 
@@ -70,6 +71,7 @@ class Download(Screen[LocalModel | None]):
         self._model = model
         self._variant = variant
         self._fetching: Worker[None] | None = None
+        self._done_bytes = 0
 
     @property
     def running(self) -> bool:
@@ -147,14 +149,20 @@ class Download(Screen[LocalModel | None]):
 
     @work(exclusive=True, group="fetch")
     async def _fetch(self) -> None:
+        queue = self._services.downloads.queue
+        queued = queue.find(queue_item(self._model, self._variant).name) is not None
+        self._done_bytes = 0
         try:
             await self._services.take_from_queue(self._model, self._variant)
             local = await self._services.fetch(self._model, self._variant, self._on_event)
         except LocalR1Error as error:
             self._fetching = None
+            if not queued and not self._done_bytes:
+                await self._services.leave_queue(self._model, self._variant)
             todo = f"{error.todo} Or press d: the demo needs no download.".strip()
             self._end(Note(error.what, error.why, todo, "error"))
         else:
+            await self._services.leave_queue(self._model, self._variant)
             self.dismiss(local)
 
     @work(exclusive=True, group="room")
@@ -170,6 +178,10 @@ class Download(Screen[LocalModel | None]):
 
         match event:
             case download.DownloadProgress():
+                if event.done_bytes > self._done_bytes:
+                    # Bytes come: whatever was in the way no longer is.
+                    self._done_bytes = event.done_bytes
+                    self.query_one(".news", Static).update("")
                 self._progress(event.done_bytes, event.total_bytes)
                 self._say(
                     " · ".join(

@@ -26,6 +26,8 @@ from localr1.tui.command import DOWNLOADS, bindings
 LIMITS: Final = (0, 1_000_000, 2_000_000, 5_000_000, 10_000_000, 20_000_000, 50_000_000)
 """Bytes per second that the key offers one after the other; 0 is no limit."""
 
+_LOOK_SECONDS: Final = 1.0
+
 
 def brief(status: Status | None) -> str:
     """How far the running download is, for the status line: `↓ 45% · 3 m 2 s`."""
@@ -131,9 +133,15 @@ class DownloadQueue(ModalScreen[None]):
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
-        """Fill the list."""
-        self.show()
+        """Fill the list once its width is known; then see what other processes do to it."""
+        self.call_after_refresh(self.show)
         self.query_one(OptionList).focus()
+        self._look()
+        self.set_interval(_LOOK_SECONDS, self._look)
+
+    @work(exclusive=True, group="look")
+    async def _look(self) -> None:
+        await self._downloads.look()
 
     def on_resize(self) -> None:
         """Fit the rows to the new width."""
@@ -151,7 +159,9 @@ class DownloadQueue(ModalScreen[None]):
             return
         queue, status = self._downloads.queue, self._downloads.status
         rows = self.query_one(OptionList)
-        width = max(20, rows.scrollable_content_region.width)
+        # A list that was empty has no place of its own yet; it gets the whole box.
+        place = rows if rows.display and rows.option_count else self.query_one(Vertical)
+        width = max(20, place.scrollable_content_region.width)
         contents = [row_content(item, status, width) for item in queue.items]
         if rows.option_count == len(contents):
             for index, content in enumerate(contents):
