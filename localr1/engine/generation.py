@@ -27,6 +27,8 @@ from localr1.engine.thinking import ANSWER_SEPARATOR, CLOSING_NEWLINE, CLOSING_S
 # Deltas are joined for this long: ten a second read as a stream, and each costs the caches that
 # a CPU model has just filled with weights.
 _DELTA_SECONDS: Final = 0.1
+# So many tokens become text together at most: loops are looked for as often.
+_SHOWN_TOKENS: Final = 16
 # Prompt chunks aim at this long, so that progress moves; a stop ends a chunk on a CPU, but on a
 # GPU it waits for it.
 _CHUNK_SECONDS: Final = 4.0
@@ -67,7 +69,7 @@ class _Stream:
         if part != self._part:
             self._part, self._text = part, ""
         self._text += text
-        if self._text and now - self._sent_at >= _DELTA_SECONDS:
+        if self._text and now - self._sent_at >= 0.9 * _DELTA_SECONDS:
             self.flush(tokens)
 
     def flush(self, tokens: int) -> None:
@@ -114,6 +116,8 @@ class Reply:
         self._loops = LoopWatch()
         self._looping = False
         self._unclosed = False
+        self._unshown: list[int] = []
+        self._shown_at = 0.0
         self._splitter.answer_begun = request.continues_answer
         self._closing: list[int] = []
         self._answer_ids: list[int] = []
@@ -200,6 +204,8 @@ class Reply:
             if stopped():
                 return "cancelled"
             token = steps.sample()
+            if token == self._model.vocabulary.think:
+                self._show(splitter.part)  # what it means depends on the words before it
             if not self._first_token_at:
                 self._first_token_at = time.monotonic()
             was = splitter.part
@@ -221,35 +227,49 @@ class Reply:
         """Put a token into the cache, unless it is the last one, and show it.
 
         A GPU computes the next token while this one is shown; on a CPU, where that takes
-        longer, it is shown first.
+        longer, it is shown first. Tokens become text a few at a time: after a decode on the CPU
+        nothing of this program is in the caches any more, so every line costs tenfold.
         """
         ahead = self._model.on_gpu and not last
         if ahead:
             steps.take(token)
         if self._splitter.part != was:
+            self._show(was)
             self._change_part(was)
         if verdict != "marker":
-            self._show(token, thinking=verdict == "thinking")
+            self._unshown.append(token)
+            if verdict == "answer":
+                self._answer_ids.append(token)
+            waited = time.monotonic() - self._shown_at
+            if last or waited >= _DELTA_SECONDS or len(self._unshown) >= _SHOWN_TOKENS:
+                self._show(self._splitter.part)
         if not ahead and not last:
             steps.take(token)
 
-    def _show(self, token: int, *, thinking: bool) -> None:
-        text = self._decoder.feed(self._model.piece(token))
-        self._emit(text)
-        if thinking:
-            self._watch(token, text)
-        else:
-            self._answer_ids.append(token)
+    def _show(self, part: Part) -> None:
+        """Turn the tokens that wait into text of a part."""
+        tokens, self._unshown = self._unshown, []
+        self._shown_at = time.monotonic()
+        if not tokens:
+            return
+        text = self._decoder.feed(b"".join(map(self._model.piece, tokens)))
+        self._emit(part, text)
+        if part == "thinking":
+            self._watch(tokens, text)
 
-    def _watch(self, token: int, text: str) -> None:
+    def _watch(self, tokens: list[int], text: str) -> None:
         """Notice loops in the thinking."""
         policy = self._request.on_loop
-        if policy == "ignore" or (found := self._loops.feed(token, text)) is None:
+        if policy == "ignore":
             return
-        kind, repeats = found
-        self._looping = policy == "end"
-        identity, sequence = self._request.request_id, self._request.sequence_id
-        self._send(protocol.LoopNoticed(identity, kind, repeats, sequence))
+        *earlier, last = tokens
+        found = [self._loops.feed(token, "") for token in earlier]
+        for notice in (*found, self._loops.feed(last, text)):
+            if notice is not None:
+                kind, repeats = notice
+                self._looping = policy == "end"
+                identity, sequence = self._request.request_id, self._request.sequence_id
+                self._send(protocol.LoopNoticed(identity, kind, repeats, sequence))
 
     def _end_thinking_if_due(self, steps: Steps, produced: int, limit: int) -> int:
         """Feed the closing words when the thinking must end; returns what is produced by then."""
@@ -266,7 +286,8 @@ class Reply:
         )
         if due is None or produced + len(closing) >= limit:
             return produced
-        self._emit(self._decoder.flush())
+        self._show("thinking")
+        self._emit("thinking", self._decoder.flush())
         splitter.closed = True
         for token in closing:
             was = splitter.part
@@ -276,7 +297,7 @@ class Reply:
             elif splitter.part == "answer":
                 self._answer_ids.append(token)
             if verdict == "thinking":
-                self._emit(self._decoder.feed(self._model.piece(token)))
+                self._emit("thinking", self._decoder.feed(self._model.piece(token)))
         self._send(protocol.ThinkingEnded(request.request_id, due, request.sequence_id))
         steps.feed(closing)
         self._forced_tokens += len(closing)
@@ -296,8 +317,8 @@ class Reply:
             *self._model.tokenize([Segment(ANSWER_SEPARATOR)]),
         ]
 
-    def _emit(self, text: str) -> None:
-        if self._splitter.part == "thinking":
+    def _emit(self, part: Part, text: str) -> None:
+        if part == "thinking":
             self._stream.add("thinking", text, self._splitter.thinking_tokens)
         else:
             self._answer.feed(text)
@@ -319,7 +340,8 @@ class Reply:
             self._answer_ids.clear()  # line breaks before a late `<think>`
 
     def _end_part(self) -> None:
-        self._emit(self._decoder.flush())
+        self._show(self._splitter.part)
+        self._emit(self._splitter.part, self._decoder.flush())
         thinking = self._splitter.part == "thinking"
         tokens = self._splitter.thinking_tokens if thinking else self._splitter.answer_tokens
         self._stream.flush(tokens)
