@@ -194,6 +194,6 @@ async def test_a_killed_app_has_all_but_the_last_second_on_the_disk(
     kept = reply.thinking + reply.text
     # A second, and as much as a busy disk may take for the writing itself.
     by_then = [text for at, text in shown if at <= shown[-1][0] - 1.5]
-    assert len(by_then) > 10
+    assert len(by_then) > 3
     assert kept.startswith(eval(by_then[-1]))
     assert eval(shown[-1][1]).startswith(kept)
