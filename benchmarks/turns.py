@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import platform
 import random
 import statistics
@@ -141,6 +142,9 @@ async def run(turns: int, turns_each: int, window: int, folder: Path) -> Course:
             if not course.right[-1]:
                 course.wrong.append((session.conversation_id or 0, len(session.messages)))
             if (number + 1) % max(1, turns // _SAMPLES) == 0:
+                # Finished conversations are cycles that Python collects when it sees fit: until
+                # then they would look like growth.
+                gc.collect()
                 course.worker_bytes.append(worker.memory_info().rss)
                 course.app_bytes.append(app.memory_info().rss)
             if (number + 1) % max(1, turns // 20) == 0:
