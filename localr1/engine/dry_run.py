@@ -30,7 +30,7 @@ def measure(load: Load, log: Log, abort: AbortFlag) -> Measured:
     keep: list[Any] = []
     with log.recording() as lines:
         model = loading.open_model(load, log, keep)
-        context = loading.open_context(model, load, log, abort)
+        context = loading.open_context(model, load, log, abort, keep)
     window = int(api.llama_n_ctx(context))
     api.llama_free(context)
     api.llama_model_free(model)

@@ -24,9 +24,9 @@ from localr1.engine.reply import (
 from localr1.engine.steps import Steps, computed
 from localr1.engine.thinking import ANSWER_SEPARATOR, CLOSING_NEWLINE, CLOSING_SENTENCE
 
-# Deltas are joined for this long: ten a second read as a stream, and each costs the caches that
-# a CPU model has just filled with weights.
-_DELTA_SECONDS: Final = 0.1
+# Deltas are joined for this long: four a second are what the app draws. Each costs the caches
+# that a CPU model has just filled with weights, and wakes a reader on the cores that compute.
+_DELTA_SECONDS: Final = 0.25
 # So many tokens become text together at most: loops are looked for as often.
 _SHOWN_TOKENS: Final = 16
 # Prompt chunks aim at this long, so that progress moves; a stop ends a chunk on a CPU, but on a

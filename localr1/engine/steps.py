@@ -12,6 +12,8 @@ from localr1.engine.speculation import Lookup
 # Smaller chunks compute more slowly (of 256 tokens on two cores: 32 by 15 %, 64 by 5 %), and a
 # rate measured on them would make the next ones smaller still.
 _SMALLEST_CHUNK: Final = 128
+# So long a GPU computes without showing how far it is.
+_UNSEEN_SECONDS: Final = 0.5
 
 
 def computed(model: Model, prompt: list[int], cached: int, chunk_seconds: float) -> Iterator[int]:
@@ -26,18 +28,23 @@ def computed(model: Model, prompt: list[int], cached: int, chunk_seconds: float)
     """
     done, total = cached, len(prompt)
     yield done
+    unseen_seconds = min(chunk_seconds, _UNSEEN_SECONDS)
+    waiting, since = 0, time.monotonic()
     while done < total:
         # Even chunks, as large as the time allows: small ones compute more slowly.
         most = int(model.prompt_tps * chunk_seconds)
         most = min(max(most, _SMALLEST_CHUNK), model.batch_tokens)
         chunk = -(-(total - done) // -(-(total - done) // most))
-        started = time.monotonic()
         model.decode(prompt[done : done + chunk])
-        model.synchronize()
-        if chunk >= _SMALLEST_CHUNK:
-            model.prompt_tps = chunk / max(time.monotonic() - started, 1e-6)
         done += chunk
+        waiting += chunk
+        if done < total and waiting < model.prompt_tps * unseen_seconds:
+            continue
+        model.synchronize()
+        if waiting >= _SMALLEST_CHUNK:
+            model.prompt_tps = waiting / max(time.monotonic() - since, 1e-6)
         yield done
+        waiting, since = 0, time.monotonic()
 
 
 class Steps:

@@ -264,6 +264,44 @@ async def test_experts_stay_on_the_cpu(
         assert await tokens(engine, 24) == there
 
 
+async def drawn(engine: Engine, top_k: int, temperature: float) -> tuple[int, ...]:
+    """What is drawn from the whole spread of a random model's logits, with a seed."""
+    request = asked(
+        "Hello",
+        thinking_open=False,
+        continues_answer=True,
+        max_tokens=32,
+        ignore_end=True,
+        top_p=1.0,
+        top_k=top_k,
+        temperature=temperature,
+    )
+    async for event in engine.generate(request):
+        if isinstance(event, protocol.Generated):
+            return event.answer_token_ids
+    raise AssertionError("no end")
+
+
+@needs_rpc
+@pytest.mark.usefixtures("workers")
+async def test_the_device_itself_finds_the_best_logits(lent: str, tmp_path: Path) -> None:
+    model = tmp_path / "dense.gguf"
+    synthetic.write_random(model, synthetic.SMALL_DENSE)
+    found = Settings(1024, gpu_layers=99, device_names=("RPC0",), threads=1)
+    # With rows for guesses the logits come here, all of them.
+    sent = replace(found, draft_tokens=1)
+    kinds = ((64, 0.0), (64, 1.5), (3, 1.5), (100, 1.5), (64, 1.5))
+    async with started(model, found, tmp_path, lent) as engine:
+        there = [await drawn(engine, *kind) for kind in kinds]
+        on_device = engine.buffers[1].compute_buffer_bytes
+    async with started(model, sent, tmp_path, lent) as engine:
+        assert [await drawn(engine, *kind) for kind in kinds] == there
+    assert len(set(there)) == 4
+    assert there[1] == there[4]
+    dry = await measure(model, found, log_directory=tmp_path, rpc_endpoints=[lent])
+    assert dry.buffers[1].compute_buffer_bytes == on_device
+
+
 @needs_rpc
 @pytest.mark.usefixtures("workers")
 async def test_the_demo_is_right_from_there_too(lent: str, tmp_path: Path) -> None:
