@@ -1,8 +1,8 @@
 """Writes a model of an R1 distill's true shape and size, with random weights.
 
 Speed does not depend on what the weights are, only on how many there are and in which types.
-So the benchmark needs no download: every matrix gets the type that llama.cpp's Q4_K_M gives it,
-filled with valid blocks of random values of the size that trained weights have.
+So the benchmark needs no download: every matrix gets the type that llama.cpp's Q4_K_M (or Q8_0)
+gives it, filled with valid blocks of random values of the size that trained weights have.
 """
 
 from __future__ import annotations
@@ -18,19 +18,22 @@ import gguf
 import numpy as np
 import numpy.typing as npt
 
-from localr1.fit.mix import Mix, layer_kind
-from localr1.fit.mix import Role as MatrixRole
+from localr1.gguf import recipe
+from localr1.gguf.quantization import BLOCK_SIZES, row_bytes
 from localr1.gguf.types import Architecture
 from localr1.models import catalog
 
 SHAPES: Final = {
     "1.5b": "r1-distill-qwen-1.5b",
     "7b": "r1-distill-qwen-7b",
+    "8b": "r1-distill-llama-8b",
     "14b": "r1-distill-qwen-14b",
     "32b": "r1-distill-qwen-32b",
 }
 """Names on the command line, and the catalogue's model of that shape."""
 QUANTIZATION: Final = "Q4_K_M"
+_FILE_TYPES: Final = {"Q4_K_M": 15, "Q8_0": 7}
+"""enum llama_ftype in llama.h."""
 
 # R1-Distill-Qwen's ids; what lies between is ordinary words here.
 _FIRST_SPECIAL: Final = 151_643
@@ -43,8 +46,6 @@ _END, _BEGIN = 0, 3
 NEWLINE_ID: Final = ord("\n")
 """Byte tokens come first."""
 
-_BLOCK: Final = 256
-"""Weights in a block of any K quantization (QK_K in ggml-common.h)."""
 _POOL_BLOCKS: Final = 160_001
 """Blocks made per type; prime and above any vocabulary, so that no two rows of a matrix are the
 same although the blocks repeat."""
@@ -59,14 +60,13 @@ class _Tensor:
     shape: tuple[int, ...]
     """Slowest dimension first, as numpy has it."""
     kind: str
-    """`F32`, `Q4_K` or `Q6_K`."""
+    """`F32`, `Q4_K`, `Q6_K` or `Q8_0`."""
     spread: float = 0.0
     """Standard deviation of the weights; for F32 the value of all of them."""
 
     @property
     def size_bytes(self) -> int:
-        elements = math.prod(self.shape)
-        return elements * 4 if self.kind == "F32" else elements // _BLOCK * _BLOCK_BYTES[self.kind]
+        return math.prod(self.shape[:-1]) * row_bytes(self.kind, self.shape[-1])
 
 
 def architecture_of(shape: str) -> Architecture:
@@ -74,10 +74,10 @@ def architecture_of(shape: str) -> Architecture:
     return catalog.load().model(SHAPES[shape]).architecture
 
 
-def published_bytes(shape: str) -> int:
+def published_bytes(shape: str, quantization: str = QUANTIZATION) -> int:
     """How long the real file is."""
     variants = catalog.load().model(SHAPES[shape]).variants
-    return next(v.size_bytes for v in variants if v.quantization == QUANTIZATION)
+    return next(v.size_bytes for v in variants if v.quantization == quantization)
 
 
 def special_ids() -> tuple[int, ...]:
@@ -85,29 +85,33 @@ def special_ids() -> tuple[int, ...]:
     return tuple(range(_FIRST_SPECIAL, _FIRST_SPECIAL + len(_SPECIAL)))
 
 
-def ensure(folder: Path, shape: str) -> Path:
+def ensure(folder: Path, shape: str, quantization: str = QUANTIZATION) -> Path:
     """The model file in the folder, written now if it is not there yet."""
-    path = folder / f"{shape}-q4_k_m-random.gguf"
+    path = folder / f"{shape}-{quantization.lower()}-random.gguf"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".unfinished")
-        write(unfinished, architecture_of(shape))
+        write(unfinished, architecture_of(shape), quantization=quantization)
         unfinished.rename(path)
     return path
 
 
-def write(path: Path, architecture: Architecture, seed: int = 0) -> None:
-    """Write a qwen2 model with random Q4_K_M weights.
+def write(
+    path: Path, architecture: Architecture, seed: int = 0, quantization: str = QUANTIZATION
+) -> None:
+    """Write a qwen2 or llama model with random weights.
 
     Args:
         path: Where to.
-        architecture: The shape; rows must be whole blocks of 256 weights.
+        architecture: The shape; rows must be whole blocks.
         seed: Of the weights.
+        quantization: `Q4_K_M` or `Q8_0`.
     """
-    tensors = tuple(_tensors(architecture))
-    _write_header(path, architecture, tensors)
+    tensors = tuple(_tensors(architecture, quantization))
+    _write_header(path, architecture, tensors, _FILE_TYPES[quantization])
     random = np.random.default_rng(seed)
-    pools = {kind: _random_blocks(kind, random) for kind in _BLOCK_BYTES}
+    kinds = sorted({tensor.kind for tensor in tensors} - {"F32"})
+    pools = {kind: _random_blocks(kind, random) for kind in kinds}
     with path.open("r+b") as file:
         file.seek(0, 2)
         _pad(file)
@@ -136,7 +140,8 @@ def _pad(file: IO[bytes]) -> None:
 
 
 def _random_blocks(kind: str, random: np.random.Generator) -> _Blocks:
-    blocks = random.integers(0, 256, (_POOL_BLOCKS, _BLOCK_BYTES[kind]), np.uint8)
+    size = BLOCK_SIZES[kind].size_bytes
+    blocks = random.integers(0, 256, (_POOL_BLOCKS, size), np.uint8)
     if kind == "Q4_K":
         # Bytes 4 to 15 are eight scales and eight minimums of six bits (get_scale_min_k4 in
         # ggml-quants.c). Making each minimum equal its scale centres the weights on zero, for
@@ -149,49 +154,41 @@ def _random_blocks(kind: str, random: np.random.Generator) -> _Blocks:
 
 def _set_spread(kind: str, blocks: _Blocks, spread: float) -> None:
     """Set the blocks' factors so that the weights have this standard deviation."""
-    levels = np.arange(16) - 7.5 if kind == "Q4_K" else np.arange(64) - 32.0
-    scales = np.arange(64.0) if kind == "Q4_K" else np.arange(-128.0, 128.0)
+    signed = np.arange(-128.0, 128.0)
+    levels, scales = {
+        "Q4_K": (np.arange(16) - 7.5, np.arange(64.0)),
+        "Q6_K": (np.arange(64) - 32.0, signed),
+        "Q8_0": (signed, np.ones(1)),
+    }[kind]
     factor = spread / math.sqrt(float((levels**2).mean() * (scales**2).mean()))
     if kind == "Q4_K":
         blocks[:, :4] = np.array([factor, 7.5 * factor], np.float16).view(np.uint8)
     else:
-        blocks[:, -2:] = np.array([factor], np.float16).view(np.uint8)
+        place = slice(-2, None) if kind == "Q6_K" else slice(0, 2)
+        blocks[:, place] = np.array([factor], np.float16).view(np.uint8)
 
 
-_BLOCK_BYTES: Final = {"Q4_K": 144, "Q6_K": 210}
+def _tensors(a: Architecture, quantization: str = QUANTIZATION) -> Iterator[_Tensor]:
+    for tensor in recipe.tensors(a, quantization):
+        if tensor.name.endswith("_norm.weight") or tensor.name == "rope_freqs.weight":
+            spread = 1.0
+        elif len(tensor.shape) == 1:
+            spread = 0.0
+        elif tensor.name == "token_embd.weight":
+            spread = 0.02
+        else:
+            # So that results are about as large as what they are made from.
+            spread = tensor.shape[0] ** -0.5
+            spread *= _LOGIT_SPREAD if tensor.name == "output.weight" else 1.0
+        yield _Tensor(tensor.name, tensor.shape[::-1], tensor.quantization, spread)
 
 
-def _tensors(a: Architecture) -> Iterator[_Tensor]:
-    mix = Mix(QUANTIZATION, a)
-    width = a.embedding_length
-    ends = (a.vocabulary_size, width)
-    yield _Tensor("token_embd.weight", ends, mix.embedding, 0.02)
-    yield _Tensor("output_norm.weight", (width,), "F32", 1.0)
-    yield _Tensor("output.weight", ends, mix.output, _LOGIT_SPREAD / math.sqrt(width))
-    heads, shared = a.head_count * a.key_length, a.head_count_kv * a.key_length
-    matrices: tuple[tuple[str, MatrixRole, tuple[int, int]], ...] = (
-        ("attn_q", "q", (heads, width)),
-        ("attn_k", "k", (shared, width)),
-        ("attn_v", "v", (shared, width)),
-        ("attn_output", "o", (width, heads)),
-        ("ffn_gate", "gate", (a.feed_forward_length, width)),
-        ("ffn_up", "up", (a.feed_forward_length, width)),
-        ("ffn_down", "down", (width, a.feed_forward_length)),
-    )
-    for layer in range(a.layers):
-        for name in ("attn_norm", "ffn_norm"):
-            yield _Tensor(f"blk.{layer}.{name}.weight", (width,), "F32", 1.0)
-        for name, length in (("attn_q", heads), ("attn_k", shared), ("attn_v", shared)):
-            yield _Tensor(f"blk.{layer}.{name}.bias", (length,), "F32", 0.0)
-        kind = layer_kind(layer, a.layers)
-        for name, role, shape in matrices:
-            yield _Tensor(f"blk.{layer}.{name}.weight", shape, mix.of(role, kind), shape[1] ** -0.5)
-
-
-def _write_header(path: Path, a: Architecture, tensors: tuple[_Tensor, ...]) -> None:
-    writer = gguf.GGUFWriter(path, "qwen2")
+def _write_header(
+    path: Path, a: Architecture, tensors: tuple[_Tensor, ...], file_type: int
+) -> None:
+    writer = gguf.GGUFWriter(path, a.name)
     writer.add_name(f"random weights, {a.parameters / 1e9:.1f} billion")
-    writer.add_file_type(15)  # LLAMA_FTYPE_MOSTLY_Q4_K_M
+    writer.add_file_type(file_type)
     writer.add_block_count(a.layers)
     writer.add_context_length(a.context_length)
     writer.add_embedding_length(a.embedding_length)
@@ -199,14 +196,16 @@ def _write_header(path: Path, a: Architecture, tensors: tuple[_Tensor, ...]) -> 
     writer.add_head_count(a.head_count)
     writer.add_head_count_kv(a.head_count_kv)
     writer.add_rope_freq_base(10_000.0)
+    writer.add_rope_dimension_count(a.key_length)
     writer.add_layer_norm_rms_eps(1e-6)
     tokens, types, end, begin = _vocabulary(a.vocabulary_size)
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("deepseek-r1-qwen")
+    writer.add_tokenizer_pre("llama-bpe" if a.name == "llama" else "deepseek-r1-qwen")
     writer.add_token_list(tokens)
     writer.add_token_types(types)
-    # llama.cpp wants at least one merge.
-    writer.add_token_merges([f"{tokens[0]} {tokens[0]}"])
+    # One a word, as in a real file: llama.cpp keeps a table of them. And it wants at least one.
+    words = [token for token, kind in zip(tokens, types, strict=True) if kind == _NORMAL][256:]
+    writer.add_token_merges([f"{w[:-1]} {w[-1]}" for w in words] or [f"{tokens[0]} {tokens[0]}"])
     writer.add_bos_token_id(begin)
     writer.add_eos_token_id(end)
     writer.add_add_bos_token(True)
@@ -217,10 +216,9 @@ def _write_header(path: Path, a: Architecture, tensors: tuple[_Tensor, ...]) -> 
             )
             continue
         # For quantized types the writer takes the length of a row in bytes.
-        row = tensor.shape[-1] // _BLOCK * _BLOCK_BYTES[tensor.kind]
         writer.add_tensor_info(
             tensor.name,
-            (*tensor.shape[:-1], row),
+            (*tensor.shape[:-1], row_bytes(tensor.kind, tensor.shape[-1])),
             np.dtype(np.uint8),
             tensor.size_bytes,
             raw_dtype=gguf.GGMLQuantizationType[tensor.kind],

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -27,6 +26,8 @@ WhenFull = Literal["continue", "stop"]
 """What happens when an answer fills the context window: it goes on after room was made, or
 it ends."""
 
+HEADERS_FOLDER: Final = "headers"
+"""In the cache folder: headers of the catalogue's files that were read from the hub."""
 DRAFT_TOKENS: Final = 8
 """Tokens guessed ahead in one step where `speculation` is on."""
 
@@ -240,6 +241,8 @@ def write_atomically(path: Path, text: str) -> None:
     Raises:
         FileError: The file cannot be written.
     """
+    import tempfile  # noqa: PLC0415  # most starts write nothing
+
     temporary: Path | None = None
     try:
         with tempfile.NamedTemporaryFile(

@@ -1,6 +1,7 @@
 """The walk that the command line and the app share: examine, advise, fetch, load.
 
-Each function is one step, made of calls into the layers below; nothing is printed or drawn.
+Each function is one step, made of calls into the layers below; nothing is printed or drawn. The
+first steps are in `home`.
 """
 
 from __future__ import annotations
@@ -9,122 +10,42 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from localr1 import exact, track_record
 from localr1.chat.kv_state import KvStates
 from localr1.chat.store import Store
 from localr1.config import (
     DRAFT_TOKENS,
-    Directories,
-    Goal,
-    Preferences,
     State,
-    load_preferences,
     load_state,
-    network_allowed,
     save_state,
 )
 from localr1.engine.client import Engine, probe
 from localr1.engine.experience import recall_threads
 from localr1.engine.start import Start
 from localr1.errors import FileError, LocalR1Error, UnknownModel
-from localr1.fit import advisor, placement
-from localr1.fit.types import Advice, Plan
+from localr1.fit import placement
+from localr1.fit.types import NOTHING, Asked, Plan
+from localr1.home import Home, advise, examine, open_home
 from localr1.machine.reconcile import reconcile
 from localr1.machine.system import detect
 from localr1.machine.types import Machine
-from localr1.models import catalog
-from localr1.models.catalog import Catalogue
-from localr1.models.headers import HeaderCache
-from localr1.models.library import Library
-from localr1.models.places import places
+from localr1.models.library import Partial
+from localr1.models.limit import SpeedLimit
 from localr1.models.queue import Item, QueueFile
-from localr1.models.records import Records
 from localr1.models.types import Choice, LocalModel, Model, Variant
 
 if TYPE_CHECKING:
     from localr1.models.download import DownloadEvent
-    from localr1.models.limit import SpeedLimit
+    from localr1.models.hub import RemoteFile
+
+__all__ = ["Home", "advise", "examine", "open_home"]
 
 _TELLING_TOKENS: Final = 32
-
-
-@dataclass(frozen=True)
-class Home:
-    """Where things are, and what the user set."""
-
-    directories: Directories
-    preferences: Preferences
-    catalogue: Catalogue
-    offline: bool
-    """Whether the network may not be used at all."""
-
-    @property
-    def library(self) -> Library:
-        """The models on this disk."""
-        return _library(self.directories, self.preferences)
-
-
-def open_home(*, offline: bool = False) -> Home:
-    """Read settings and catalogue.
-
-    Args:
-        offline: The command line's `--offline`; `HF_HUB_OFFLINE` counts as well.
-
-    Raises:
-        SettingsError: settings.toml or a models.toml is wrong; names the line and the key.
-        FileError: One of them cannot be read.
-    """
-    standard = Directories.standard()
-    preferences = load_preferences(standard)
-    directories = standard.preferring(preferences)
-    settings = directories.settings
-    catalogue = catalog.load_usable(settings / "models.toml", settings / catalog.REFRESHED_NAME)
-    library = _library(directories, preferences)
-    return Home(
-        directories,
-        preferences,
-        catalogue.with_others(lambda: library.beyond(catalogue)),
-        offline=not network_allowed(offline),
-    )
-
-
-def _library(directories: Directories, preferences: Preferences) -> Library:
-    return Library(
-        directories.models,
-        places=places(preferences.model_folders),
-        cache=HeaderCache(directories.cache),
-        records=Records(directories.data),
-    )
-
-
-async def examine(home: Home) -> Machine:
-    """What this computer has and what llama.cpp can use of it, as of now."""
-    return await examine_machine(home.directories)
-
-
-async def examine_machine(directories: Directories) -> Machine:
-    """The same, for those who have no readable settings or catalogue yet."""
-    system, engine = await asyncio.gather(
-        asyncio.to_thread(detect, measure=True, cache_dir=directories.cache),
-        probe(directories.logs),
-    )
-    return reconcile(system, engine)
-
-
-def advise(
-    home: Home, machine: Machine, *, goal: Goal | None = None, context_window: int | None = None
-) -> Advice:
-    """Ranked plans for a machine."""
-    return advisor.advise(
-        machine,
-        home.catalogue.models,
-        goal=goal or home.preferences.goal,
-        context_window=context_window or home.preferences.context_window or None,
-        quantization_loss=home.catalogue.quantization_loss,
-    )
 
 
 def local_models(home: Home) -> tuple[LocalModel, ...]:
@@ -137,15 +58,15 @@ def local_models(home: Home) -> tuple[LocalModel, ...]:
     return tuple(sorted(found, key=lambda local: local.model.demo))
 
 
-def plan_for(
-    home: Home, machine: Machine, local: LocalModel, *, context_window: int | None = None
-) -> Plan:
+def plan_for(home: Home, machine: Machine, local: LocalModel, asked: Asked = NOTHING) -> Plan:
     """How to run a model that is here."""
+    (model,) = track_record.as_used_here(home.directories, (local.model,))
     plan = placement.place(
-        local.model,
-        local.variant,
+        *exact.from_file(model, local.variant, local.path, home.directories),
         machine,
-        context_window=context_window or home.preferences.context_window or None,
+        context_window=asked.context_window or home.preferences.context_window or None,
+        kv_cache_type=asked.kv_cache_type,
+        goal=home.preferences.goal,
     )
     measured = recall_threads(home.directories.cache, machine, local.size_bytes, plan.settings)
     settings = replace(
@@ -153,7 +74,7 @@ def plan_for(
         threads=measured or placement.thread_count(local.size_bytes, machine.cpu),
         draft_tokens=DRAFT_TOKENS if home.preferences.speculation else 0,
     )
-    return replace(plan, settings=settings)
+    return placement.with_settings(plan, settings, machine)
 
 
 async def fetch(  # noqa: PLR0913  # keyword arguments with defaults
@@ -188,6 +109,7 @@ async def fetch(  # noqa: PLR0913  # keyword arguments with defaults
     # The hub client is heavy: not before something is really fetched.
     from localr1.models.obtain import download_variant  # noqa: PLC0415
 
+    await exact.remark_before_download(home, model, variant, partial(examine, home), on_event)
     path = await download_variant(
         variant,
         home.directories.models,
@@ -230,8 +152,24 @@ def queued_variant(home: Home, item: Item) -> tuple[Model, Variant]:
     return choice.model, choice.variant
 
 
-def check_queue_room(home: Home, items: Iterable[Item]) -> None:
+def listed_variant(home: Home, stopped: Partial) -> tuple[Model, Variant] | None:
+    """What a stopped download is of the list of models; None where it is none of it."""
+    pairs = ((model, variant) for model in home.catalogue.models for variant in model.variants)
+    return next((pair for pair in pairs if stopped.belongs_to(pair[1])), None)
+
+
+def speed_limit(home: Home, bytes_per_second: int = 0) -> SpeedLimit:
+    """A speed limit of which all downloads of this user know, also those of other processes."""
+    return SpeedLimit(bytes_per_second, shared=home.directories.data / "downloads.speed")
+
+
+def check_queue_room(home: Home, items: Iterable[Item], files: Iterable[RemoteFile] = ()) -> None:
     """Raise DiskFull when downloads do not fit together.
+
+    Args:
+        home: Where things are.
+        items: Of the queue.
+        files: What else is to come.
 
     Raises:
         DiskFull: How much is missing.
@@ -243,7 +181,7 @@ def check_queue_room(home: Home, items: Iterable[Item]) -> None:
     for item in items:
         with suppress(UnknownModel):  # told when its turn comes
             variants.append(queued_variant(home, item)[1])
-    check_room(variants, home.directories.models)
+    check_room(variants, home.directories.models, files)
 
 
 async def start_engine(

@@ -125,7 +125,8 @@ def stats(rounds: list[protocol.Generated], begun: ReplyStats) -> ReplyStats:
     thinking = sum(end.thinking_tokens for end in rounds)
     answer = sum(end.answer_tokens for end in rounds)
     # Fed tokens cost one batch, not a step each: they would flatter the speed.
-    generated = thinking + answer - sum(end.forced_tokens for end in rounds)
+    forced = sum(end.forced_tokens for end in rounds)
+    generated = thinking + answer - forced
     generation_seconds = sum(end.generation_seconds for end in rounds)
     return replace(
         begun,
@@ -143,4 +144,5 @@ def stats(rounds: list[protocol.Generated], begun: ReplyStats) -> ReplyStats:
         window_full=last.window_full and last.finish_reason == "length",
         drafted_tokens=sum(end.drafted_tokens for end in rounds),
         accepted_tokens=sum(end.accepted_tokens for end in rounds),
+        forced_tokens=forced,
     )

@@ -282,7 +282,8 @@ class ChatSession:
                 store.add_exchange, self.conversation_id, parent, question
             )
         self.messages = (*self.messages, asked, answered)
-        return Reply(ReplyStats(seed=seed, context_window=self.context_window))
+        window = self.context_window
+        return Reply(ReplyStats(seed=seed, context_window=window, model_id=self._model.id))
 
     def _history(self) -> tuple[Past, ...]:
         return history(self.messages, self._answer_ids)

@@ -217,6 +217,31 @@ class Store:
             connection.execute("DELETE FROM draft WHERE conversation_id = ?", (conversation_id,))
             connection.execute("DELETE FROM conversation WHERE id = ?", (conversation_id,))
 
+    def thinking_counts(self, limit: int = 1000) -> dict[str, tuple[int, ...]]:
+        """How many tokens the latest replies thought, by model, the oldest first.
+
+        Only replies that thought and answered to their end: neither stopped, nor cut, nor told to
+        answer.
+
+        Raises:
+            StoreError: When the database cannot be read.
+        """
+        with self._transaction("read") as connection:
+            rows = connection.execute(
+                "SELECT c.model_id, m.stats FROM message m JOIN conversation c"
+                " ON c.id = m.conversation_id WHERE m.role = 'assistant' AND m.stats != ''"
+                " ORDER BY m.id DESC LIMIT ?",
+                (limit,),
+            ).fetchall()
+        found: dict[str, list[int]] = {}
+        for model_id, text in reversed(rows):
+            stats = _stats(text)
+            if stats is None or stats.finish_reason != "stop" or stats.forced_tokens:
+                continue
+            if type(stats.thinking_tokens) is int and stats.thinking_tokens > 0:
+                found.setdefault(stats.model_id or model_id, []).append(stats.thinking_tokens)
+        return {name: tuple(counts) for name, counts in found.items()}
+
     def draft(self, conversation_id: int | None) -> str:
         """The unsent text of a conversation, or of the one not begun yet."""
         with self._transaction("read") as connection:

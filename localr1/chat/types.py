@@ -72,6 +72,10 @@ class ReplyStats:
     """Guessed ahead in all."""
     accepted_tokens: int = 0
     """Of the guesses, those that came true."""
+    forced_tokens: int = 0
+    """Of the thinking and answer tokens, those that the engine fed to end the thinking."""
+    model_id: str = ""
+    """Which model replied: a conversation may change it."""
 
 
 @dataclass(frozen=True)

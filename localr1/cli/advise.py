@@ -3,32 +3,45 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
 
-from rich.table import Table
-
-from localr1 import workflow
-from localr1.cli import output
+from localr1.cli import columns, opening, output
+from localr1.cli.columns import Column
 from localr1.cli.machine import machine_for
+from localr1.engine import runs
 from localr1.errors import NothingFits
 from localr1.fit import explain, report
-from localr1.fit.types import Advice, Plan
+from localr1.fit.types import Advice, Asked, Plan
+from localr1.home import advise
 from localr1.machine import profile
 from localr1.machine.types import Machine
 
 # Narrower terminals lose the reason first, then the time, then the memory.
-_WIDE, _MEDIUM, _NARROW = 100, 76, 60
+_WIDE, _MEDIUM, _NARROW = 100, 72, 60
+_MOST_CHANGES = 3
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print ranked advice; exit code 3 when no R1 model fits."""
-    home = workflow.open_home(offline=getattr(arguments, "offline", False))
+    home = opening.home(arguments)
     machine = machine_for(arguments, home)
-    advice = workflow.advise(home, machine, goal=arguments.goal, context_window=arguments.context)
+    every = arguments.json or arguments.all
+    advice = advise(
+        home,
+        machine,
+        goal=arguments.goal,
+        asked=Asked(arguments.context),
+        every_variant=every,
+    )
     fits = any(plan.fits and not plan.model.demo for plan in advice.plans)
+    record = runs.record_line(home.directories.cache, machine)
     if arguments.json:
-        output.print_json(report.advice_to_json(advice, profile.to_json(machine)))
+        output.print_json(
+            {**report.advice_to_json(advice, profile.to_json(machine)), "record": record}
+        )
     else:
-        _print(advice, machine, every_variant=arguments.all)
+        lines = _lines(advice, machine, columns.width(), every_variant=arguments.all)
+        output.print_lines([*lines, *([record] if record else [])])
     return 0 if fits else NothingFits.exit_code
 
 
@@ -43,54 +56,79 @@ def shown(advice: Advice, *, every_variant: bool) -> list[Plan]:
     return plans
 
 
-def _print(advice: Advice, machine: Machine, *, every_variant: bool) -> None:
-    console = output.console()
-    width = console.width
-    memory = explain.gib(machine.memory.available_bytes)
-    gpus = ", ".join(f"{d.description} {explain.gib(d.free_bytes)}" for d in machine.gpus)
-    console.print(f"Free: {memory} memory" + (f"; {gpus}" if gpus else "; no usable GPU"))
-    table = Table(box=None, pad_edge=False, padding=(0, 1))
-    table.add_column("model", overflow="fold")
-    table.add_column("variant", no_wrap=True)
-    table.add_column("fits", no_wrap=True)
-    if width >= _NARROW:
-        table.add_column("needs", justify="right", no_wrap=True)
-    table.add_column("tok/s", justify="right", no_wrap=True)
-    if width >= _MEDIUM:
-        table.add_column("typical answer", justify="right", no_wrap=True)
-    if width >= _WIDE:
-        table.add_column("why", overflow="fold", ratio=1)
-    for plan in shown(advice, every_variant=every_variant):
-        table.add_row(*_cells(plan, width))
-    console.print(table)
+def _lines(advice: Advice, machine: Machine, width: int, *, every_variant: bool) -> Iterator[str]:
+    yield from columns.wrapped(_free(machine), width)
+    yield ""
+    plans = shown(advice, every_variant=every_variant)
+    yield from columns.table(_columns(width), [_cells(plan, width) for plan in plans], width)
+    yield ""
     best = next((p for p in advice.plans if p.fits and not p.model.demo), None)
     if best is None:
-        console.print("\nNo R1 model fits this computer. The nearest ones:")
-        for plan in [p for p in shown(advice, every_variant=False) if not p.fits][:3]:
-            console.print(f"  {plan.model.name} {plan.variant.quantization}: {plan.reasons[0]}")
-            for change in plan.would_fit_if:
-                console.print(f"    fits if {change}")
-        console.print("The demo model runs everywhere: localr1 chat demo")
-        return
-    console.print(f"\nBest here ({advice.goal}): {best.model.name} {best.variant.quantization}")
-    for reason in best.reasons:
-        console.print(f"  {reason}")
-    console.print(f"Get it: localr1 pull {best.model.id}:{best.variant.quantization}")
+        yield from _nothing(shown(advice, every_variant=False), width)
+    else:
+        yield f"Best here ({advice.goal}): {best.model.name} {best.variant.quantization}"
+        for reason in best.reasons:
+            yield from columns.wrapped(reason, width, mark="- ", indent=1)
+        yield f"Get it: localr1 pull {best.model.id}:{best.variant.quantization}"
+        yield from _almost(shown(advice, every_variant=False), width)
+    if advice.full_r1 is not None:
+        yield ""
+        yield from columns.wrapped(f"The full R1: {advice.full_r1.words}.", width)
+
+
+def _free(machine: Machine) -> str:
+    memory = explain.gib(machine.memory.available_bytes)
+    gpus = ", ".join(f"{d.description} {explain.gib(d.free_bytes)}" for d in machine.gpus)
+    return f"Free: {memory} memory" + (f"; {gpus}" if gpus else "; no usable GPU")
+
+
+def _nothing(plans: Sequence[Plan], width: int) -> Iterator[str]:
+    yield "No R1 model fits this computer. The nearest ones:"
+    for plan in [p for p in plans if not p.fits][:3]:
+        text = f"{plan.model.name} {plan.variant.quantization}: {plan.reasons[0]}"
+        yield from columns.wrapped(text, width, mark="- ", indent=1)
+        for change in plan.would_fit_if:
+            yield from columns.wrapped(f"fits if {change}", width, indent=3)
+    yield "The demo model runs everywhere: localr1 chat demo"
+
+
+def _almost(plans: Sequence[Plan], width: int) -> Iterator[str]:
+    """What would make the distills fit that do not."""
+    for plan in plans:
+        if plan.fits or not plan.would_fit_if or plan.model.architecture.expert_count:
+            continue
+        changes = ", or if ".join(plan.would_fit_if[:_MOST_CHANGES])
+        yield ""
+        yield from columns.wrapped(
+            f"{plan.model.name} {plan.variant.quantization} would fit if {changes}.", width
+        )
+
+
+def _columns(width: int) -> list[Column]:
+    titles = [Column("model"), Column("variant"), Column("fits")]
+    if width >= _NARROW:
+        titles.append(Column("needs", right=True))
+    titles.append(Column("tok/s", right=True))
+    if width >= _MEDIUM:
+        titles.append(Column("typical answer"))
+    if width >= _WIDE:
+        titles.append(Column("why"))
+    return titles
 
 
 def _cells(plan: Plan, width: int) -> list[str]:
-    name = plan.model.name.removeprefix("DeepSeek-")
+    name = "demo" if plan.model.demo else plan.model.name.removeprefix("DeepSeek-")
     cells = [name, plan.variant.quantization, "yes" if plan.fits else "no"]
     if width >= _NARROW:
         cells.append(explain.gib(plan.total_bytes))
     cells.append(_tps(plan))
     if width >= _MEDIUM:
-        cells.append(
-            f"about {explain.duration(plan.time_to_answer.typical.expected)}" if plan.fits else ""
-        )
+        seconds = plan.time_to_answer.typical.expected
+        told = f"about {explain.duration(seconds)}" if plan.fits else ""
+        cells.append(told if plan.fits or width >= _WIDE else explain.lacking(plan))
     if width >= _WIDE:
         cells.append(explain.brief(plan))
-    return cells
+    return [output.line(cell) for cell in cells]
 
 
 def _tps(plan: Plan) -> str:

@@ -21,11 +21,13 @@ from localr1.chat.types import (
     ReplyStats,
     ThinkingDelta,
 )
-from localr1.cli import output
+from localr1.cli import opening, output
 from localr1.config import expanded
 from localr1.errors import FileError, Interrupted, OfflineError, UsageError
+from localr1.fit.types import Asked
 from localr1.models.types import LocalModel
 from localr1.printable import printable
+from localr1.track_record import Measured, Watch
 
 SCHEMA = 1
 
@@ -85,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Answer the question."""
     thinking = parse_thinking(arguments.thinking)
     question = question_of(arguments.prompt, _piped())
-    home = workflow.open_home(offline=getattr(arguments, "offline", False))
+    home = opening.home(arguments)
     local = choose(home, arguments.model)
     options = replace(
         ReplyOptions.preferred(home.preferences),
@@ -161,11 +163,12 @@ async def _ask(  # noqa: PLR0913 - one call site
     printer: _Printer,
 ) -> ReplyStats:
     machine = await workflow.examine(home)
-    plan = workflow.plan_for(home, machine, local, context_window=arguments.context)
+    plan = workflow.plan_for(home, machine, local, Asked(arguments.context))
     engine = await workflow.start_engine(
         home, local, plan, on_step=lambda words: output.note(f"localr1: {words}")
     )
     try:
+        watch = Watch(home.directories, replace(plan, settings=engine.settings), machine)
         session = ChatSession(engine, None, local.model, system=arguments.system, look_ahead=False)
         async with aclosing(session.send(question, options)) as events:
             async for event in events:
@@ -181,6 +184,7 @@ async def _ask(  # noqa: PLR0913 - one call site
                         raise event.error
                     case Finished():
                         printer.end()
+                        watch.record(Measured.reply(event.stats))
                         return event.stats
     finally:
         printer.close_thinking()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from localr1 import workflow
-from localr1.cli import output
+from localr1.cli import opening, output
 from localr1.cli.ask import choose
 from localr1.engine import experience
 from localr1.engine.bench import LIMIT_SECONDS, Bench, Measurement
@@ -22,6 +22,7 @@ from localr1.fit.types import Interval, Plan
 from localr1.machine.busy import BUSY_SHARE, used_share
 from localr1.machine.types import Machine
 from localr1.models.types import LocalModel
+from localr1.track_record import Measured, Watch, record_line
 
 SCHEMA = 1
 
@@ -42,6 +43,8 @@ class Outcome:
     """At the depth of the measurement."""
     used_share: float
     """Of the processor, by other programs, before or after the measurement."""
+    record: str
+    """How well the last runs were predicted, this one included."""
 
     @property
     def trusted(self) -> bool:
@@ -56,7 +59,7 @@ class Outcome:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print, and remember the fastest number of threads."""
-    home = workflow.open_home(offline=getattr(arguments, "offline", False))
+    home = opening.home(arguments)
     local = choose(home, arguments.model)
     machine, outcome = asyncio.run(_measure(home, local))
     if outcome.trusted:
@@ -88,6 +91,7 @@ async def _measure(home: workflow.Home, local: LocalModel) -> tuple[Machine, Out
     engine = await workflow.start_engine(
         home, local, plan, on_step=lambda words: output.note(f"localr1: {words}")
     )
+    watch = Watch(home.directories, replace(plan, settings=engine.settings), machine)
     try:
         measured = await Bench(engine, local.model).run(counts, default, _show_round)
     finally:
@@ -97,15 +101,29 @@ async def _measure(home: workflow.Home, local: LocalModel) -> tuple[Machine, Out
     speed = speed_of(plan, machine)
     answer = local.model.thinking_tokens.typical + TYPICAL.answer_tokens
     chosen = choose_threads(measured.speeds, default, TYPICAL.prompt_tokens, answer)
+    best = next(one for one in measured.speeds if one.threads == chosen)
+    watch.record(
+        Measured(
+            "bench",
+            prompt_tokens=measured.prompt_tokens,
+            prompt_tps=best.prompt_tps.expected,
+            cached_tokens=0,
+            generated_tokens=measured.generated_tokens,
+            generation_tps=best.generation_tps.expected,
+            depth_tokens=measured.depth_tokens,
+        ),
+        busy_share=used,
+    )
     return machine, Outcome(
         local,
         plan,
         measured,
         default,
         chosen,
-        speed.prompt_tps(),
+        speed.prompt_tps(measured.prompt_tokens),
         speed.generation_tps(measured.depth_tokens),
         used,
+        record_line(home.directories, machine),
     )
 
 
@@ -124,7 +142,7 @@ def _print(outcome: Outcome) -> None:
     measured, settings = outcome.measured, outcome.plan.settings
     console = output.console()
     layers = f", {settings.gpu_layers} layers on the GPU" if settings.gpu_layers else ""
-    console.print(
+    output.say(
         f"{outcome.local.model.name} {outcome.local.variant.quantization}, context"
         f" {settings.context_window:,}, KV cache {settings.kv_cache_type}{layers}"
     )
@@ -157,6 +175,8 @@ def _print(outcome: Outcome) -> None:
             f"{what}: predicted {_figure(predicted.low)} to {_figure(predicted.high)} tok/s,"
             f" measured {_figure(found.expected)}."
         )
+    if outcome.record:
+        console.print(outcome.record)
     count = outcome.threads
     if not outcome.trusted:
         console.print(
@@ -225,6 +245,7 @@ def _as_json(outcome: Outcome, machine: Machine) -> dict[str, Any]:
         "threads": outcome.threads,
         "remembered": outcome.trusted,
         "used_by_others_share": outcome.used_share,
+        "record": outcome.record,
         "results": [
             {
                 "threads": speed.threads,

@@ -6,18 +6,17 @@ import argparse
 from pathlib import Path
 
 from localr1 import workflow
-from localr1.cli import chosen, output
+from localr1.cli import chosen, opening, output
 from localr1.cli.bytes_done import counting
 from localr1.config import expanded
 from localr1.errors import FileError, Interrupted, UsageError
 from localr1.models import bundle, luggage, manifest, unbundle
 from localr1.models.place import size_text
-from localr1.printable import printable
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry models away, or take them in."""
-    home = workflow.open_home(offline=True)
+    home = opening.home(arguments, offline=True)
     folder = expanded(arguments.directory).absolute()
     try:
         if arguments.action == "export":
@@ -53,12 +52,12 @@ def _export(home: workflow.Home, folder: Path, wanted: list[str]) -> int:
         )
     console = output.console()
     for model in held.verified:
-        console.print(printable(f"{model.name}, {size_text(model.size_bytes)}, verified"))
+        output.say(f"{model.name}, {size_text(model.size_bytes)}, verified")
     for error in held.refused:
         output.print_error(error)
     if not held.manifest.models:
         console.print("No models are here yet; the bundle holds settings and catalogue only.")
-    console.print(f"The bundle is at {folder / manifest.FOLDER_NAME}.")
+    output.say(f"The bundle is at {folder / manifest.FOLDER_NAME}.")
     console.print("On the other computer: localr1 bundle import DIR (this disk's folder).")
     return 1 if held.refused else 0
 
@@ -78,9 +77,9 @@ def _import(home: workflow.Home, folder: Path) -> int:
         taken = unbundle.take_in(held, folder, home.library, on_bytes)
     console = output.console()
     for model, path in taken.models:
-        console.print(printable(f"{model.name} is here, verified: {path}"))
+        output.say(f"{model.name} is here, verified: {path}")
     for line in luggage.unpack(home.directories, texts):
-        console.print(printable(line))
+        output.say(line)
     if not held.models:
         console.print("The bundle holds no models.")
     refused += taken.refused

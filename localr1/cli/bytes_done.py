@@ -25,6 +25,7 @@ def counting(what: str, total_bytes: int) -> Iterator[Callable[[int], None]]:
     Returns:
         A function to call with the number of bytes that were dealt with since the last call.
     """
+    what = output.line(what)
     if not sys.stderr.isatty():
         yield _lines(what, total_bytes)
         return

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+
 from localr1 import workflow
 from localr1.config import expanded
 from localr1.errors import FileError, LocalR1Error, OfflineError, UsageError
+from localr1.models.library import Partial
 from localr1.models.types import LocalModel
 
 
@@ -46,6 +49,17 @@ def local_model(home: workflow.Home, wanted: str, *, offline: bool = False) -> L
     if not found:
         raise missing(wanted, offline=offline)
     return found[0]
+
+
+def unlisted(home: workflow.Home, stopped: Partial) -> tuple[str, ...]:
+    """What can be done with a stopped download that `pull` does not know; nothing if it does."""
+    if workflow.listed_variant(home, stopped) is not None:
+        return ()
+    again = shlex.quote(f"hf:{stopped.name}") if stopped.from_hub else "ADDRESS"
+    return (
+        f"  Go on with it: localr1 import {again}",
+        f"  Delete it: localr1 rm --stopped {shlex.quote(stopped.name)}",
+    )
 
 
 def missing(wanted: str, *, offline: bool = False) -> LocalR1Error:

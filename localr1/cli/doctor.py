@@ -7,10 +7,11 @@ import asyncio
 from contextlib import suppress
 from dataclasses import asdict
 
-from localr1 import doctor, workflow
+from localr1 import doctor
 from localr1.cli import output
 from localr1.config import Directories, load_preferences, network_allowed
 from localr1.errors import SettingsError
+from localr1.home import examine_machine
 from localr1.printable import printable
 
 SCHEMA = 1
@@ -22,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     directories = Directories.standard()
     with suppress(SettingsError):  # `doctor.settings` reports it
         directories = directories.preferring(load_preferences(directories))
-    machine = asyncio.run(workflow.examine_machine(directories))
+    machine = asyncio.run(examine_machine(directories))
     findings = [
         *doctor.engine(machine),
         *doctor.gpus(machine),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localr1 import workflow
-from localr1.cli import chosen, output
+from localr1.cli import chosen, opening, output
 from localr1.cli.bytes_done import counting
 from localr1.cli.pull import with_progress
 from localr1.errors import FileError, LocalR1Error, UsageError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def run(arguments: argparse.Namespace) -> int:
     """Take a model in."""
-    home = workflow.open_home(offline=getattr(arguments, "offline", False))
+    home = opening.home(arguments)
     reference = acquire.parse_reference(arguments.source)
     if isinstance(reference, Path):
         local = _file(home, reference, copied=arguments.copy)
@@ -67,17 +67,22 @@ def _download(home: workflow.Home, reference: HubReference | UrlReference) -> Lo
         file = address.look_up(reference.url, repository, reference.name, offline=home.offline)
         files, name, size = (file,), reference.url, file.size_bytes
     output.note(f"localr1: {name}, {size_text(size)}")
+    folder = home.directories.models
+    if any(download.file_missing_bytes(file, folder) for file in files):
+        queue = workflow.queue_file(home).read()
+        workflow.check_queue_room(home, [item for item in queue.items if item.ready], files)
     path = with_progress(
+        home,
         size,
-        lambda show: download.download(
-            files, home.directories.models, on_event=show, token=token, offline=home.offline
+        lambda show, limit: download.download(
+            files, folder, on_event=show, token=token, offline=home.offline, limit=limit
         ),
     )
     local = home.library.at(path, home.catalogue)
     if local is None:
         problem = _problem(path)
         names = [file.path for file in files]
-        downloaded.delete(home.directories.models, files[0].repository, names)
+        downloaded.delete(folder, files[0].repository, names)
         raise FileError(
             f"{path.name} was downloaded, but cannot be used, and was deleted again.",
             problem,

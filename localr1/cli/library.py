@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from localr1 import workflow
-from localr1.cli import chosen, output
+from localr1 import exact, workflow
+from localr1.cli import chosen, opening, output
 from localr1.cli.bytes_done import counting
 from localr1.config import expanded, network_allowed
 from localr1.fit.explain import duration
+from localr1.fit.weights import origin
 from localr1.models import inventory
 from localr1.models.inventory import Row
-from localr1.models.library import Partial, Survey
-from localr1.models.place import size_text
+from localr1.models.library import Survey
+from localr1.models.place import part_path, size_text, target_path
 from localr1.models.types import LocalModel, Model, Variant
 
 if TYPE_CHECKING:
@@ -31,7 +34,7 @@ _SAMENESS: Final = {
 
 def run_models(arguments: argparse.Namespace) -> int:
     """Print the catalogue and what is here."""
-    home = workflow.open_home(offline=getattr(arguments, "offline", False))
+    home = opening.home(arguments)
     if arguments.refresh:
         from localr1.cli import refresh  # noqa: PLC0415 - the hub client is heavy
 
@@ -46,19 +49,11 @@ def run_models(arguments: argparse.Namespace) -> int:
     if arguments.json:
         output.print_json(_json(home, survey, known))
         return 0
-    if home.catalogue.ignored:
-        output.note(
-            f"localr1: {home.catalogue.ignored} It is not used; localr1 models --refresh makes it"
-            " anew."
-        )
     console = output.console()
     console.print(_table(home, known, every=arguments.all))
-    for partial in home.library.partials():
-        share = partial.done_bytes / max(1, partial.total_bytes)
-        output.say(
-            f"Stopped at {share:.0%}: {partial.repository} {partial.files[0]};"
-            " `localr1 pull` goes on with it."
-        )
+    told = _print_stopped(home)
+    unusable = tuple(one for one in survey.discovery.unusable if one.path not in told)
+    survey = replace(survey, discovery=replace(survey.discovery, unusable=unusable))
     for line in _remarks(survey, known, every=arguments.all):
         console.print(output.line(line))
     if not arguments.all:
@@ -68,7 +63,7 @@ def run_models(arguments: argparse.Namespace) -> int:
 
 def run_remove(arguments: argparse.Namespace) -> int:
     """Delete a downloaded variant, or forget an imported file."""
-    home = workflow.open_home(offline=True)
+    home = opening.home(arguments, offline=True)
     if arguments.stopped:
         return _remove_stopped(home, arguments.model)
     left = expanded(arguments.model).absolute()
@@ -91,7 +86,7 @@ def run_remove(arguments: argparse.Namespace) -> int:
 
 def _remove_stopped(home: workflow.Home, wanted: str) -> int:
     partials = home.library.partials()
-    matching = [one for one in partials if _partial_name(one) == wanted or wanted in one.files]
+    matching = [one for one in partials if one.name == wanted or wanted in one.files]
     if len(matching) != 1:
         raise chosen.missing(f"A stopped download {wanted}")
     freed = home.library.remove_partial(matching[0])
@@ -99,8 +94,20 @@ def _remove_stopped(home: workflow.Home, wanted: str) -> int:
     return 0
 
 
-def _partial_name(partial: Partial) -> str:
-    return f"{partial.repository}/{partial.files[0]}"
+def _print_stopped(home: workflow.Home) -> set[Path]:
+    """Tell of stopped downloads; gives the files that are a part of one."""
+    console = output.console()
+    told = set()
+    for partial in home.library.partials():
+        share = partial.done_bytes / max(1, partial.total_bytes)
+        todo = chosen.unlisted(home, partial)
+        how = ", which is in no list of models." if todo else "; `localr1 pull` goes on with it."
+        output.say(f"Stopped at {share:.0%}: {partial.repository} {partial.files[0]}{how}")
+        for line in todo:
+            console.print(line, soft_wrap=True)  # so that it can be copied
+        for name in partial.files:
+            told.add(part_path(target_path(home.directories.models, partial.repository, name)))
+    return told
 
 
 def _table(home: workflow.Home, known: tuple[Row, ...], *, every: bool) -> Table:
@@ -236,7 +243,8 @@ def _ago(at_seconds: float) -> str:
 
 def _json(home: workflow.Home, survey: Survey, known: tuple[Row, ...]) -> dict[str, Any]:
     here = {(row.local.model.id, row.local.variant.quantization): row for row in known}
-    models = {model.id: model for model in home.catalogue.models}
+    known_headers = exact.with_known_headers(home.catalogue.models, home.directories)
+    models = {model.id: model for model in known_headers}
     models |= {
         row.local.model.id: row.local.model for row in known if row.local.model.id not in models
     }
@@ -251,6 +259,17 @@ def _json(home: workflow.Home, survey: Survey, known: tuple[Row, ...]) -> dict[s
             {"path": str(one.path), "place": one.tool}
             for one in survey.discovery.found
             if not one.r1 and (one.path not in {row.local.path for row in known})
+        ],
+        "stopped": [
+            {
+                "name": partial.name,
+                "repository": partial.repository,
+                "files": list(partial.files),
+                "done_bytes": partial.done_bytes,
+                "total_bytes": partial.total_bytes,
+                "listed": workflow.listed_variant(home, partial) is not None,
+            }
+            for partial in home.library.partials()
         ],
     }
 
@@ -271,18 +290,20 @@ def _model_json(model: Model, here: dict[tuple[str, str], Row]) -> dict[str, obj
         "demo": model.demo,
         "r1_family": model.own_format is None,
         "variants": [
-            _variant_json(variant, here.get((model.id, variant.quantization)))
+            _variant_json(model, variant, here.get((model.id, variant.quantization)))
             for variant in listed.values()
         ],
     }
 
 
-def _variant_json(variant: Variant, row: Row | None) -> dict[str, object]:
+def _variant_json(model: Model, variant: Variant, row: Row | None) -> dict[str, object]:
     return {
         "variant": variant.quantization,
         "repository": variant.repository,
         "size_bytes": row.local.size_bytes if row else variant.size_bytes,
         "size_is_exact": row is not None or variant.size_is_exact,
+        # Where the list of tensors is from, which memory is computed with.
+        "tensors": "header" if row else origin(model.architecture, variant),
         "here": row is not None,
         "path": str(row.local.path) if row else None,
         "place": row.local.place if row else None,

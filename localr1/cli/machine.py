@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 
-from localr1 import workflow
 from localr1.amount import parse_size
-from localr1.cli import output
+from localr1.cli import opening, output
 from localr1.config import expanded
 from localr1.errors import UsageError
 from localr1.fit.explain import gib
+from localr1.home import Home, examine_machine, examined
 from localr1.machine import profile
 from localr1.machine.types import Machine
 
 _SMALLEST_BYTES = 64 << 20
 
 
-def machine_for(arguments: argparse.Namespace, home: workflow.Home) -> Machine:
+def machine_for(arguments: argparse.Namespace, home: Home) -> Machine:
     """The computer that a command is about: this one, or the one the what-if options describe.
 
     Raises:
         ProfileError: A profile or option cannot be understood.
         UsageError: A size cannot be understood.
     """
-    base = (
-        profile.load_profile(expanded(arguments.profile))
-        if arguments.profile
-        else asyncio.run(workflow.examine(home))
-    )
+    base = profile.load_profile(expanded(arguments.profile)) if arguments.profile else _this(home)
     sizes = {
         name: parse_size(text) if text is not None else None
         for name, text in (("ram", arguments.ram), ("gpu_memory", arguments.gpu_memory))
@@ -47,9 +42,18 @@ def machine_for(arguments: argparse.Namespace, home: workflow.Home) -> Machine:
     )
 
 
+def _this(home: Home) -> Machine:
+    known = examined(home.directories)
+    if known is not None:
+        return known
+    import asyncio  # noqa: PLC0415 - it takes longer to import than everything else here takes
+
+    return asyncio.run(examine_machine(home.directories))
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Print the machine."""
-    home = workflow.open_home(offline=getattr(arguments, "offline", False))
+    home = opening.home(arguments)
     machine = machine_for(arguments, home)
     if arguments.json:
         output.print_json(profile.to_json(machine))

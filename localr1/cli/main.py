@@ -21,6 +21,7 @@ _COMMANDS: Final = {
     "ask": "ask",
     "bench": "bench",
     "doctor": "doctor",
+    "estimate": "estimate",
     "history": "history",
     "machine": "machine",
     "models": "library:run_models",

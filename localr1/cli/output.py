@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from localr1.errors import LocalR1Error
@@ -19,11 +20,13 @@ _LONGEST_LINE = 8_000
 
 def console(*, stderr: bool = False) -> Console:
     """A console for a stream; plain where it is no terminal."""
-    from rich.console import Console  # noqa: PLC0415 - heavy, and not every command prints
+    from localr1.cli.console import PrintableConsole  # noqa: PLC0415 - heavy, and not every command prints
 
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else _PIPE_COLUMNS
-    return Console(stderr=stderr, width=width, highlight=False, markup=False, soft_wrap=False)
+    return PrintableConsole(
+        stderr=stderr, width=width, highlight=False, markup=False, soft_wrap=False
+    )
 
 
 def print_json(value: dict[str, Any]) -> None:
@@ -42,6 +45,11 @@ def say(text: str) -> None:
 def line(text: str) -> str:
     """Text as one printable line."""
     return one_line(text, _LONGEST_LINE)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Lines on stdout, as they are but for what a terminal would obey."""
+    sys.stdout.write("".join(f"{printable(text)}\n" for text in lines))
 
 
 def print_error(error: LocalR1Error) -> None:

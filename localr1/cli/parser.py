@@ -79,6 +79,35 @@ def build() -> argparse.ArgumentParser:
         "--all", action="store_true", help="every variant, not the best of each model"
     )
 
+    estimate = command(
+        "estimate",
+        "what one model takes, and how fast it runs",
+        "Show the memory that a model needs on each device, part by part, and how fast it is\n"
+        "expected to run. Of a file that is not here, only the header is fetched. With --exact\n"
+        f"llama.cpp itself is asked. {_SIZES}",
+        "  localr1 estimate 7b\n"
+        "  localr1 estimate 32b:Q4_K_M --context 32768 --kv q8_0 --gpu 'RTX 4090'\n"
+        "  localr1 estimate ~/models/R1-Distill-Qwen-7B-Q4_K_M.gguf --exact\n"
+        "  localr1 estimate bartowski/DeepSeek-R1-Distill-Qwen-7B-GGUF/"
+        "DeepSeek-R1-Distill-Qwen-7B-Q8_0.gguf",
+    )
+    estimate.add_argument(
+        "model", metavar="MODEL|FILE|REPO/FILE", help=f"{_MODEL}, or a file on the hub"
+    )
+    estimate.add_argument("--context", type=_positive, metavar="N", help="context window in tokens")
+    estimate.add_argument("--kv", choices=("f16", "q8_0", "q4_0"), help="type of the KV cache")
+    estimate.add_argument(
+        "--gpu-layers",
+        type=_count,
+        metavar="N",
+        help="layers on the GPUs; the output counts as one",
+    )
+    estimate.add_argument(
+        "--exact", action="store_true", help="ask llama.cpp what it would take, without loading"
+    )
+    _json(estimate)
+    _what_if(estimate)
+
     machine = command(
         "machine",
         "what this computer has, and what llama.cpp can use of it",
@@ -215,6 +244,13 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not a positive number")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is less than none")
     return value
 
 

@@ -19,6 +19,7 @@ from localr1.models.download import (
     DownloadNotice,
     DownloadPaused,
     DownloadProgress,
+    DownloadRemark,
     Verifying,
 )
 
@@ -67,8 +68,11 @@ class DownloadBar:
                 )
             case DownloadPaused():
                 self._progress.update(self._task, description="paused")
-                self._progress.console.print(f"Paused: {event.error}", markup=False)
-            case DownloadNotice():
-                self._progress.console.print(event.text, markup=False)
+                self._say(f"Paused: {event.error}")
+            case DownloadNotice() | DownloadRemark():
+                self._say(event.text)
             case _:
                 pass
+
+    def _say(self, text: str) -> None:
+        self._progress.console.print(output.line(text), markup=False)

@@ -14,7 +14,6 @@ from localr1.config import ensure, write_atomically
 from localr1.models import catalog, hub, refresh
 from localr1.models.place import size_text
 from localr1.models.refresh import Change, Refreshed
-from localr1.printable import printable
 
 _SIGNS = {"new": "+", "changed": "~", "confirmed": "=", "gone": "-"}
 
@@ -38,7 +37,7 @@ def run(home: workflow.Home, arguments: argparse.Namespace) -> int:
         return 0
     console = output.console()
     if kept:
-        console.print(f"Kept in {path}.")
+        output.say(f"Kept in {path}.")
     elif changes:
         console.print("Nothing was kept; `localr1 models --refresh --yes` keeps it.")
     else:
@@ -56,12 +55,14 @@ def _show(found: Refreshed) -> None:
     for change in found.changes:
         if change.model_id != model:
             model = change.model_id
-            console.print(printable(f"{model}"))
+            output.say(model)
         size = f"{size_text(change.size_bytes):>8}" if change.files else " " * 8
         told = "new" if change.kind == "new" else change.told
-        console.print(printable(f"  {_SIGNS[change.kind]} {change.quantization:12} {size}  {told}"))
+        quantization = output.line(change.quantization)
+        line = f"  {_SIGNS[change.kind]} {quantization:12} {size}  {output.line(told)}"
+        console.print(line)
     for trouble in found.troubles:
-        console.print(printable(f"Left out: {trouble}"))
+        output.say(f"Left out: {trouble}")
 
 
 def _agreed() -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from localr1 import workflow
-from localr1.cli import chosen, output
+from localr1.cli import chosen, opening, output
 from localr1.cli.bytes_done import counting
 from localr1.config import network_allowed
 from localr1.errors import ChecksumMismatch, FileError, Interrupted, LocalR1Error, UsageError
@@ -24,7 +24,7 @@ _SAID = {
 
 def run_verify(arguments: argparse.Namespace) -> int:
     """Read models from the disk and compare their checksums."""
-    home = workflow.open_home(offline=True)
+    home = opening.home(arguments, offline=True)
     if arguments.all == bool(arguments.model):
         raise UsageError("Name a model, or use --all.", "", "`localr1 models` shows what is here.")
     if arguments.all:
@@ -61,7 +61,7 @@ def run_verify(arguments: argparse.Namespace) -> int:
 
 def run_move(arguments: argparse.Namespace) -> int:
     """Move a download to another disk."""
-    home = workflow.open_home(offline=True)
+    home = opening.home(arguments, offline=True)
     local = chosen.local_model(
         home, arguments.model, offline=not network_allowed(getattr(arguments, "offline", False))
     )

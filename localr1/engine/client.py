@@ -47,6 +47,7 @@ class Engine:
         *,
         log_directory: Path,
         on_progress: Callable[[float], None] | None = None,
+        on_measured: Callable[[Measurement], None] | None = None,
         limits: Limits = LIMITS,
         rpc_endpoints: Sequence[str] = (),
     ) -> Engine:
@@ -57,6 +58,8 @@ class Engine:
             settings: How to run it.
             log_directory: Where llama.cpp's output goes.
             on_progress: Called with the share of the tensors loaded, 0 to 1.
+            on_measured: Called before the load with what llama.cpp reckons it will take; what it
+                raises ends the load.
             limits: How long the worker is waited for before it counts as hung.
             rpc_endpoints: Servers (`host:port`) whose devices the settings may name.
 
@@ -69,7 +72,11 @@ class Engine:
         worker = await WorkerProcess.start(log_directory, limits)
         request_id, inbox = worker.open()
         try:
-            await worker.send(_load(request_id, path, settings, rpc_endpoints))
+            load = _load(request_id, path, settings, rpc_endpoints)
+            if on_measured is not None:
+                await worker.send(replace(load, measure_only=True))
+                on_measured(_measurement(await inbox.get(), path))
+            await worker.send(load)
             while True:
                 event = await inbox.get()
                 match event:
@@ -245,12 +252,7 @@ async def probe(
         worker = await WorkerProcess.start(log_directory, limits)
     except EngineError as error:
         return EngineInfo("", (), (), problem=error.why or error.what)
-    request_id, inbox = worker.open()
-    try:
-        await worker.send(protocol.Probe(request_id, tuple(rpc_endpoints)))
-        event = await inbox.get()
-    finally:
-        await worker.close()
+    event = await worker.ask_and_close(lambda number: protocol.Probe(number, tuple(rpc_endpoints)))
     if isinstance(event, protocol.Probed):
         devices = tuple(EngineDevice(**device) for device in event.devices)
         return EngineInfo(event.version, event.backends, devices, event.system_info)
@@ -285,13 +287,13 @@ async def measure(
         EngineDied: The worker ended.
     """
     worker = await WorkerProcess.start(log_directory)
-    request_id, inbox = worker.open()
-    try:
-        load = _load(request_id, path, settings, rpc_endpoints)
-        await worker.send(replace(load, measure_only=True))
-        event = await inbox.get()
-    finally:
-        await asyncio.shield(worker.close())
+    event = await worker.ask_and_close(
+        lambda number: replace(_load(number, path, settings, rpc_endpoints), measure_only=True)
+    )
+    return _measurement(event, path)
+
+
+def _measurement(event: protocol.Event | LocalR1Error, path: Path) -> Measurement:
     if isinstance(event, protocol.Measured):
         buffers = tuple(DeviceBuffers(**buffer) for buffer in event.buffers)
         return Measurement(buffers, event.context_window, event.seconds)

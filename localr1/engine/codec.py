@@ -14,11 +14,13 @@ from localr1.engine.protocol import (
     Failure,
     Generate,
     Generated,
+    KernelsMeasured,
     Load,
     Loaded,
     LoadProgress,
     LoopNoticed,
     Measured,
+    MeasureKernels,
     Prefill,
     Prefilled,
     Probe,
@@ -40,9 +42,10 @@ from localr1.engine.protocol import (
 )
 
 MESSAGES: Final[tuple[type[Any], ...]] = (
-    *(Probe, Load, CountTokens, Generate, Prefill, SaveState, RestoreState, SetThreads),
-    *(Stop, EndThinking, Shutdown),
-    *(Ready, Alive, Probed, LoadProgress, Loaded, Measured, Counted, PromptProgressed, Text),
+    *(Probe, MeasureKernels, Load, CountTokens, Generate, Prefill, SaveState, RestoreState),
+    *(SetThreads, Stop, EndThinking, Shutdown),
+    *(Ready, Alive, Probed, KernelsMeasured, LoadProgress, Loaded, Measured, Counted),
+    *(PromptProgressed, Text),
     *(LoopNoticed, ThinkingEnded, Generated, Prefilled, StateSaved, StateRestored, ThreadsSet),
     Failure,
 )

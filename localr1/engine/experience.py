@@ -78,7 +78,7 @@ def machine_key(machine: Machine) -> str:
         machine.engine.backends,
         machine.engine.system_info,
     ]
-    return _digest(facts)
+    return digest(facts)
 
 
 def free_bytes(machine: Machine) -> dict[str, int]:
@@ -95,7 +95,7 @@ def recall_load(cache: Path, local: LocalModel, asked: Settings) -> Load | None:
         local: The file.
         asked: What was planned.
     """
-    entry: Any = _read(cache / LOADS_NAME).get(_load_key(local, asked))
+    entry: Any = read_entries(cache / LOADS_NAME).get(_load_key(local, asked))
     try:
         return Load(
             machine=str(entry["machine"]),
@@ -109,18 +109,18 @@ def recall_load(cache: Path, local: LocalModel, asked: Settings) -> Load | None:
 
 def remember_load(cache: Path, local: LocalModel, asked: Settings, load: Load) -> None:
     """Keep what worked; the oldest of many entries are dropped."""
-    entries = _read(cache / LOADS_NAME)
+    entries = read_entries(cache / LOADS_NAME)
     entries.pop(_load_key(local, asked), None)
     entries[_load_key(local, asked)] = asdict(load)
     kept = list(entries.items())[-_KEPT_LOADS:]
-    _write(cache / LOADS_NAME, dict(kept))
+    write_entries(cache / LOADS_NAME, dict(kept))
 
 
 def forget_load(cache: Path, local: LocalModel, asked: Settings) -> None:
     """Drop what is known about a file: it loads as planned."""
-    entries = _read(cache / LOADS_NAME)
+    entries = read_entries(cache / LOADS_NAME)
     if entries.pop(_load_key(local, asked), None) is not None:
-        _write(cache / LOADS_NAME, entries)
+        write_entries(cache / LOADS_NAME, entries)
 
 
 def recall_threads(cache: Path, machine: Machine, size_bytes: int, settings: Settings) -> int:
@@ -132,7 +132,7 @@ def recall_threads(cache: Path, machine: Machine, size_bytes: int, settings: Set
         size_bytes: Of the model's files.
         settings: How the model is placed: GPUs change what the threads have to do.
     """
-    value = _read(cache / THREADS_NAME).get(_threads_key(machine, size_bytes, settings))
+    value = read_entries(cache / THREADS_NAME).get(_threads_key(machine, size_bytes, settings))
     if not isinstance(value, int) or isinstance(value, bool):
         return 0
     return value if 0 < value <= machine.cpu.logical_cores else 0
@@ -146,7 +146,7 @@ def remember_threads(
     Raises:
         FileError: The cache cannot be written.
     """
-    entries = _read(cache / THREADS_NAME)
+    entries = read_entries(cache / THREADS_NAME)
     entries[_threads_key(machine, size_bytes, settings)] = threads
     ensure(cache)
     write_atomically(cache / THREADS_NAME, json.dumps(entries, indent=1) + "\n")
@@ -158,13 +158,13 @@ def _load_key(local: LocalModel, asked: Settings) -> str:
         identity = [facts.st_size, facts.st_mtime_ns]
     except OSError:
         identity = []
-    return _digest([str(local.path), *identity, asdict(asked)])
+    return digest([str(local.path), *identity, asdict(asked)])
 
 
 def _threads_key(machine: Machine, size_bytes: int, settings: Settings) -> str:
     size_class = sum(size_bytes >= end for end in _SIZE_CLASSES)
     on_gpus = settings.device_names if settings.gpu_layers else ()
-    return _digest([machine_key(machine), size_class, on_gpus, settings.cpu_expert_layers > 0])
+    return digest([machine_key(machine), size_class, on_gpus, settings.cpu_expert_layers > 0])
 
 
 def _settings(values: Mapping[str, Any]) -> Settings:
@@ -177,12 +177,14 @@ def _settings(values: Mapping[str, Any]) -> Settings:
     return Settings(**known)
 
 
-def _digest(facts: object) -> str:
+def digest(facts: object) -> str:
+    """A short name for facts: other facts give another name."""
     text = json.dumps(facts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_entries(path: Path) -> dict[str, Any]:
+    """The entries of a file; none where there is no sound one."""
     try:
         values = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -190,7 +192,8 @@ def _read(path: Path) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def _write(path: Path, entries: Mapping[str, Any]) -> None:
+def write_entries(path: Path, entries: Mapping[str, Any]) -> None:
+    """Replace a file's entries."""
     # A cache that cannot be written is no error: the next start finds out again.
     with contextlib.suppress(FileError):
         ensure(path.parent)

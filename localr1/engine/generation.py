@@ -9,8 +9,9 @@ from typing import Final, Literal
 
 from localr1.engine import protocol
 from localr1.engine.detokenizer import TextDecoder
+from localr1.engine.loading import Cancelled
 from localr1.engine.loops import LoopWatch
-from localr1.engine.model import Cancelled, Model
+from localr1.engine.model import Model
 from localr1.engine.protocol import Generate, Segment
 from localr1.engine.reply import (
     EndReason,
@@ -29,9 +30,10 @@ from localr1.engine.thinking import ANSWER_SEPARATOR, CLOSING_NEWLINE, CLOSING_S
 _DELTA_SECONDS: Final = 0.25
 # So many tokens become text together at most: loops are looked for as often.
 _SHOWN_TOKENS: Final = 16
-# Prompt chunks aim at this long, so that progress moves; a stop ends a chunk on a CPU, but on a
-# GPU it waits for it.
+# Prompt chunks aim at this long, so that progress moves. A stop ends a chunk on a CPU; on a GPU it
+# waits for it.
 _CHUNK_SECONDS: Final = 4.0
+_GPU_CHUNK_SECONDS: Final = 1.0
 
 
 class PromptTooLong(Exception):
@@ -190,7 +192,8 @@ class Reply:
 
     def _process_prompt(self, prompt: list[int], cached: int) -> None:
         identity, total = self._request.request_id, len(prompt)
-        for done in computed(self._model, prompt, cached, _CHUNK_SECONDS):
+        chunk_seconds = _GPU_CHUNK_SECONDS if self._model.on_gpu else _CHUNK_SECONDS
+        for done in computed(self._model, prompt, cached, chunk_seconds):
             self._send(protocol.PromptProgressed(identity, done, total))
             if self._control.stopped():
                 raise Cancelled
@@ -230,7 +233,8 @@ class Reply:
         longer, it is shown first. Tokens become text a few at a time: after a decode on the CPU
         nothing of this program is in the caches any more, so every line costs tenfold.
         """
-        ahead = self._model.on_gpu and not last
+        waited_for = not self._shown_at  # as the first one is
+        ahead = self._model.on_gpu and not last and not waited_for
         if ahead:
             steps.take(token)
         if self._splitter.part != was:

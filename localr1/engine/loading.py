@@ -14,6 +14,7 @@ from localr1.engine import buffers
 from localr1.engine.native import AbortFlag, Devices, Log
 from localr1.engine.protocol import Load
 from localr1.engine.types import DeviceBuffers
+from localr1.fit.backends import BACKENDS, DEVICE_TOP_K
 from localr1.gguf import header
 from localr1.gguf.file import shard_paths
 
@@ -27,10 +28,7 @@ _BATCH_TOKENS: Final = 2048
 # LLAMA_MAX_DEVICES in llama.h
 _MAX_DEVICES: Final = 128
 
-# Those that were seen to: others may lack the operation.
-_CHOOSING_DEVICES: Final = ("CUDA", "RPC")
-DEVICE_TOP_K: Final = 64
-"""More than any sampler here wants to see; what is left is chosen among them on the CPU."""
+_CHOOSING_DEVICES: Final = tuple(name for name, one in BACKENDS.items() if one.picks_best)
 
 SMALLEST_CONTEXT: Final = 256
 """llama.cpp pads a context to this, but not the batch that goes with it."""

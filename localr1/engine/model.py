@@ -12,14 +12,14 @@ from typing import Any, Final
 from llama_cpp import llama_cpp as api
 
 from localr1.engine import loading
-from localr1.engine.loading import Cancelled as Cancelled  # noqa: PLC0414 - its users import it here
-from localr1.engine.loading import LoadError as LoadError  # noqa: PLC0414 - as above
+from localr1.engine.loading import Cancelled, LoadError
 from localr1.engine.native import AbortFlag, Log
 from localr1.engine.protocol import Generate, Load, Segment
 from localr1.engine.reply import Vocabulary, common_prefix_length
 from localr1.engine.speculation import Worth
 from localr1.engine.tokenizer import Tokenizer
 from localr1.errors import GgufError
+from localr1.fit.backends import DEVICE_TOP_K
 
 # llama_decode's return values
 _ABORTED: Final = 2
@@ -292,7 +292,7 @@ class Model:
 
     def sampler(self, request: Generate) -> Sampler:
         """A fresh sampler chain for one request, for the logits of the next decode."""
-        few = request.temperature <= 0 or 0 < request.top_k <= loading.DEVICE_TOP_K
+        few = request.temperature <= 0 or 0 < request.top_k <= DEVICE_TOP_K
         if self._chosen_on_device and not few:
             # From now on: llama.cpp takes no chain a second time.
             api.llama_set_sampler(self._context, 0, None)

@@ -103,12 +103,12 @@ class AbortFlag:
     """
 
     def __init__(self) -> None:
-        base = _library("ggml-base")
+        base = library("ggml-base")
         base.ggml_init.restype = ctypes.c_void_p
-        base.ggml_init.argtypes = [_InitParameters]
+        base.ggml_init.argtypes = [InitParameters]
         self._set = base.ggml_set_no_alloc
         self._set.restype, self._set.argtypes = None, [ctypes.c_void_p, ctypes.c_bool]
-        self._context = ctypes.c_void_p(base.ggml_init(_InitParameters(1024, None, False)))
+        self._context = ctypes.c_void_p(base.ggml_init(InitParameters(1024, None, False)))
         self.callback = ctypes.cast(base.ggml_get_no_alloc, api.ggml_abort_callback)
         self.data = self._context
 
@@ -121,7 +121,7 @@ class AbortFlag:
         self._set(self._context, False)
 
 
-class _InitParameters(ctypes.Structure):
+class InitParameters(ctypes.Structure):
     """struct ggml_init_params in ggml.h."""
 
     _fields_ = [
@@ -144,7 +144,7 @@ _ABORT_CALLBACK: Final = ctypes.CFUNCTYPE(None, ctypes.c_char_p)(_tell_abort)
 
 def tell_aborts() -> None:
     """Have llama.cpp's assertions say their reason in the log before they end the process."""
-    setter = _library("ggml-base").ggml_set_abort_callback
+    setter = library("ggml-base").ggml_set_abort_callback
     setter.restype, setter.argtypes = ctypes.c_void_p, [type(_ABORT_CALLBACK)]
     setter(_ABORT_CALLBACK)
 
@@ -153,8 +153,8 @@ class Devices:
     """llama.cpp's own device list."""
 
     def __init__(self) -> None:
-        self._ggml = _library("ggml")
-        self._base = _library("ggml-base")
+        self._ggml = library("ggml")
+        self._base = library("ggml-base")
         declare = [
             (self._ggml, "ggml_backend_dev_count", ctypes.c_size_t, []),
             (self._ggml, "ggml_backend_dev_get", ctypes.c_void_p, [ctypes.c_size_t]),
@@ -172,8 +172,8 @@ class Devices:
             (self._base, "ggml_backend_dev_buffer_type", ctypes.c_void_p, [ctypes.c_void_p]),
             (self._base, "ggml_backend_buft_name", ctypes.c_char_p, [ctypes.c_void_p]),
         ]
-        for library, name, result, arguments in declare:
-            function = getattr(library, name)
+        for owner, name, result, arguments in declare:
+            function = getattr(owner, name)
             function.restype, function.argtypes = result, arguments
 
     def all(self) -> list[EngineDevice]:
@@ -232,8 +232,8 @@ class Devices:
 
     def cpu_buffer_type(self) -> int:
         """The buffer type of plain main memory, for tensors kept off the GPUs."""
-        for library in (self._ggml, self._base, api._lib):  # noqa: SLF001 - the only handle there is
-            function = getattr(library, "ggml_backend_cpu_buffer_type", None)
+        for owner in (self._ggml, self._base, api._lib):  # noqa: SLF001 - the only handle there is
+            function = getattr(owner, "ggml_backend_cpu_buffer_type", None)
             if function is not None:
                 function.restype = ctypes.c_void_p
                 return int(function())
@@ -265,7 +265,7 @@ def join_rpc_servers(endpoints: Iterable[str]) -> None:
             raise rpc.RpcProblem(
                 f"{endpoint} lends no device.", "Its list is empty.", "Start the server anew."
             )
-        register = _library("ggml").ggml_backend_register
+        register = library("ggml").ggml_backend_register
         register.restype, register.argtypes = None, [ctypes.c_void_p]
         register(registry)
         _joined.add(endpoint)
@@ -279,9 +279,9 @@ def rpc_function(name: str, result: Any, arguments: list[Any]) -> Callable[..., 
         result: Its ctypes type.
         arguments: Theirs.
     """
-    by_name = _library("ggml").ggml_backend_reg_by_name
+    by_name = library("ggml").ggml_backend_reg_by_name
     by_name.restype, by_name.argtypes = ctypes.c_void_p, [ctypes.c_char_p]
-    address_of = _library("ggml-base").ggml_backend_reg_get_proc_address
+    address_of = library("ggml-base").ggml_backend_reg_get_proc_address
     address_of.restype, address_of.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_char_p]
     return ctypes.CFUNCTYPE(result, *arguments)(address_of(by_name(b"RPC"), name.encode()))
 
@@ -291,7 +291,7 @@ def version() -> str:
     return str(llama_cpp.__version__)
 
 
-def _library(name: str) -> ctypes.CDLL:
+def library(name: str) -> ctypes.CDLL:
     """A library of llama.cpp, the very one that llama.cpp itself uses."""
     if os.name != "nt":
         # Installed, libggml.so and libggml.so.0 are copies of each other, not links: opened by

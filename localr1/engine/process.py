@@ -7,6 +7,7 @@ import itertools
 import os
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
@@ -119,6 +120,21 @@ class WorkerProcess:
         # Not drained: who sends, a user's Stop above all, never waits for a worker that does
         # not read. The watch ends such a worker, and what was left unread with it.
         stdin.write(codec.encode(request))
+
+    async def ask_and_close(
+        self, request: Callable[[int], protocol.Request]
+    ) -> protocol.Event | LocalR1Error:
+        """Ask one thing, and end the worker.
+
+        Args:
+            request: Makes the request with the id that it is to have.
+        """
+        request_id, inbox = self.open()
+        try:
+            await self.send(request(request_id))
+            return await inbox.get()
+        finally:
+            await asyncio.shield(self.close())
 
     async def stop_all(self) -> None:
         """Tell the worker to end whatever it was asked; one that does not hear it hangs."""

@@ -39,6 +39,15 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class MeasureKernels:
+    """Time llama.cpp's CPU kernels."""
+
+    request_id: int
+    memory_bytes: int
+    """Most memory to take for it."""
+
+
+@dataclass(frozen=True)
 class Load:
     """Load a model and make its context; or only measure what that would take."""
 
@@ -162,18 +171,9 @@ class Shutdown:
 
 
 Request = (
-    Probe
-    | Load
-    | CountTokens
-    | Generate
-    | Prefill
-    | SaveState
-    | RestoreState
-    | SetThreads
-    | Stop
-    | EndThinking
-    | Shutdown
-)
+    Probe | MeasureKernels | Load | CountTokens | Generate | Prefill | SaveState | RestoreState
+    | SetThreads | Stop | EndThinking | Shutdown
+)  # fmt: skip
 
 # --- events ---------------------------------------------------------------------------------
 
@@ -203,6 +203,15 @@ class Probed:
     backends: tuple[str, ...]
     devices: tuple[dict[str, Any], ...]
     """Fields of `machine.types.EngineDevice`."""
+
+
+@dataclass(frozen=True)
+class KernelsMeasured:
+    """How fast llama.cpp's CPU kernels are."""
+
+    request_id: int
+    kernels: tuple[dict[str, Any], ...]
+    """Fields of `machine.types.Kernel`."""
 
 
 @dataclass(frozen=True)
@@ -379,21 +388,7 @@ class Failure:
 
 
 Event = (
-    Ready
-    | Alive
-    | Probed
-    | LoadProgress
-    | Loaded
-    | Measured
-    | Counted
-    | PromptProgressed
-    | Text
-    | LoopNoticed
-    | ThinkingEnded
-    | Generated
-    | Prefilled
-    | StateSaved
-    | StateRestored
-    | ThreadsSet
-    | Failure
-)
+    Ready | Alive | Probed | KernelsMeasured | LoadProgress | Loaded | Measured | Counted
+    | PromptProgressed | Text | LoopNoticed | ThinkingEnded | Generated | Prefilled | StateSaved
+    | StateRestored | ThreadsSet | Failure
+)  # fmt: skip

@@ -1,5 +1,7 @@
 """Starting the engine so that it loads: memory looked at just before, and the ladder down.
 
+Before each load llama.cpp itself reckons what it will take (its dry run), in the same worker.
+
 On a CPU an allocation hardly ever fails: the system swaps, or kills. So what is free is read
 again before a load, and a plan that no longer fits gives way before it is tried. What is tried
 and does not load gives way too, one named thing at a time, each in a fresh worker, and what
@@ -13,16 +15,19 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
 from localr1.engine import experience
 from localr1.engine.client import Engine
+from localr1.engine.confirm import differences, exact_devices
+from localr1.engine.types import Measurement
 from localr1.errors import EngineDied, EngineError, LoadFailed, NothingFits
 from localr1.fit import ladder
 from localr1.fit.explain import gib
 from localr1.fit.ladder import Need, Rung
-from localr1.fit.memory import CPU
+from localr1.fit.memory import CPU, variant_memory
 from localr1.fit.pool import memory_pool
 from localr1.fit.types import Plan, Settings
 from localr1.machine import memory
@@ -115,7 +120,8 @@ class Start:
 
     async def _what_fits(self, settings: Settings) -> Settings:
         """The settings that memory has room for now."""
-        if not settings.device_names and await asyncio.to_thread(_has_room, self.plan):
+        room = await asyncio.to_thread(_has_room, self.plan.total_bytes)
+        if not settings.device_names and room:
             return settings
         machine, plan = await self._look(), self.plan
         descent = ladder.descend(plan.model, plan.variant, settings, machine)
@@ -150,26 +156,71 @@ class Start:
         crashes = 0
         while True:
             try:
-                return await Engine.start(
-                    self.local.path,
-                    settings,
-                    log_directory=self.logs,
-                    on_progress=self.on_progress,
-                )
+                return await self._try(settings)
+            except _TooLargeError as error:
+                reason, last = str(error), None
             except (LoadFailed, EngineDied) as error:
                 cause = cause_of(error)
                 crashes += cause == "crash"
                 if cause == "other" or crashes > _CRASH_TRIES:
                     raise
-                self._failed = True
-                # The worker is gone and its memory free again: what is left for the next one?
-                self._machine = None
-                rung = await self._next_rung(settings)
-                if rung is None:
-                    raise _exhausted(error) from error
-                reason = "memory was short" if cause == "memory" else "the engine crashed"
-                self._tell(f"It did not load, {reason}. Trying again: {rung.words}.")
-                settings = rung.settings
+                last = error
+                short = "memory was short" if cause == "memory" else "the engine crashed"
+                reason = f"It did not load, {short}."
+            self._failed = True
+            # The worker is gone and its memory free again: what is left for the next one?
+            self._machine = None
+            rung = await self._next_rung(settings)
+            if rung is None:
+                raise _exhausted(last or LoadFailed("", reason)) from last
+            self._tell(f"{reason} Trying again: {rung.words}.")
+            settings = rung.settings
+
+    async def _try(self, settings: Settings) -> Engine:
+        """One load, after llama.cpp has said what it will take."""
+        reckoned = False
+
+        def check(found: Measurement) -> None:
+            nonlocal reckoned
+            reckoned = True
+            self._check(settings, found)
+
+        start = partial(
+            Engine.start,
+            self.local.path,
+            settings,
+            log_directory=self.logs,
+            on_progress=self.on_progress,
+        )
+        try:
+            return await start(on_measured=check)
+        except (LoadFailed, EngineDied):
+            if reckoned:
+                raise
+        # What cannot be reckoned may load all the same.
+        return await start()
+
+    def _check(self, settings: Settings, found: Measurement) -> None:
+        """Tell where llama.cpp needs clearly more or less than planned.
+
+        Raises:
+            _TooLargeError: There is no room for that.
+        """
+        plan, machine = self.plan, self._machine
+        planned = plan.devices
+        if settings != plan.settings and machine is not None:
+            planned = variant_memory(plan.model.architecture, plan.variant, settings, machine)
+        exact = exact_devices(planned, found)
+        words = " ".join(differences(planned, exact))
+        if not words:
+            return
+        if machine is not None:
+            short = bool(ladder.need_of(exact, machine).lacks)
+        else:
+            short = not _has_room(sum(device.resident_bytes for device in exact))
+        if short:
+            raise _TooLargeError(words)
+        self._tell(words)
 
     async def _next_rung(self, settings: Settings) -> Rung | None:
         """The next step down that is not sure to swap."""
@@ -212,10 +263,13 @@ class Start:
         )
 
 
-def _has_room(plan: Plan) -> bool:
-    """Whether main memory has room for a plan on the CPU now, file pages and all."""
-    size = plan.total_bytes
-    return size <= memory_pool(memory.probe(Host()), size).budget_bytes
+class _TooLargeError(Exception):
+    """By llama.cpp's own reckoning there is no room; the message says how much it needs."""
+
+
+def _has_room(size_bytes: int) -> bool:
+    """Whether main memory has room for so much now."""
+    return size_bytes <= memory_pool(memory.probe(Host()), size_bytes).budget_bytes
 
 
 def _what_is_short(needed: Need, machine: Machine) -> str:

@@ -9,9 +9,10 @@ from typing import Final
 from localr1.engine.model import Model, Sampler
 from localr1.engine.speculation import Lookup
 
-# Smaller chunks compute more slowly (of 256 tokens on two cores: 32 by 15 %, 64 by 5 %), and a
-# rate measured on them would make the next ones smaller still.
+# Smaller chunks compute more slowly (of 256 tokens on two cores: 32 by 15 %, 64 by 5 %).
 _SMALLEST_CHUNK: Final = 128
+# A rate measured on fewer would make the next chunks smaller still; even chunks have more.
+_MEASURED_TOKENS: Final = 64
 # So long a GPU computes without showing how far it is.
 _UNSEEN_SECONDS: Final = 0.5
 
@@ -41,7 +42,7 @@ def computed(model: Model, prompt: list[int], cached: int, chunk_seconds: float)
         if done < total and waiting < model.prompt_tps * unseen_seconds:
             continue
         model.synchronize()
-        if waiting >= _SMALLEST_CHUNK:
+        if waiting >= _MEASURED_TOKENS:
             model.prompt_tps = waiting / max(time.monotonic() - since, 1e-6)
         yield done
         waiting, since = 0, time.monotonic()

@@ -51,6 +51,7 @@ class Worker:
         from localr1.engine import (  # noqa: PLC0415
             dry_run,
             generation,
+            loading,
             model,
             native,
             state_file,
@@ -59,7 +60,7 @@ class Worker:
 
         self._generation, self._model_module, self._native = generation, model, native
         self._dry_run, self._state_file = dry_run, state_file
-        self._steps = steps
+        self._loading, self._steps = loading, steps
         self._mailbox = mailbox
         self._sink = sink
         self._sending = threading.Lock()
@@ -70,6 +71,7 @@ class Worker:
         self._model: model.Model | None = None
         self._fingerprint: state_file.Fingerprint | None = None
         self._abort = native.AbortFlag()
+        self._changing = threading.Lock()
         self._current = 0
         """The request in work."""
         self._idle = False
@@ -92,22 +94,24 @@ class Worker:
 
     def _heard(self, request: protocol.Request) -> None:
         """End the computation that runs when a message wants it; in the mailbox's thread."""
-        match request:
-            case protocol.EndThinking():
-                wanted = False
-            case protocol.Stop():
-                wanted = request.target_id == self._current
-            case protocol.Shutdown():
-                wanted = True
-            case _:
-                wanted = self._idle
-        if wanted:
-            self._abort.raise_()
+        with self._changing:
+            match request:
+                case protocol.EndThinking():
+                    wanted = False
+                case protocol.Stop():
+                    wanted = request.target_id == self._current
+                case protocol.Shutdown():
+                    wanted = True
+                case _:
+                    wanted = self._idle
+            if wanted:
+                self._abort.raise_()
 
     def _begin(self, request_id: int, *, idle: bool = False) -> None:
         """Make a request the one in work."""
-        self._current, self._idle = request_id, idle
-        self._abort.lower()
+        with self._changing:  # or a stop for the one before would end this one
+            self._current, self._idle = request_id, idle
+            self._abort.lower()
         # What was heard just before `_current` was set has raised nothing.
         if self._mailbox.stopped(request_id) or (idle and self._mailbox.waiting()):
             self._abort.raise_()
@@ -119,6 +123,7 @@ class Worker:
         self._mailbox.open(self._heard)
         work: dict[type[protocol.Request], Callable[[Any], None]] = {
             protocol.Probe: self._probe,
+            protocol.MeasureKernels: self._measure_kernels,
             protocol.Load: self._load,
             protocol.CountTokens: self._count,
             protocol.Generate: self._generate,
@@ -151,6 +156,17 @@ class Worker:
             )
         )
 
+    def _measure_kernels(self, request: protocol.MeasureKernels) -> None:
+        from localr1.engine import kernels  # noqa: PLC0415 - once for each build and computer
+
+        try:
+            found = kernels.measure(request.memory_bytes)
+        except (AttributeError, MemoryError) as error:
+            self._fail(request.request_id, "engine", "The kernels were not timed.", str(error))
+            return
+        dicts = tuple(asdict(kernel) for kernel in found)
+        self.send(protocol.KernelsMeasured(request.request_id, dicts))
+
     def _load(self, request: protocol.Load) -> None:
         self._native.join_rpc_servers(request.rpc_endpoints)
         if request.measure_only:
@@ -179,9 +195,9 @@ class Worker:
                 request.flash_attention,
                 self._native.version(),
             )
-        except self._model_module.Cancelled:
+        except self._loading.Cancelled:
             self._fail(request.request_id, "cancelled", "The load was stopped.")
-        except self._model_module.LoadError as error:
+        except self._loading.LoadError as error:
             self._fail(request.request_id, "load", "llama.cpp did not load the model.", str(error))
         except self._model_module.DecodeError as error:
             self._fail(request.request_id, "load", "The model does not run.", str(error))
@@ -201,7 +217,7 @@ class Worker:
     def _measure(self, request: protocol.Load) -> None:
         try:
             self.send(self._dry_run.measure(request, self._log, self._abort))
-        except self._model_module.LoadError as error:
+        except self._loading.LoadError as error:
             self._fail(request.request_id, "load", "llama.cpp refuses the model.", str(error))
 
     def _prefill(self, request: protocol.Prefill) -> None:
@@ -230,7 +246,7 @@ class Worker:
             for _done in self._steps.computed(model, prompt, cached, _IDLE_CHUNK_SECONDS):
                 if self._mailbox.waiting() or self._mailbox.stopped(identity):
                     break
-        except self._model_module.Cancelled:
+        except self._loading.Cancelled:
             pass
         except self._model_module.DecodeError as error:
             model.truncate(0)

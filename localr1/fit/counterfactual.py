@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from localr1.fit.explain import gib
+from localr1.fit.explain import gib, held_by
 from localr1.fit.memory import CPU, GIB
 from localr1.fit.pool import Shortage, main_memory, shortages
-from localr1.fit.search import CONTEXT_WINDOWS, NOTHING, Asked, find
-from localr1.fit.types import Plan
+from localr1.fit.search import CONTEXT_WINDOWS, find
+from localr1.fit.types import NOTHING, Asked, Plan
 from localr1.machine.types import Machine
 
 LARGEST_GPU_BYTES = 96 * GIB
 """More memory than this on one card is no advice."""
+MODULE_BYTES = (4 * GIB, 8 * GIB)
+"""What memory is sold in: little at a time, then in the larger steps."""
 
 
 def would_fit_if(
@@ -62,15 +64,16 @@ def _asking_less(plan: Plan, machine: Machine, asked: Asked) -> Iterator[str]:
         other = tried(replace(asked, gpu_layers=None))
         if other.fits:
             yield f"{other.settings.gpu_layers} layers go to the GPU"
+    if asked.kv_cache_type is not None:
+        known = (*model.kv_cache_types, *model.kv_cache_reserve)
+        for kv in (name for name in known if name != settings.kv_cache_type):
+            if tried(replace(asked, kv_cache_type=kv)).fits:
+                yield f"the KV cache is {kv}"
+                break
     if asked.context_window is not None:
         for context in (c for c in CONTEXT_WINDOWS if c < settings.context_window):
             if tried(replace(asked, context_window=context)).fits:
                 yield f"the context is {context:,} tokens"
-                break
-    if asked.kv_cache_type is not None:
-        for kv in (name for name in model.kv_cache_types if name != settings.kv_cache_type):
-            if tried(replace(asked, kv_cache_type=kv)).fits:
-                yield f"the KV cache is {kv}"
                 break
 
 
@@ -79,7 +82,8 @@ def _more_memory(
 ) -> Iterator[str]:
     missing = lack.bytes_short
     if lack.pool != CPU:
-        yield f"{_rounded_up(missing)} more is free on {lack.pool}"
+        held = held_by(machine, lack.pool)
+        yield f"{_rounded_up(missing)} more is free on {lack.pool}{held and f' ({held})'}"
         return
     memory = machine.memory
     if missing <= memory.total_bytes - memory.available_bytes:
@@ -90,7 +94,7 @@ def _more_memory(
         more = missing
         while more < 64 * missing and _free_for_plans(machine, more) < need:
             more += max(GIB // 4, missing // 100)
-        yield f"the computer has {_rounded_up(more)} more main memory"
+        yield f"the computer has {gib(_in_modules(more))} more main memory"
     own = [gpu for gpu in machine.gpus if not gpu.unified]
     if thorough and own and not asked.gpu_layers:
         gpu = own[0]
@@ -117,6 +121,12 @@ def _free_for_plans(machine: Machine, more_bytes: int) -> int:
     )
     pool = main_memory(replace(machine, memory=memory))
     return pool.free_bytes - pool.headroom_bytes
+
+
+def _in_modules(size_bytes: int) -> int:
+    """The next larger amount that can be bought."""
+    step = next((step for step in MODULE_BYTES if size_bytes <= step), MODULE_BYTES[-1])
+    return -(-size_bytes // step) * step
 
 
 def _rounded_up(size_bytes: int) -> str:

@@ -1,4 +1,4 @@
-"""A plan in words: why it is as it is.
+"""A plan in words: why it is as it is, and what limits it.
 
 Sizes are in GiB with one decimal, times in minutes and seconds. Every number comes from
 the plan.
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from localr1.fit.attention import has_flash_attention
 from localr1.fit.memory import CPU, GIB
+from localr1.fit.mix import Mix, repacked_types
 from localr1.fit.pool import Shortage, gpu_pools, main_memory, pool_needs, shortages
-from localr1.fit.search import CONTEXT_WINDOWS, NOTHING, Asked
-from localr1.fit.types import Interval, Plan
+from localr1.fit.search import CONTEXT_WINDOWS
+from localr1.fit.types import NOTHING, Asked, Interval, Plan
 from localr1.machine.types import Machine
 
 SLOW_TPS = 0.5
@@ -26,12 +27,16 @@ class Ranking:
 
     place: str = ""
     """Why it stands where it does, for the end of the first line."""
-    points_lost: float | None = None
-    """What its quantization costs, in points of `Model.quality`."""
+    beside: tuple[str, ...] = ()
+    """What it was preferred to, and what would be sooner: each a line by itself."""
 
 
 UNRANKED = Ranking()
+MOST_USERS = 3
+"""Of a GPU's memory that are named."""
 
+# Like the IQ types; all others are unpacked as quickly as Q4_K, or nearly.
+_SLOW_TYPES = frozenset(("Q2_K", "Q3_K", "TQ1_0", "TQ2_0"))
 _NO_KERNEL = "llama.cpp has no kernel for its attention on this GPU"
 
 
@@ -129,7 +134,8 @@ def _details(plan: Plan, machine: Machine, asked: Asked, ranking: Ranking) -> It
         yield from _chosen(plan, asked)
     else:
         yield from _if_it_ran(plan, machine)
-    yield from _model_facts(plan, ranking)
+    yield from _model_facts(plan, machine)
+    yield from ranking.beside
     if plan.upper_bound:
         yield "Memory is an upper bound: it was not measured for such a model or placement"
     if not _bandwidth_known(plan, machine):
@@ -149,18 +155,34 @@ def _chosen(plan: Plan, asked: Asked) -> Iterator[str]:
         yield f"KV cache in {settings.kv_cache_type} to save memory, which does not harm this model"
 
 
-def _model_facts(plan: Plan, ranking: Ranking) -> Iterator[str]:
+def _model_facts(plan: Plan, machine: Machine) -> Iterator[str]:
     architecture = plan.model.architecture
     if architecture.name == "deepseek2" and not architecture.mla:
         cache = sum(device.kv_cache_bytes for device in plan.devices)
         yield (
             f"An older kind of file whose KV cache takes {gib(cache)}; newer files of R1 compress it"
         )
-    if ranking.points_lost is not None and ranking.points_lost >= 0.5:
+    if plan.points_lost is not None and plan.points_lost >= 0.5:
         yield (
-            f"{plan.variant.quantization} costs about {ranking.points_lost:.1f} of"
+            f"{plan.variant.quantization} costs about {plan.points_lost:.1f} of"
             f" {plan.model.quality:.0f} points in the published tests"
         )
+
+    base = Mix(plan.variant.quantization, architecture).base
+    slow = base.startswith("IQ") or base in _SLOW_TYPES
+    if slow and not plan.on_gpus_alone and base not in repacked_types(machine.used_features):
+        yield (
+            f"{plan.variant.quantization} takes this processor more computing for each byte than"
+            " Q4_K_M: llama.cpp has no faster layout for it here"
+        )
+
+
+def held_by(machine: Machine, pool: str) -> str:
+    """Who holds a GPU's memory, the largest first, where its driver says: `firefox holds 1.8 GiB`."""
+    device = next((d for d in machine.devices if d.name == pool), None)
+    users = sorted(device.users, key=lambda user: -user.held_bytes) if device else []
+    told = [f"{user.name} holds {gib(user.held_bytes)}" for user in users[:MOST_USERS]]
+    return ", ".join(told)
 
 
 def _placement(plan: Plan, machine: Machine) -> str:
@@ -233,10 +255,13 @@ def _bandwidth_known(plan: Plan, machine: Machine) -> bool:
     return not on_cpu or machine.memory.bandwidth_bytes_per_second is not None or shared
 
 
+def lacking(plan: Plan) -> str:
+    """What a plan that does not fit lacks, in a few words; empty where it fits."""
+    if plan.fits or not plan.reasons:
+        return ""
+    return plan.reasons[0].rpartition("; ")[2].partition(" to leave ")[0]
+
+
 def brief(plan: Plan) -> str:
     """The end of the first reason, for tables that show the estimates in columns of their own."""
-    end = plan.reasons[0].rpartition("; ")[2] if plan.reasons else ""
-    if plan.fits and any(character.isdigit() for character in end):
-        quality = plan.model.quality
-        return f"{quality:.0f} points in the published tests" if quality else ""
-    return end
+    return plan.reasons[0].rpartition("; ")[2] if plan.reasons and not plan.model.demo else ""

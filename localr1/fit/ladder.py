@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from localr1.fit.memory import CPU, estimate_memory, padded_context
+from localr1.fit.memory import CPU, padded_context, variant_memory
 from localr1.fit.pool import Shortage, pool_needs, shortages
 from localr1.fit.search import CONTEXT_WINDOWS
 from localr1.fit.types import DeviceMemory, Settings
@@ -107,9 +107,11 @@ def need(model: Model, variant: Variant, settings: Settings, machine: Machine) -
         settings: How it is to be run.
         machine: The computer as it is now.
     """
-    devices = estimate_memory(
-        model.architecture, variant.size_bytes, variant.quantization, settings, machine
-    )
+    return need_of(variant_memory(model.architecture, variant, settings, machine), machine)
+
+
+def need_of(devices: tuple[DeviceMemory, ...], machine: Machine) -> Need:
+    """The same, of what is already known by device."""
     memory = machine.memory
     staying = must_stay(devices)
     resident = pool_needs(staying, machine)[CPU]
@@ -181,7 +183,10 @@ def _smaller_cache(settings: Settings, model: Model) -> Settings | None:
     if a.value_length % _BLOCK_ELEMENTS or settings.kv_cache_type not in _CACHE_TYPES:
         return None
     smaller = _CACHE_TYPES[_CACHE_TYPES.index(settings.kv_cache_type) + 1 :]
-    harmless = [name for name in smaller if name in model.kv_cache_types]
+    # What is only for want of memory comes after everything that keeps the type.
+    reserve = () if _uses_gpus(settings) else model.kv_cache_reserve
+    known = (*model.kv_cache_types, *reserve)
+    harmless = [name for name in smaller if name in known]
     return replace(settings, kv_cache_type=harmless[0]) if harmless else None
 
 

@@ -1,22 +1,23 @@
-"""How much memory a model needs on each device, from its shape and its file's size.
+"""How much memory a model needs on each device, from its shape and its tensors.
 
-Weights by layer come from `weights`; the KV cache from the architecture; the compute
-buffer from a closed form that agrees with llama.cpp's own dry run within 0.03 % over 108
-combinations of dense qwen2 and llama models, micro-batch, context and outputs, on a single
-backend with flash attention (llama.cpp of llama-cpp-python 0.3.36). Everywhere else the
-figure is meant as an upper bound: `compute_is_upper_bound` tells.
+Weights by layer come from `weights`, the KV cache from the architecture, the compute buffers from
+`compute`. All of them agree with llama.cpp's own dry run (benchmarks/memory.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from localr1.fit.backends import DEVICE_TOP_K, backend
+from localr1.fit.batch import Batch, Place
+from localr1.fit.compute import KNOWN, compute_bytes
 from localr1.fit.mix import repacked_types
 from localr1.fit.types import DeviceMemory, Settings
-from localr1.fit.weights import Weights, spread
+from localr1.fit.weights import Weights, of_variant, spread
 from localr1.gguf.types import Architecture
 from localr1.machine.types import Device, Machine
+from localr1.models.types import Variant
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -28,36 +29,23 @@ CUDA_LIBRARIES_BYTES = 300 * MIB
 CONTEXT_STEP = 256
 """llama.cpp pads the KV cache to a multiple of this many tokens (with flash attention)."""
 
-WORKER_BYTES = 150 * MIB
-"""The worker process beside the buffers: interpreter, libraries, vocabulary.
+WORKER_BYTES = 28 * MIB
+"""The worker process beside the buffers: interpreter, libraries, messages.
 
-Measured on Linux: 41 MB after importing llama.cpp, 118 MB with a 70B model's header and
-vocabulary and no weights; the rest is a margin for sampling and messages.
+Measured on Linux with a model of no size. (A process monitor shows some 20 MB more: pages of
+libraries, which all processes share.)
 """
+VOCABULARY_ENTRY_BYTES = 280
+"""What a token takes there with its merge.
 
-DRIVER_BYTES: Mapping[str, int] = {
-    # Reports put CUDA context and cuBLAS at 300 to 600 MiB; the engine's own reading of free
-    # memory is taken inside a context already, so the lower end.
-    "CUDA": 300 * MIB,
-    # About 0.4 GiB according to one report.
-    "ROCm": 400 * MIB,
-    # The rest is assumed.
-    "SYCL": 300 * MIB,
-    "Vulkan": 150 * MIB,
-    "Metal": 100 * MIB,
-    "RPC": 0,
-}
-"""Memory that a GPU's driver takes for a process, outside any buffer, by backend."""
-OTHER_DRIVER_BYTES = 300 * MIB
+160 bytes a token and 115 a merge, measured with made-up vocabularies of the sizes of Qwen's (as
+many merges as tokens) and Llama's (twice as many).
+"""
+WORK_BYTES_PER_ELEMENT = 292 / 256
+"""What the CPU's kernels turn a number into that they multiply with quantized ones: Q8_K."""
 
-# Backends without pinned host buffers, so that llama.cpp repacks CPU layers beside them; with
-# the others its list of buffer types for CPU layers has the host's first.
-_NO_HOST_BUFFER = frozenset(("Metal", "RPC"))
-_EXACT_ARCHITECTURES = frozenset(("qwen2", "llama"))
-# GGML_SCHED_MAX_COPIES: inputs are kept this often with several GPUs in a pipeline.
-_PIPELINE_COPIES = 4
-# Width of DeepSeek's compressed value rows (kv_lora_rank), which `Architecture` has no field for.
-_MLA_VALUE_LENGTH = 512
+SMALLEST_CONTEXT = 256
+"""The engine makes no smaller one."""
 
 
 @dataclass(frozen=True)
@@ -128,8 +116,17 @@ def estimate_memory(
     Returns:
         The CPU's share first, then the GPUs' in the order of `settings.device_names`.
     """
-    repacked = repacked_types(machine.cpu.features)
+    repacked = repacked_types(machine.used_features)
     weights = spread(architecture, file_bytes, quantization, repacked)
+    return memory_of(architecture, weights, settings, machine)
+
+
+def variant_memory(
+    architecture: Architecture, variant: Variant, settings: Settings, machine: Machine
+) -> tuple[DeviceMemory, ...]:
+    """As `estimate_memory`, from the variant's own tensors where they were read."""
+    repacked = repacked_types(machine.used_features)
+    weights = of_variant(architecture, variant, repacked)
     return memory_of(architecture, weights, settings, machine)
 
 
@@ -141,15 +138,19 @@ def memory_of(
     placed = shares(architecture.layers, settings)
     per_token = architecture.kv_cache_bytes_per_token(settings.kv_cache_type)
     kv_per_layer = per_token // architecture.layers * padded_context(settings.context_window)
-    repacks = all(
-        gpus[name].backend in _NO_HOST_BUFFER for name in settings.device_names if name in gpus
-    )
+    backends = {
+        share.device: backend(gpus[share.device].backend if share.device in gpus else "")
+        for share in placed[1:]
+    }
+    repacks = not any(one.host_buffer for one in backends.values())
+    picks_best = _picks_best(architecture, settings, placed, machine)
+    compute = _compute(architecture, weights, settings, placed, machine)
     result = []
     for share in placed:
         part = weights.between(share.start, share.stop)
         layers = share.stop - share.start
-        on_cpu = _experts_kept_on_cpu(weights, share, settings)
         output = weights.output_bytes if share.output else 0
+        logits = 0
         if share.device == CPU:
             kept = sum(_experts_kept_on_cpu(weights, x, settings) for x in placed[1:])
             bytes_here = weights.embedding_bytes + part.total_bytes + output + kept
@@ -158,15 +159,16 @@ def memory_of(
             # With experts overridden to the CPU the file is read, not mapped: llama.cpp
             # itself warns that mapping is slower then.
             mapped = 0 if kept else bytes_here - repack
+            logits = logits_bytes(architecture, picks_best=picks_best)
             uses_cuda = any(gpu.backend == "CUDA" for gpu in gpus.values())
-            overhead = WORKER_BYTES + (CUDA_LIBRARIES_BYTES if uses_cuda else 0)
+            overhead = worker_bytes(architecture, settings)
+            overhead += CUDA_LIBRARIES_BYTES if uses_cuda else 0
         else:
-            if share.output and not weights.output_bytes:
-                output = weights.embedding_bytes
+            output = weights.head_bytes if share.output else 0
+            on_cpu = _experts_kept_on_cpu(weights, share, settings)
             bytes_here, repack, mapped = part.total_bytes - on_cpu + output, 0, 0
-            backend = gpus[share.device].backend if share.device in gpus else ""
-            overhead = DRIVER_BYTES.get(backend, OTHER_DRIVER_BYTES) if layers or output else 0
-        busy = layers > 0 or share.output
+            used = layers > 0 or share.output
+            overhead = backends[share.device].driver_bytes if used else 0
         result.append(
             DeviceMemory(
                 name=share.device,
@@ -174,64 +176,55 @@ def memory_of(
                 repack_bytes=repack,
                 mapped_bytes=mapped,
                 kv_cache_bytes=layers * kv_per_layer,
-                compute_buffer_bytes=_compute(architecture, weights, settings, placed, share)
-                if busy or share.device == CPU
-                else 0,
-                output_bytes=4 * architecture.vocabulary_size if share.device == CPU else 0,
+                compute_buffer_bytes=compute[share.device],
+                output_bytes=logits,
                 overhead_bytes=overhead,
             )
         )
     return tuple(result)
 
 
-def compute_is_upper_bound(architecture: Architecture, settings: Settings) -> bool:
-    """Whether the compute buffer is an upper bound instead of the measured formula."""
-    everything = settings.gpu_layers > architecture.layers
-    one_backend = not settings.device_names or settings.gpu_layers == 0
-    one_gpu = len(settings.device_names) == 1 and everything and not settings.cpu_expert_layers
-    return not (
-        architecture.name in _EXACT_ARCHITECTURES
-        and not architecture.expert_count
-        and settings.flash_attention
-        and (one_backend or one_gpu)
-    )
+def compute_is_upper_bound(architecture: Architecture) -> bool:
+    """Whether the compute buffer is an upper bound, since its graph is not known."""
+    return architecture.name not in KNOWN
 
 
-def compute_buffer_bytes(
-    architecture: Architecture, context_window: int, ubatch: int, *, flash_attention: bool = True
-) -> int:
-    """Compute buffer of one device that runs whole layers, for one output per batch.
+def worker_bytes(architecture: Architecture, settings: Settings) -> int:
+    """What the worker takes of main memory outside llama.cpp's buffers.
 
-    Dense: `ubatch * (4 * (3 * n_ff + 4 * n_embd) + 2 * n_ctx)`, the peak of the FFN and the
-    mask in F16. Without flash attention the mask is in F32, and the peak may be in the attention:
-    `ubatch * (4 * (5 * n_embd + 2 * n_embd_kv) + 4 * n_ctx * (1 + n_head))`.
-    With experts, the peak of the used experts, or of MLA's attention, where that is larger.
+    Besides the process and the vocabulary, room for the widest rows of one micro-batch in the
+    form that the CPU multiplies.
+    """
+    widest = max(architecture.feed_forward_length, architecture.embedding_length)
+    work = int(settings.ubatch * widest * WORK_BYTES_PER_ELEMENT)
+    return WORKER_BYTES + VOCABULARY_ENTRY_BYTES * architecture.vocabulary_size + work
+
+
+def logits_bytes(architecture: Architecture, *, picks_best: bool) -> int:
+    """Where the logits of one token arrive in main memory.
 
     Args:
-        architecture: Shape of the model.
-        context_window: Tokens; padded as the KV cache is.
-        ubatch: Tokens that are computed at once; never more than the context holds.
-        flash_attention: Whether it is on.
+        architecture: For the size of the vocabulary.
+        picks_best: Whether a device picks the best ones: then there is room for those, their
+            tokens and their probabilities as well, as if all were picked.
     """
-    a, context = architecture, padded_context(context_window)
-    ubatch = min(ubatch, context)
-    hidden = 3 * a.feed_forward_length
-    if a.expert_count:
-        experts = a.expert_used_count * (3 * a.expert_feed_forward_length + 2 * a.embedding_length)
-        hidden = max(hidden, experts + a.expert_count)
-    attention = 0
-    if a.name not in _EXACT_ARCHITECTURES:
-        # Queries and results, each before and after a change of layout.
-        value = _MLA_VALUE_LENGTH if a.mla else a.value_length
-        attention = 2 * a.head_count * (a.key_length + value)
-    result = ubatch * (4 * (max(hidden, attention) + 4 * a.embedding_length) + 2 * context)
-    if flash_attention:
-        return result
-    mask_and_scores = 4 * ubatch * context * (1 + a.head_count)
-    if a.mla or a.expert_count:
-        return result + mask_and_scores
-    rows = 5 * a.embedding_length + 2 * a.head_count_kv * a.key_length
-    return max(result + 2 * ubatch * context, 4 * ubatch * rows + mask_and_scores)
+    vocabulary = architecture.vocabulary_size
+    return 4 * vocabulary + (4 * (3 * vocabulary + 1) if picks_best else 0)
+
+
+def _picks_best(
+    architecture: Architecture, settings: Settings, placed: Sequence[Share], machine: Machine
+) -> bool:
+    """Whether the device of the output layer picks the best logits itself (`engine.loading`)."""
+    gpus = {device.name: device for device in machine.gpus}
+    last = gpus.get(placed[-1].device)
+    whole = settings.gpu_layers > architecture.layers
+    return (
+        whole
+        and not settings.draft_tokens
+        and last is not None
+        and backend(last.backend).picks_best
+    )
 
 
 def _compute(
@@ -239,29 +232,40 @@ def _compute(
     weights: Weights,
     settings: Settings,
     placed: Sequence[Share],
-    share: Share,
-) -> int:
-    a, context = architecture, padded_context(settings.context_window)
-    ubatch = min(settings.ubatch, context)
-    on_gpu = len(placed) > 1
-    # The looked-up embeddings, a copy of them, and the mask.
-    inputs = ubatch * (8 * a.embedding_length + 2 * context)
-    experts_on_cpu = settings.cpu_expert_layers > a.leading_dense_layers and a.expert_count > 0
-    if share.device == CPU and on_gpu and share.stop == share.start and not experts_on_cpu:
-        # The CPU only looks up embeddings and makes the mask.
-        return inputs
-    result = compute_buffer_bytes(
-        a, settings.context_window, ubatch, flash_attention=settings.flash_attention
+    machine: Machine,
+) -> dict[str, int]:
+    """Bytes of compute buffer by device."""
+    gpus = {device.name: device for device in machine.gpus}
+    names = [share.device for share in placed[1:]]
+    backends = [backend(gpus[name].backend if name in gpus else "") for name in names]
+    tokens = min(settings.ubatch, max(settings.context_window, SMALLEST_CONTEXT))
+    batch = Batch(
+        tokens=tokens,
+        context=padded_context(settings.context_window),
+        kv_cache_type=settings.kv_cache_type,
+        flash_attention=settings.flash_attention,
+        outputs=min(tokens, 1 + settings.draft_tokens),
+        top_k=DEVICE_TOP_K if _picks_best(architecture, settings, placed, machine) else 0,
     )
-    if not on_gpu:
-        return result
-    if len(placed) > 2:
-        result += (_PIPELINE_COPIES - 1) * inputs
-    cpu_has_layers = placed[0].stop > placed[0].start or experts_on_cpu
-    if share.device != CPU and cpu_has_layers:
-        # For long prompts the CPU's matrices are sent to the GPU, one at a time.
-        result += weights.largest_layer_tensor_bytes + inputs
-    return result
+    cpu = len(names)
+    sizes: tuple[tuple[str, int], ...] = ()
+    if backends and backends[0].takes_over != "nothing":
+        # What is repacked, only the CPU can read.
+        repacks = not any(one.host_buffer for one in backends)
+        largest = weights.largest_matrices
+        sizes = tuple(
+            (name, size) for name, size, repacked in largest if not (repacked and repacks)
+        )
+    places: list[Place] = []
+    output = cpu
+    for index, share in zip((cpu, *range(cpu)), placed, strict=True):
+        output = index if share.output else output
+        for number in range(share.start, share.stop):
+            sparse = weights.layers[number].expert_bytes > 0
+            experts = cpu if sparse and number < settings.cpu_expert_layers else index
+            places.append(Place(index, experts, sparse, sizes if cpu in (index, experts) else ()))
+    found = compute_bytes(architecture, batch, places, output, backends)
+    return dict(zip((*names, CPU), found, strict=True))
 
 
 def _experts_kept_on_cpu(weights: Weights, share: Share, settings: Settings) -> int:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from localr1.config import Goal
 from localr1.fit.counterfactual import would_fit_if
 from localr1.fit.explain import reasons
-from localr1.fit.search import Asked, find
-from localr1.fit.types import Plan
+from localr1.fit.limits import limits
+from localr1.fit.memory import variant_memory
+from localr1.fit.search import find
+from localr1.fit.types import Asked, Plan, Settings
 from localr1.machine.types import Cpu, Machine
 from localr1.models.types import Model, Variant
 
@@ -23,6 +26,7 @@ def place(  # noqa: PLR0913 - three independent choices, each by keyword
     context_window: int | None = None,
     kv_cache_type: str | None = None,
     gpu_layers: int | None = None,
+    goal: Goal = "balanced",
 ) -> Plan:
     """The best placement of a variant, with its estimate and reasons.
 
@@ -38,18 +42,25 @@ def place(  # noqa: PLR0913 - three independent choices, each by keyword
         context_window: Tokens; the model's own maximum at most.
         kv_cache_type: `f16`, `q8_0` or `q4_0`.
         gpu_layers: Of `layers + 1`; more counts as all.
+        goal: What the choices that are left are made for.
 
     Raises:
         ValueError: An unknown KV cache type, or a context window below 1.
     """
     asked = Asked(context_window, kv_cache_type, gpu_layers)
-    plan = find(model, variant, machine, asked)
+    plan = find(model, variant, machine, asked, goal)
     smaller = None if plan.fits else _smaller_that_fits(plan, machine, asked)
     return replace(
         plan,
-        reasons=reasons(plan, machine, asked),
+        reasons=(*reasons(plan, machine, asked), *limits(plan, machine)),
         would_fit_if=would_fit_if(plan, machine, asked, smaller),
     )
+
+
+def with_settings(plan: Plan, settings: Settings, machine: Machine) -> Plan:
+    """A plan with refined settings (threads, guesses) and the memory that follows from them."""
+    devices = variant_memory(plan.model.architecture, plan.variant, settings, machine)
+    return replace(plan, settings=settings, devices=devices)
 
 
 def _smaller_that_fits(plan: Plan, machine: Machine, asked: Asked) -> Plan | None:

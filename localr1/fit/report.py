@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from localr1.fit.explain import needs_of_free
-from localr1.fit.types import Advice, DeviceMemory, Interval, Plan
+from localr1.fit.types import Advice, DeviceMemory, FullR1, Interval, Plan
+from localr1.fit.weights import origin
 from localr1.machine.types import Machine
 
 SCHEMA = 1
@@ -73,9 +74,14 @@ def plan_to_json(plan: Plan, rank: int) -> dict[str, Any]:
         "resident_bytes": plan.resident_bytes,
         "file_bytes": plan.variant.size_bytes,
         "upper_bound": plan.upper_bound,
+        "tensors": origin(plan.model.architecture, plan.variant),
         "prompt_tps": _interval(plan.prompt_tps),
         "generation_tps": _interval(plan.generation_tps),
         "time_to_answer_seconds": _times(plan),
+        "device_names": list(settings.device_names),
+        "quality": _rounded(plan.model.quality),
+        "points_lost": None if plan.points_lost is None else _rounded(plan.points_lost),
+        "score": _rounded(plan.score),
         "reasons": list(plan.reasons),
         "would_fit_if": list(plan.would_fit_if),
     }
@@ -93,6 +99,29 @@ def advice_to_json(advice: Advice, machine_json: Mapping[str, Any]) -> dict[str,
         "machine": dict(machine_json),
         "goal": advice.goal,
         "plans": [plan_to_json(plan, rank) for rank, plan in enumerate(advice.plans, 1)],
+        "full_r1": None if advice.full_r1 is None else _full_r1(advice.full_r1),
+    }
+
+
+def _full_r1(full: FullR1) -> dict[str, Any]:
+    plan, other = full.plan, full.beaten_by
+    return {
+        "model": plan.model.id,
+        "variant": plan.variant.quantization,
+        "fits": plan.fits,
+        "gpu_bytes": full.gpu_bytes,
+        "memory_bytes": full.memory_bytes,
+        "disk_bytes": full.disk_bytes,
+        "generation_tps": _interval(plan.generation_tps),
+        "time_to_answer_seconds": _times(plan),
+        "beaten_by": other
+        and {
+            "model": other.model.id,
+            "variant": other.variant.quantization,
+            "generation_tps": _interval(other.generation_tps),
+            "time_to_answer_seconds": _times(other),
+        },
+        "words": full.words,
     }
 
 
@@ -121,6 +150,7 @@ def estimate_to_json(plan: Plan, *, exact: bool = False) -> dict[str, Any]:
         "resident_bytes": plan.resident_bytes,
         "fits": plan.fits,
         "upper_bound": plan.upper_bound and not exact,
+        "tensors": origin(plan.model.architecture, plan.variant),
         "prompt_tps": _interval(plan.prompt_tps),
         "generation_tps": _interval(plan.generation_tps),
         "time_to_answer_seconds": _times(plan),

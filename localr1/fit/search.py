@@ -1,48 +1,40 @@
 """Finding the best placement of one model variant on one machine.
 
-What is looked for, in this order: everything on the GPU rather than part of it, a context
-that R1's long thinking fits into, an unquantized KV cache. A longer context gives way only
-where a shorter one is much faster, because more of the model then is on the GPU.
+Every context window and KV cache type is placed, as much as fits on the GPUs and the rest on the
+CPU; the goal's score decides between them. A KV cache type that only serves where memory is short
+counts where no better one fits at the same context.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from localr1.config import Goal
 from localr1.fit.attention import has_flash_attention
 from localr1.fit.memory import CPU, compute_is_upper_bound, memory_of, padded_context
 from localr1.fit.mix import Mix, repacked_types
 from localr1.fit.pool import Shortage, gpu_pools, pool_needs, shortages
+from localr1.fit.score import score_within
 from localr1.fit.speed import Speed, predict, time_to_answer, typical_depth
-from localr1.fit.types import DeviceMemory, Plan, Settings
-from localr1.fit.weights import Weights, spread
+from localr1.fit.types import NOTHING, Asked, DeviceMemory, Plan, Settings
+from localr1.fit.weights import Weights, of_variant
 from localr1.gguf.types import Architecture
 from localr1.machine.types import Device, Machine
 from localr1.models.types import Model, Variant
 
 CONTEXT_WINDOWS = (16384, 8192, 4096)
 """Context windows that are tried, best first: a hard problem takes R1 about 12,000 tokens."""
-WORTH_SHRINKING = 0.7
-"""A shorter context is taken where the longer one has less than this share of its speed."""
-WORTH_QUANTIZING = 0.85
-"""The same for a KV cache with fewer bits, among types that do not harm the model."""
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What the user fixed; None leaves the choice to localr1."""
-
-    context_window: int | None = None
-    kv_cache_type: str | None = None
-    gpu_layers: int | None = None
-
-
-NOTHING = Asked()
-
-
-def find(model: Model, variant: Variant, machine: Machine, asked: Asked = NOTHING) -> Plan:
+def find(
+    model: Model,
+    variant: Variant,
+    machine: Machine,
+    asked: Asked = NOTHING,
+    goal: Goal = "balanced",
+) -> Plan:
     """The best placement, without reasons; `fits` is False where there is none.
 
     Args:
@@ -50,6 +42,7 @@ def find(model: Model, variant: Variant, machine: Machine, asked: Asked = NOTHIN
         variant: One of its files.
         machine: What it is to run on.
         asked: Choices that are not localr1's to make.
+        goal: What the choices that are localr1's are made for.
 
     Raises:
         ValueError: An unknown KV cache type, or a context window below 1.
@@ -57,22 +50,9 @@ def find(model: Model, variant: Variant, machine: Machine, asked: Asked = NOTHIN
     if asked.context_window is not None and asked.context_window < 1:
         raise ValueError(f"a context window of {asked.context_window} tokens")
     site = _Site(model.architecture, variant, machine)
-    best = _choose(model, site, asked)
-    settings = best.settings
-    architecture = model.architecture
-    speed = best.speed
-    return Plan(
-        model=model,
-        variant=variant,
-        settings=settings,
-        devices=best.devices,
-        fits=not best.lacks,
-        upper_bound=compute_is_upper_bound(architecture, settings),
-        prompt_tps=speed.prompt_tps(),
-        generation_tps=speed.generation_tps(typical_depth(model)),
-        time_to_answer=time_to_answer(model, speed, settings.context_window),
-        reasons=(),
-    )
+    plans = [_plan(model, placed) for placed in _candidates(model, site, asked)]
+    # The quantization is the same for all of them, so what it costs does not matter here.
+    return max(plans, key=lambda plan: score_within(plan, goal, 0.0, asked))
 
 
 def speed_of(plan: Plan, machine: Machine) -> Speed:
@@ -90,9 +70,8 @@ class _Site:
 
     @cached_property
     def weights(self) -> Weights:
-        repacked = repacked_types(self.machine.cpu.features)
-        variant = self.variant
-        return spread(self.architecture, variant.size_bytes, variant.quantization, repacked)
+        repacked = repacked_types(self.machine.used_features)
+        return of_variant(self.architecture, self.variant, repacked)
 
     @cached_property
     def gpus(self) -> tuple[Device, ...]:
@@ -146,43 +125,74 @@ class _Placed:
         )
 
 
-def _choose(model: Model, site: _Site, asked: Asked) -> _Placed:
-    fitting: list[_Placed] = []
-    last: _Placed | None = None
-    for settings in _wishes(model, asked):
-        placed = _arrange(site, settings, asked.gpu_layers)
-        last = placed
-        if placed.lacks:
-            continue
-        fitting.append(placed)
-        if not site.gpus or _whole(site.architecture, placed.settings):
-            # Nothing that follows is faster by much.
-            break
-    if not fitting:
-        if last is None:
-            raise ValueError("no KV cache type to choose from")
-        return last
-    if len(fitting) == 1:
-        return fitting[0]
-    depth = typical_depth(model)
-    speeds = [(placed, placed.speed.generation_tps(depth).expected) for placed in fitting]
-    enough = max(speed for _, speed in speeds) * WORTH_SHRINKING
-    context = next(p.settings.context_window for p, speed in speeds if speed >= enough)
-    speeds = [pair for pair in speeds if pair[0].settings.context_window == context]
-    enough = max(speed for _, speed in speeds) * WORTH_QUANTIZING
-    return next(p for p, speed in speeds if speed >= enough)
+def _plan(model: Model, placed: _Placed) -> Plan:
+    settings, speed = placed.settings, placed.speed
+    return Plan(
+        model=model,
+        variant=placed.site.variant,
+        settings=settings,
+        devices=placed.devices,
+        fits=not placed.lacks,
+        upper_bound=compute_is_upper_bound(model.architecture),
+        prompt_tps=speed.prompt_tps(),
+        generation_tps=speed.generation_tps(typical_depth(model)),
+        time_to_answer=time_to_answer(model, speed, settings.context_window),
+        reasons=(),
+    )
 
 
-def _wishes(model: Model, asked: Asked) -> Iterator[Settings]:
-    """Contexts and cache types to try, best first."""
-    longest = model.architecture.context_length
-    contexts: Sequence[int] = [c for c in CONTEXT_WINDOWS if c <= longest] or [longest]
-    if asked.context_window is not None:
-        contexts = [min(asked.context_window, longest)]
-    types = (asked.kv_cache_type,) if asked.kv_cache_type else model.kv_cache_types or ("f16",)
+def _candidates(model: Model, site: _Site, asked: Asked) -> list[_Placed]:
+    """The placements to choose from: those that fit, or else the one that needs least."""
+
+    def fast(placed: _Placed) -> bool:
+        return not site.gpus or _whole(site.architecture, placed.settings)
+
+    tried: dict[Settings, _Placed] = {}
+
+    def fitting(context: int) -> list[_Placed]:
+        here: list[_Placed] = []
+        for kv_cache_type, in_need_only in types:
+            if in_need_only and here:
+                continue
+            settings = Settings(context, kv_cache_type)
+            placed = tried.get(settings) or _arrange(site, settings, asked.gpu_layers)
+            tried[settings] = placed
+            if placed.lacks:
+                continue
+            here.append(placed)
+            if fast(placed):
+                # A smaller cache does not make it much faster.
+                break
+        return here
+
+    types, contexts = _cache_types(model, asked), _contexts(model, asked)
+    # What does not fit with the shortest context does not with a longer one.
+    if not fitting(contexts[-1]):
+        return [list(tried.values())[-1]]
+    found: list[_Placed] = []
     for context in contexts:
-        for kv_cache_type in types:
-            yield Settings(context_window=context, kv_cache_type=kv_cache_type)
+        here = fitting(context)
+        found += here
+        if here and fast(here[0]) and here[0].settings.kv_cache_type == types[0][0]:
+            # Nor does a shorter context.
+            break
+    return found
+
+
+def _contexts(model: Model, asked: Asked) -> Sequence[int]:
+    """Context windows to try, best first."""
+    longest = model.architecture.context_length
+    if asked.context_window is not None:
+        return [min(asked.context_window, longest)]
+    return [c for c in CONTEXT_WINDOWS if c <= longest] or [longest]
+
+
+def _cache_types(model: Model, asked: Asked) -> Sequence[tuple[str, bool]]:
+    """KV cache types to try, best first, and whether a type is only for want of memory."""
+    if asked.kv_cache_type:
+        return [(asked.kv_cache_type, False)]
+    usual = model.kv_cache_types or ("f16",)
+    return [(name, False) for name in usual] + [(name, True) for name in model.kv_cache_reserve]
 
 
 def _whole(architecture: Architecture, settings: Settings) -> bool:
@@ -297,7 +307,7 @@ def _sizes(site: _Site, settings: Settings) -> list[int]:
         layer.dense_bytes + (0 if index < settings.cpu_expert_layers else layer.expert_bytes) + kv
         for index, layer in enumerate(weights.layers[first:], first)
     ]
-    return [*sizes, weights.output_bytes or weights.embedding_bytes]
+    return [*sizes, weights.head_bytes]
 
 
 def _even_counts(sizes: Sequence[int], room: Sequence[int]) -> list[int]:

@@ -1,23 +1,29 @@
 """How fast a placed model generates, reads prompts and answers.
 
 Generating one token reads every active weight and the whole used KV cache once; the time
-is the sum over the memories they lie in, each at its own speed, plus a little per token.
-Prompts are bound by computing, or, where one batch has to read more weights than it
-computes with (experts), by reading. All figures are predictions with an interval.
+is the sum over the memories they lie in, each at its own speed, plus a little per layer and per
+token. Prompts are bound by computing, or, where one batch has to read more weights than it
+computes with (experts), by reading. All figures are predictions with an interval; where runs on
+this computer were recorded, by what these say (`Machine.corrections`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final, Literal
 
+from localr1.fit import calibration
 from localr1.fit.memory import CPU, shares
 from localr1.fit.mix import Mix
 from localr1.fit.rates import (
+    CPU_TOKEN_SECONDS,
     DISK_BYTES_PER_SECOND,
+    GPU_TOKEN_SECONDS,
     PCIE_BYTES_PER_SECOND,
     PROMPT_TOKEN_SECONDS,
-    TOKEN_SECONDS,
     Rate,
+    attention_flops,
     cpu_rate,
     gpu_rate,
 )
@@ -25,6 +31,11 @@ from localr1.fit.types import Interval, Settings, TimeToAnswer
 from localr1.fit.weights import Weights
 from localr1.machine.types import Machine
 from localr1.models.types import Model
+
+_Case = Literal["low", "expected", "high"]
+_PAGED_FACTOR: Final = {"high": 1 / 3, "expected": 1.0, "low": 4.0}
+_BATCH_TOKENS: Final = 512
+"""Of the prompt whose speed is given where no length is."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +60,7 @@ class _Reads:
     """What one device does for each token."""
 
     rate: Rate
+    layers: int
     weights_bytes: float
     """Weights read for one token."""
     all_weights_bytes: float
@@ -56,8 +68,19 @@ class _Reads:
     kv_bytes: float
     """KV cache read for one token, for each token of depth."""
     parameters: float
-    """Active parameters."""
+    """That every token of a prompt is multiplied with."""
+    attention_flops: float
+    """Of one token, for each token of depth."""
     on_cpu: bool
+
+    def seconds(self, depth: int, case: _Case = "expected") -> float:
+        """For one token with `depth` tokens in the KV cache."""
+        launched = self.layers * float(getattr(self.rate.layer_seconds, _OPPOSITE[case]))
+        weights = self.weights_bytes / float(getattr(self.rate.read, case))
+        return launched + weights + self.kv_bytes * depth / float(getattr(self.rate.cache, case))
+
+
+_OPPOSITE: Final[dict[_Case, _Case]] = {"low": "high", "expected": "expected", "high": "low"}
 
 
 @dataclass(frozen=True)
@@ -69,6 +92,10 @@ class Speed:
     has_fast_gpu: bool
     paged_bytes: float
     """Bytes that every token has to read from disk again."""
+    generation: Interval | None = None
+    """How recorded runs compared with the plain estimate, as speeds; None where there are none."""
+    prompt: Interval | None = None
+    """The same of prompts."""
 
     @property
     def known(self) -> bool:
@@ -77,26 +104,27 @@ class Speed:
 
     def token_seconds(self, depth: int) -> Interval:
         """Seconds for one token with `depth` tokens in the KV cache; low is the fastest."""
-        low, expected, high = TOKEN_SECONDS.low, TOKEN_SECONDS.expected, TOKEN_SECONDS.high
-        for read in self.reads:
-            size = read.weights_bytes + read.kv_bytes * depth
-            low += size / read.rate.read.high
-            expected += size / read.rate.read.expected
-            high += size / read.rate.read.low
+        on_gpu = any(not read.on_cpu and read.layers for read in self.reads)
+        fixed = GPU_TOKEN_SECONDS if on_gpu else CPU_TOKEN_SECONDS
         paged = self.paged_bytes / DISK_BYTES_PER_SECOND
-        return Interval(low + paged / 3, expected + paged, high + paged * 4)
+
+        def seconds(case: _Case) -> float:
+            own = sum(read.seconds(depth, case) for read in self.reads)
+            return float(own + getattr(fixed, _OPPOSITE[case]) + paged * _PAGED_FACTOR[case])
+
+        return _corrected(seconds, self.generation)
 
     def generation_tps(self, depth: int) -> Interval:
         """Tokens per second with `depth` tokens in the KV cache."""
         return _inverse(self.token_seconds(depth))
 
-    def prompt_tps(self) -> Interval:
-        """Prompt tokens per second."""
-        return _inverse(self._prompt_token_seconds())
+    def prompt_tps(self, tokens: int = _BATCH_TOKENS, depth: int = 0) -> Interval:
+        """Prompt tokens per second, of a prompt of so many tokens after `depth` others."""
+        return _inverse(self._prompt_token_seconds(tokens, depth))
 
     def answer_seconds(self, prompt_tokens: int, generated_tokens: int) -> Interval:
         """Seconds from Enter to the end of the answer, thinking included."""
-        prompt = self._prompt_token_seconds()
+        prompt = self._prompt_token_seconds(prompt_tokens, 0)
         # Depth grows by one with every token, and time linearly with it: the middle counts.
         token = self.token_seconds(prompt_tokens + generated_tokens // 2)
         return Interval(
@@ -110,24 +138,27 @@ class Speed:
             )
         )
 
-    def _prompt_token_seconds(self) -> Interval:
-        times = [PROMPT_TOKEN_SECONDS] * 3
-        for read in self.reads:
-            flops, speed = read.rate.flops, read.rate.read
-            pairs = (
-                (flops.high, speed.high),
-                (flops.expected, speed.expected),
-                (flops.low, speed.low),
-            )
-            for index, (compute, bandwidth) in enumerate(pairs):
-                seconds = 2 * read.parameters / compute
+    def _prompt_token_seconds(self, tokens: int, depth: int) -> Interval:
+        batch = max(1, min(tokens, self.ubatch))
+        middle = depth + tokens / 2
+        paged = self.paged_bytes / DISK_BYTES_PER_SECOND / batch
+
+        def seconds(case: _Case) -> float:
+            total = PROMPT_TOKEN_SECONDS + paged * _PAGED_FACTOR[case]
+            for read in self.reads:
+                rate = read.rate
+                computing = 2 * read.parameters / getattr(rate.flops, case)
+                attending = read.attention_flops * middle / getattr(rate.attention, case)
                 if read.on_cpu and self.has_fast_gpu:
                     # Large batches go to the GPU, with the weights they need.
-                    sent = read.all_weights_bytes / PCIE_BYTES_PER_SECOND / self.ubatch
-                    seconds = min(seconds, sent)
-                times[index] += seconds + read.all_weights_bytes / bandwidth / self.ubatch
-        paged = self.paged_bytes / DISK_BYTES_PER_SECOND / self.ubatch
-        return Interval(times[0] + paged / 3, times[1] + paged, times[2] + paged * 4)
+                    sent = read.all_weights_bytes / PCIE_BYTES_PER_SECOND / batch
+                    computing = min(computing, sent)
+                fixed = read.layers * getattr(rate.layer_seconds, _OPPOSITE[case])
+                reading = read.all_weights_bytes / getattr(rate.read, case)
+                total += computing + attending + (fixed + reading) / batch
+            return float(total)
+
+        return _corrected(seconds, self.prompt)
 
 
 def predict(
@@ -143,7 +174,7 @@ def predict(
         mix: The model's shape and types; some types are slow to unpack on a CPU.
         weights: Its bytes by layer.
         settings: How it is placed.
-        machine: What it runs on.
+        machine: What it runs on, with what runs there said.
         short_bytes: Main memory that is missing: so much of the CPU's weights has to come
             from disk for every token.
     """
@@ -151,9 +182,8 @@ def predict(
     active_share = a.expert_used_count / a.expert_count if a.expert_count else 1.0
     gpus = {device.name: device for device in machine.gpus}
     per_layer = a.kv_cache_bytes_per_token(settings.kv_cache_type) / a.layers
-    active = a.active_parameters or a.parameters
     placed = shares(a.layers, settings)
-    parts: list[tuple[str, float, float, float]] = []
+    parts: list[tuple[float, float, float]] = []
     kept_active = kept_all = 0.0
     for share in placed:
         part = weights.between(share.start, share.stop)
@@ -164,37 +194,45 @@ def predict(
             kept_active += kept * active_share
             kept_all += kept
             experts -= kept
-        output = (weights.output_bytes or weights.embedding_bytes) if share.output else 0
-        dense = part.dense_bytes + output
-        kv = per_layer * (share.stop - share.start)
-        parts.append((share.device, dense + experts * active_share, dense + experts, kv))
-    name, cpu_active, cpu_all, kv = parts[0]
-    parts[0] = (name, cpu_active + kept_active, cpu_all + kept_all, kv)
-    total = max(1.0, sum(part[1] for part in parts))
-    cpu = cpu_rate(machine, mix.base)
+        head = weights.head_bytes if share.output else 0
+        parts.append((part.dense_bytes + experts * active_share, part.dense_bytes + experts, head))
+    parts[0] = (parts[0][0] + kept_active, parts[0][1] + kept_all, parts[0][2])
+    total = max(1.0, sum(active_bytes for active_bytes, _, _ in parts))
+    parameters = sum(kind.layer_parameters for kind in mix.kinds)
+    cpu = cpu_rate(machine, mix, settings.kv_cache_type)
     reads = tuple(
         _Reads(
-            rate=gpu_rate(gpus[device]) if device in gpus else cpu,
-            weights_bytes=active_bytes,
-            all_weights_bytes=all_bytes,
-            kv_bytes=kv_bytes,
-            parameters=active * active_bytes / total,
-            on_cpu=device not in gpus,
+            rate=gpu_rate(gpus[share.device]) if share.device in gpus else cpu,
+            layers=share.stop - share.start,
+            weights_bytes=active_bytes + head_bytes,
+            all_weights_bytes=all_bytes + head_bytes,
+            kv_bytes=per_layer * (share.stop - share.start),
+            parameters=parameters * active_bytes / total,
+            attention_flops=attention_flops(mix) * (share.stop - share.start) / a.layers,
+            on_cpu=share.device not in gpus,
         )
-        for device, active_bytes, all_bytes, kv_bytes in parts
-        if active_bytes or kv_bytes
+        for share, (active_bytes, all_bytes, head_bytes) in zip(placed, parts, strict=True)
+        if active_bytes or head_bytes
     )
     fast = any(not gpus[n].unified for n in settings.device_names if n in gpus)
-    on_cpu = parts[0][2]
-    paged = parts[0][1] * min(1.0, short_bytes / on_cpu) if on_cpu else 0.0
-    return Speed(reads, settings.ubatch, fast, paged)
+    on_cpu_active, on_cpu, _ = parts[0]
+    paged = on_cpu_active * min(1.0, short_bytes / on_cpu) if on_cpu else 0.0
+    where = calibration.devices_key(machine, settings, a)
+    return Speed(
+        reads,
+        settings.ubatch,
+        fast,
+        paged,
+        calibration.correction(machine.corrections, where, mix.base, "generation"),
+        calibration.correction(machine.corrections, where, mix.base, "prompt"),
+    )
 
 
 def time_to_answer(model: Model, speed: Speed, context_window: int) -> TimeToAnswer:
     """Seconds to an answer by kind of question.
 
     Thinking and answer end where the context window does, and a document is as long as the
-    window leaves room for.
+    window leaves room for. Where the length of thinking is assumed, the interval is twice as wide.
     """
     thinking = model.thinking_tokens
     return TimeToAnswer(
@@ -202,6 +240,7 @@ def time_to_answer(model: Model, speed: Speed, context_window: int) -> TimeToAns
         hard=_seconds(model, speed, context_window, HARD),
         long_document=_seconds(model, speed, context_window, LONG_DOCUMENT),
         assumed=thinking.assumed,
+        hard_assumed=thinking.is_assumed(hard=True),
     )
 
 
@@ -216,7 +255,22 @@ def _seconds(model: Model, speed: Speed, context_window: int, question: Question
     answer = DEMO_ANSWER_TOKENS if model.demo else question.answer_tokens
     generated = min(thinking + answer, max(1, context_window - TYPICAL.prompt_tokens))
     prompt = min(question.prompt_tokens, max(TYPICAL.prompt_tokens, context_window - generated))
-    return speed.answer_seconds(prompt, generated)
+    seconds = speed.answer_seconds(prompt, generated)
+    return _doubled(seconds) if model.thinking_tokens.is_assumed(hard=question.hard) else seconds
+
+
+def _doubled(interval: Interval) -> Interval:
+    """Twice as wide, in the ratios of its ends to what is expected."""
+    middle = interval.expected
+    return Interval(interval.low**2 / middle, middle, interval.high**2 / middle)
+
+
+def _corrected(seconds: Callable[[_Case], float], runs: Interval | None) -> Interval:
+    """The times of all cases; by what runs said where there are any."""
+    expected = seconds("expected")
+    if runs is None:
+        return Interval(seconds("high"), expected, seconds("low"))
+    return Interval(expected / runs.high, expected / runs.expected, expected / runs.low)
 
 
 def _inverse(seconds: Interval) -> Interval:

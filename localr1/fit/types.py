@@ -61,6 +61,8 @@ class TimeToAnswer:
     long_document: Interval
     assumed: bool
     """True where the number of thinking tokens is an assumption."""
+    hard_assumed: bool = False
+    """The same for the hard question, for which more counts are published."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,18 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What the user fixed; None leaves the choice to localr1."""
+
+    context_window: int | None = None
+    kv_cache_type: str | None = None
+    gpu_layers: int | None = None
+
+
+NOTHING = Asked()
+
+
+@dataclass(frozen=True)
 class Plan:
     """One model variant, placed on one machine, with its estimate."""
 
@@ -105,8 +119,18 @@ class Plan:
     reasons: tuple[str, ...]
     """Why this plan, or why it does not fit; the first is one line by itself."""
     would_fit_if: tuple[str, ...] = ()
+    """What would make a plan fit that does not, the cheapest change first."""
     score: float = 0.0
     """What the ranking sorted by; larger is better; 0 where nothing fits."""
+    points_lost: float | None = None
+    """What its quantization costs, in points of `Model.quality`; None where nobody asked."""
+
+    @property
+    def on_gpus_alone(self) -> bool:
+        """Whether the GPUs hold all layers, experts included."""
+        settings, layers = self.settings, self.model.architecture.layers
+        named = bool(settings.device_names)
+        return named and settings.gpu_layers > layers and not settings.cpu_expert_layers
 
     @property
     def total_bytes(self) -> int:
@@ -120,11 +144,30 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class FullR1:
+    """What the full R1 would be on a machine."""
+
+    plan: Plan
+    """The best variant that fits, or the one that needs least."""
+    gpu_bytes: int
+    """What lies in the memory of graphics cards."""
+    memory_bytes: int
+    """What lies in main memory."""
+    disk_bytes: int
+    """What main memory has no room for."""
+    beaten_by: Plan | None
+    """The plan that is the better choice here, where there is one."""
+    words: str
+
+
+@dataclass(frozen=True)
 class Advice:
     """Ranked plans, best first; those that do not fit come last."""
 
     goal: Goal
     plans: tuple[Plan, ...]
+    full_r1: FullR1 | None = None
+    """None where the catalogue does not have it."""
 
     @property
     def best(self) -> Plan | None:

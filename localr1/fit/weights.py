@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import accumulate
+from typing import Literal
 
-from localr1.fit.mix import LayerKind, Mix, Role, layer_kind
-from localr1.gguf.quantization import BLOCK_SIZES
+from localr1.gguf import recipe
 from localr1.gguf.types import Architecture, TensorInfo
+from localr1.models.types import Variant
 
 HEADER_BYTES_PER_TOKEN = 39
 """Header bytes per entry of the vocabulary, which are not loaded as weights.
@@ -20,8 +21,17 @@ file, 1,111,370,240 of tensors, 151,936 tokens); Llama's have about 60, so that 
 much is counted as weights there.
 """
 
-_EXPERT = re.compile(r"_(ch)?exps\.")
-_LAYER = re.compile(r"blk\.(\d+)\.")
+LONGEST_HEADER_BYTES_PER_TOKEN, LONGEST_HEADER_BYTES = 80, 1 << 16
+"""What a header may have for each token, and beside the tokens."""
+ROUNDING = 0.002
+"""How much of a published size may be rounded away."""
+
+Origin = Literal["header", "recipe", "size"]
+"""Where tensors are known from: the file's own header, the quantization's recipe in llama.cpp,
+which its size confirms, or such a recipe scaled to the size of a file that another one made."""
+
+_EXPERT = re.compile(r"_(ch)?exps$")
+_LAYER = re.compile(r"blk\.(\d+)\.(.+)$")
 
 
 @dataclass(frozen=True)
@@ -35,8 +45,8 @@ class Layer:
     dense_repack_bytes: int
     """How much of the dense part the CPU backend copies into a faster layout."""
     expert_repack_bytes: int
-    largest_bytes: int
-    """The largest single tensor."""
+    matrices: tuple[tuple[str, int, bool], ...] = ()
+    """Name without layer number, bytes, and whether it is repacked, of every matrix."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +75,16 @@ class Weights:
 
     embedding_bytes: int
     output_bytes: int
-    """0 where the embedding serves as the output."""
+    """The output layer without the embedding, which may serve as its matrix."""
     output_repack_bytes: int
     layers: tuple[Layer, ...]
+    tied: bool = False
+    """Whether the embedding is the output's matrix, too."""
+
+    @property
+    def head_bytes(self) -> int:
+        """What the output layer reads: on a GPU, with a copy of a tied embedding."""
+        return self.output_bytes + (self.embedding_bytes if self.tied else 0)
 
     @property
     def total_bytes(self) -> int:
@@ -77,9 +94,14 @@ class Weights:
         )
 
     @cached_property
-    def largest_layer_tensor_bytes(self) -> int:
-        """The largest tensor of any layer."""
-        return max((layer.largest_bytes for layer in self.layers), default=0)
+    def largest_matrices(self) -> tuple[tuple[str, int, bool], ...]:
+        """As `Layer.matrices`: the largest of each name."""
+        found: dict[str, tuple[str, int, bool]] = {}
+        for layer in self.layers:
+            for matrix in layer.matrices:
+                if matrix[1] > found.get(matrix[0], matrix)[1] or matrix[0] not in found:
+                    found[matrix[0]] = matrix
+        return tuple(found.values())
 
     def between(self, start: int, stop: int) -> Sum:
         """Sum over layers `start` to `stop`, the latter not included."""
@@ -101,17 +123,33 @@ def _added(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> tuple[
     return (a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3])
 
 
+def origin(architecture: Architecture, variant: Variant) -> Origin:
+    """Where a variant's tensors are known from."""
+    if variant.tensors:
+        return "header"
+    exact = follows_recipe(architecture, variant.quantization, variant.size_bytes)
+    return "recipe" if exact else "size"
+
+
+def of_variant(
+    architecture: Architecture, variant: Variant, repacked: frozenset[str] = frozenset()
+) -> Weights:
+    """Weights by layer of a variant: from its header where that was read, else by `spread`."""
+    if variant.tensors:
+        return from_tensors(variant.tensors, architecture.layers, repacked)
+    return spread(architecture, variant.size_bytes, variant.quantization, repacked)
+
+
 def spread(
     architecture: Architecture,
     file_bytes: int,
     quantization: str,
     repacked: frozenset[str] = frozenset(),
 ) -> Weights:
-    """Spread a file's size over the parts of the model.
+    """Weights by layer of a file whose header was not read.
 
-    Sizes follow the quantization's recipe and are then scaled so that the sum is the
-    file's: embedding and output keep the recipe's size, as their types are certain, and so
-    does what every token uses in a model with experts.
+    They are those of the quantization's recipe, to the byte; where the file's size says that it
+    was made in another way, they are scaled to that size, and of a model with experts only those.
 
     Args:
         architecture: Shape of the model.
@@ -119,151 +157,114 @@ def spread(
         quantization: `Q4_K_M`, ...
         repacked: Types that the CPU backend repacks, see `mix.repacked_types`.
     """
-    mix = Mix(quantization, architecture)
-    tensor_bytes = max(1, file_bytes - HEADER_BYTES_PER_TOKEN * architecture.vocabulary_size)
-    matrix = architecture.vocabulary_size * architecture.embedding_length
-    embedding = _bytes(matrix, mix.embedding)
-    output = 0 if architecture.tied_embeddings else _bytes(matrix, mix.output)
-    if embedding + output > tensor_bytes // 2 and quantization not in ("F16", "BF16", "F32"):
-        # Hardly any layers, or a wrong size: no recipe is better than plain shares.
-        embedding = output = matrix * tensor_bytes / max(1, architecture.parameters)
-        output = 0 if architecture.tied_embeddings else output
-    raw = _raw_layers(architecture, mix, repacked)
+    listed = _listed(architecture, quantization, repacked)
+    if _agrees(listed, architecture, file_bytes):
+        return listed
+    return _scaled(listed, file_bytes - HEADER_BYTES_PER_TOKEN * architecture.vocabulary_size)
+
+
+def follows_recipe(architecture: Architecture, quantization: str, file_bytes: int) -> bool:
+    """Whether a file is as long as its quantization's recipe makes it."""
+    if not recipe.Recipe.of(quantization, architecture).known:
+        return False
+    return _agrees(_listed(architecture, quantization, frozenset()), architecture, file_bytes)
+
+
+@lru_cache(maxsize=1024)
+def _listed(architecture: Architecture, quantization: str, repacked: frozenset[str]) -> Weights:
+    parts = recipe.parts(architecture, quantization)
+    kinds = [_layer(((x.name, x) for x in kind), repacked) for kind in parts.kinds]
+    layers = tuple(kinds[number] for number in parts.layers)
+    return _with_ends(((x.name, x) for x in parts.ends), layers, repacked)
+
+
+def _agrees(listed: Weights, architecture: Architecture, file_bytes: int) -> bool:
+    header = file_bytes - listed.total_bytes
+    tokens = architecture.vocabulary_size
+    longest = LONGEST_HEADER_BYTES + LONGEST_HEADER_BYTES_PER_TOKEN * tokens
+    return 0 <= header <= longest or abs(header) <= ROUNDING * file_bytes
+
+
+def _scaled(listed: Weights, tensor_bytes: int) -> Weights:
+    ends = listed.embedding_bytes + listed.output_bytes
+    if tensor_bytes < ends + len(listed.layers):
+        # A wrong size: no recipe is better than plain shares.
+        share = max(1, tensor_bytes) / max(1, listed.total_bytes)
+        embedding, output = listed.embedding_bytes * share, listed.output_bytes * share
+    else:
+        embedding, output = float(listed.embedding_bytes), float(listed.output_bytes)
     left = max(1.0, tensor_bytes - embedding - output)
-    dense = sum(layer[0] for layer in raw)
-    experts = sum(layer[1] for layer in raw)
+    every = listed.between(0, len(listed.layers))
+    dense, experts = every.dense_bytes, every.expert_bytes
     if experts and left > dense:
         # Rules for single layers and tensors concern the experts, nearly all of the file.
         dense_scale, expert_scale = 1.0, (left - dense) / experts
     else:
-        dense_scale = expert_scale = left / (dense + experts)
-    layers = tuple(
-        Layer(
-            int(layer[0] * dense_scale),
-            int(layer[1] * expert_scale),
-            int(layer[2] * dense_scale),
-            int(layer[3] * expert_scale),
-            int(max(layer[4] * dense_scale, layer[5] * expert_scale)),
+        dense_scale = expert_scale = left / max(1, dense + experts)
+
+    def scaled(layer: Layer) -> Layer:
+        return Layer(
+            int(layer.dense_bytes * dense_scale),
+            int(layer.expert_bytes * expert_scale),
+            int(layer.dense_repack_bytes * dense_scale),
+            int(layer.expert_repack_bytes * expert_scale),
+            tuple(
+                (name, int(size * (expert_scale if _EXPERT.search(name) else dense_scale)), repack)
+                for name, size, repack in layer.matrices
+            ),
         )
-        for layer in raw
-    )
+
+    layers = tuple(scaled(layer) for layer in listed.layers)
+    repack = int(listed.output_repack_bytes * output / max(1, listed.output_bytes))
     # Whole bytes get lost in the layers; the embedding takes them, so that nothing is missing.
-    rest = tensor_bytes - int(output) - sum(x.dense_bytes + x.expert_bytes for x in layers)
-    repack = int(output) if mix.output in repacked else 0
-    return Weights(rest, int(output), repack, layers)
-
-
-def recipe_bytes(architecture: Architecture, quantization: str) -> int:
-    """Tensor bytes that the recipe alone gives a dense model, before any scaling."""
-    mix = Mix(quantization, architecture)
-    matrix = architecture.vocabulary_size * architecture.embedding_length
-    raw = _raw_layers(architecture, mix, frozenset())
-    ends = _bytes(matrix, mix.embedding)
-    ends += 0 if architecture.tied_embeddings else _bytes(matrix, mix.output)
-    return int(ends + sum(layer[0] + layer[1] for layer in raw))
+    rest = max(1, tensor_bytes) - int(output)
+    rest -= sum(layer.dense_bytes + layer.expert_bytes for layer in layers)
+    return Weights(rest, int(output), repack, layers, listed.tied)
 
 
 def from_tensors(
     tensors: Iterable[TensorInfo], layers: int, repacked: frozenset[str] = frozenset()
 ) -> Weights:
     """Weights by layer from the tensors that a header lists: no estimate."""
-    rows = [[0, 0, 0, 0, 0] for _ in range(layers)]
-    embedding = output = output_repack = 0
+    rows: list[list[tuple[str, TensorInfo]]] = [[] for _ in range(layers)]
+    ends: list[tuple[str, TensorInfo]] = []
     for tensor in tensors:
-        repack = (
-            tensor.size_bytes if tensor.quantization in repacked and len(tensor.shape) > 1 else 0
-        )
         match = _LAYER.match(tensor.name)
         if match is not None and int(match[1]) < layers:
-            row = rows[int(match[1])]
-            expert = _EXPERT.search(tensor.name) is not None
-            row[int(expert)] += tensor.size_bytes
-            row[2 + int(expert)] += repack
-            row[4] = max(row[4], tensor.size_bytes)
-        elif tensor.name.startswith("token_embd"):
-            embedding += tensor.size_bytes
+            rows[int(match[1])].append((match[2], tensor))
         else:
-            output += tensor.size_bytes
-            output_repack += repack
-    return Weights(embedding, output, output_repack, tuple(Layer(*row) for row in rows))
+            ends.append((tensor.name, tensor))
+    return _with_ends(ends, tuple(_layer(row, repacked) for row in rows), repacked)
 
 
-_Raw = tuple[float, float, float, float, float, float]
-"""Dense, expert, dense repacked, expert repacked, largest dense, largest expert bytes."""
+_Named = Iterable[tuple[str, TensorInfo | recipe.Entry]]
+"""Tensors with their names, in a layer without its number."""
 
 
-def _raw_layers(architecture: Architecture, mix: Mix, repacked: frozenset[str]) -> Sequence[_Raw]:
-    layers = architecture.layers
-    if architecture.expert_count:
-        dense = _with_experts(architecture, mix, repacked, experts=False)
-        sparse = _with_experts(architecture, mix, repacked, experts=True)
-        return [sparse if i >= architecture.leading_dense_layers else dense for i in range(layers)]
-    known: dict[LayerKind, _Raw] = {}
-    result = []
-    for index in range(layers):
-        kind = layer_kind(index, layers)
-        if kind not in known:
-            known[kind] = _dense(architecture, mix, repacked, kind)
-        result.append(known[kind])
-    return result
+def _layer(tensors: _Named, repacked: frozenset[str]) -> Layer:
+    sums = [0, 0, 0, 0]
+    matrices: list[tuple[str, int, bool]] = []
+    for name, tensor in tensors:
+        stem, size = name.removesuffix(".weight"), tensor.size_bytes
+        is_matrix = len(tensor.shape) > 1
+        repack = is_matrix and tensor.quantization in repacked
+        expert = int(_EXPERT.search(stem) is not None)
+        sums[expert] += size
+        sums[2 + expert] += size if repack else 0
+        if is_matrix:
+            matrices.append((stem, size, repack))
+    return Layer(sums[0], sums[1], sums[2], sums[3], tuple(matrices))
 
 
-def _dense(architecture: Architecture, mix: Mix, repacked: frozenset[str], kind: LayerKind) -> _Raw:
-    a = architecture
-    ffn = a.embedding_length * a.feed_forward_length
-    matrices: dict[Role, int] = {
-        "q": a.embedding_length * a.head_count * a.key_length,
-        "k": a.embedding_length * a.head_count_kv * a.key_length,
-        "v": a.embedding_length * a.head_count_kv * a.value_length,
-        "o": a.embedding_length * a.head_count * a.value_length,
-        "gate": ffn,
-        "up": ffn,
-        "down": ffn,
-    }
-    # Two norms in F32; biases and head norms are smaller still.
-    total, repack, largest = 8.0 * a.embedding_length, 0.0, 0.0
-    for role, elements in matrices.items():
-        name = mix.of(role, kind)
-        size = _bytes(elements, name)
-        total += size
-        repack += size if name in repacked else 0
-        largest = max(largest, size)
-    return (total, 0.0, repack, 0.0, largest, 0.0)
-
-
-def _with_experts(
-    architecture: Architecture, mix: Mix, repacked: frozenset[str], *, experts: bool
-) -> _Raw:
-    """A layer of a model that has experts, itself with or without them."""
-    a = architecture
-    one_expert = 3 * a.embedding_length * a.expert_feed_forward_length
-    sparse_layers = a.layers - a.leading_dense_layers
-    router = a.embedding_length * a.expert_count
-    routed = one_expert * a.expert_count
-    shared = one_expert * a.expert_shared_count
-    dense_ffn = 3 * a.embedding_length * a.feed_forward_length
-    matrix = a.vocabulary_size * a.embedding_length
-    ends = matrix if a.tied_embeddings else 2 * matrix
-    # What is neither vocabulary nor FFN is attention; its inner sizes are not in Architecture.
-    attention = max(
-        0,
-        a.parameters
-        - ends
-        - sparse_layers * (routed + shared + router)
-        - a.leading_dense_layers * dense_ffn,
-    ) / max(1, a.layers)
-    fine = attention + (shared if experts else dense_ffn)
-    dense = _bytes(fine, mix.fine) + (4.0 * router if experts else 0.0)
-    expert = _bytes(routed, mix.base) if experts else 0.0
-    return (
-        dense,
-        expert,
-        dense if mix.fine in repacked else 0.0,
-        expert if mix.base in repacked else 0.0,
-        _bytes(max(attention / 2, dense_ffn / 3 if not experts else shared / 3), mix.fine),
-        expert / 3,
-    )
-
-
-def _bytes(elements: float, name: str) -> float:
-    return elements * BLOCK_SIZES[name].bits_per_element / 8
+def _with_ends(tensors: _Named, layers: tuple[Layer, ...], repacked: frozenset[str]) -> Weights:
+    embedding = output = output_repack = 0
+    tied = True
+    for name, tensor in tensors:
+        tied = tied and name != "output.weight"
+        if name.startswith("token_embd"):
+            embedding += tensor.size_bytes
+            continue
+        output += tensor.size_bytes
+        if len(tensor.shape) > 1 and tensor.quantization in repacked:
+            output_repack += tensor.size_bytes
+    return Weights(embedding, output, output_repack, layers, tied)

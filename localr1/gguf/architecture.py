@@ -82,7 +82,12 @@ def from_header(
     key_length = facts.number("attention.key_length", default=max(embedding_length // heads, 1))
     value_length = facts.number("attention.value_length", default=key_length)
     mla = facts.has("attention.key_length_mla")
+    rank = facts.number("attention.kv_lora_rank", default=0)
+    rope_length = facts.number("rope.dimension_count", default=0)
+    head_key_length, head_value_length = (key_length, value_length) if rank else (0, 0)
     if mla:
+        head_key_length = facts.number("attention.key_length_mla")
+        head_value_length = facts.number("attention.value_length_mla", default=head_key_length)
         key_length = facts.number("attention.kv_lora_rank") + facts.number("rope.dimension_count")
         value_length, heads_kv = 0, 1
 
@@ -110,6 +115,11 @@ def from_header(
         leading_dense_layers=facts.number("leading_dense_block_count", default=0, most=layers),
         active_parameters=parameters - (routed * (experts - used) // experts if experts else 0),
         mla=mla,
+        q_lora_rank=facts.number("attention.q_lora_rank", default=0),
+        kv_lora_rank=rank,
+        rope_length=rope_length if rank else 0,
+        head_key_length=head_key_length,
+        head_value_length=head_value_length,
     )
 
 

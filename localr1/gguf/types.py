@@ -70,6 +70,16 @@ class Architecture:
     """Parameters read for one token; equals `parameters` for dense models."""
     mla: bool = False
     """Multi-head latent attention with compressed cache rows (new R1 671B files)."""
+    q_lora_rank: int = 0
+    """Elements of a compressed query (DeepSeek's attention, in old and new files)."""
+    kv_lora_rank: int = 0
+    """Elements of a compressed key and value; 0: this model compresses nothing."""
+    rope_length: int = 0
+    """Elements of a key that are rotated and not compressed."""
+    head_key_length: int = 0
+    """Elements of one K head before compression."""
+    head_value_length: int = 0
+    """Elements of one V head before compression."""
 
     def kv_cache_bytes_per_token(self, kv_cache_type: KvCacheType) -> int:
         """Bytes of KV cache for one token over all layers.

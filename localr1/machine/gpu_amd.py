@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from localr1.machine import gpu_users
 from localr1.machine.findings import Findings
 from localr1.machine.gpu_table import bandwidth_of, find_cards
 from localr1.machine.host import read_int
@@ -54,6 +55,7 @@ def _gpu(host: Host, card: PciGpu) -> SystemGpu:
         unified,
         bandwidth_of(name, None if integrated else vram),
         "sysfs",
+        users=() if unified else gpu_users.of_card(host, card.slot),
     )
 
 

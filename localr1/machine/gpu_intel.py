@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from localr1.machine import gpu_users
 from localr1.machine.findings import Findings
 from localr1.machine.gpu_table import bandwidth_of
 from localr1.machine.host import read_int
@@ -40,6 +41,7 @@ def _gpu(host: Host, card: PciGpu) -> SystemGpu:
         bandwidth_of(name, total_bytes),
         "sysfs" if card.driver else "PCI bus",
         problem,
+        () if unified else gpu_users.of_card(host, card.slot),
     )
 
 

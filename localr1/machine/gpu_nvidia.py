@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from localr1.machine import gpu_users
 from localr1.machine.findings import Findings
 from localr1.machine.gpu_table import bandwidth_of
 from localr1.machine.host import ProbeError
@@ -19,12 +20,14 @@ def probe(host: Host) -> Findings:
     """Return NVIDIA's cards; a card whose driver does not work carries the driver's words."""
     if host.system == "Darwin":
         return Findings()
+    if host.system == "Linux" and not _driver_or_card(host):
+        return Findings()
     try:
         nvml = host.nvml()
     except ProbeError as error:
         return Findings(_silent_cards(host, str(error)))
     try:
-        gpus = _from_nvml(nvml)
+        gpus = _from_nvml(host, nvml)
     except ProbeError as error:
         gpus = _silent_cards(host, str(error))
         # With neither a driver nor a card there is nothing to tell.
@@ -34,7 +37,13 @@ def probe(host: Host) -> Findings:
     return Findings(gpus or _silent_cards(host, "NVIDIA's driver does not list the card."))
 
 
-def _from_nvml(nvml: Any) -> tuple[SystemGpu, ...]:  # noqa: ANN401  # pynvml has no types
+def _driver_or_card(host: Host) -> bool:
+    """Whether there is a reason to ask NVML (Linux): its driver, Windows' below WSL, or a card."""
+    devices = host.list_directory("/dev")
+    return bool({"nvidiactl", "dxg"} & set(devices) or list_gpus(host, NVIDIA))
+
+
+def _from_nvml(host: Host, nvml: Any) -> tuple[SystemGpu, ...]:  # noqa: ANN401  # pynvml has no types
     """Ask NVML for every card.
 
     Raises:
@@ -46,14 +55,14 @@ def _from_nvml(nvml: Any) -> tuple[SystemGpu, ...]:  # noqa: ANN401  # pynvml ha
         raise ProbeError(_words(error)) from error
     try:
         count = nvml.nvmlDeviceGetCount()
-        return tuple(_card(nvml, index) for index in range(count))
+        return tuple(_card(host, nvml, index) for index in range(count))
     except nvml.NVMLError as error:
         raise ProbeError(_words(error)) from error
     finally:
         nvml.nvmlShutdown()
 
 
-def _card(nvml: Any, index: int) -> SystemGpu:  # noqa: ANN401
+def _card(host: Host, nvml: Any, index: int) -> SystemGpu:  # noqa: ANN401
     try:
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
         name = _text(nvml.nvmlDeviceGetName(handle))
@@ -74,7 +83,30 @@ def _card(nvml: Any, index: int) -> SystemGpu:  # noqa: ANN401
     except nvml.NVMLError as error:
         problem = _words(error)
     bandwidth = _bandwidth(nvml, handle) or bandwidth_of(name, total_bytes)
-    return SystemGpu(name, "nvidia", total_bytes, free_bytes, unified, bandwidth, "NVML", problem)
+    users = () if unified else gpu_users.named(host, _held(nvml, handle))
+    return SystemGpu(
+        name, "nvidia", total_bytes, free_bytes, unified, bandwidth, "NVML", problem, users
+    )
+
+
+def _held(nvml: Any, handle: Any) -> dict[int, int]:  # noqa: ANN401
+    """Return the bytes that each process holds, by its number.
+
+    Windows' usual driver model keeps them to itself: NVML then gives no figure.
+    """
+    held: dict[int, int] = {}
+    for ask in (
+        nvml.nvmlDeviceGetComputeRunningProcesses,
+        nvml.nvmlDeviceGetGraphicsRunningProcesses,
+    ):
+        try:
+            processes = ask(handle)
+        except nvml.NVMLError:
+            continue
+        for process in processes:
+            # A process that draws and computes is in both lists, with all it holds.
+            held[process.pid] = max(held.get(process.pid, 0), process.usedGpuMemory or 0)
+    return held
 
 
 def _bandwidth(nvml: Any, handle: Any) -> float | None:  # noqa: ANN401

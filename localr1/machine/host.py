@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -56,6 +55,8 @@ class Host:
         Raises:
             ProbeError: It is not installed, fails, or takes longer than its limit.
         """
+        import subprocess  # noqa: PLC0415  # most computers need no helper program
+
         name = command[0]
         try:
             done = subprocess.run(  # noqa: S603  # fixed programs, arguments from the kernel
@@ -102,6 +103,17 @@ class Host:
         probe = getattr(psutil, "sensors_battery", None)
         state = probe() if probe is not None else None
         return None if state is None else (state.power_plugged, float(state.percent))
+
+    def process_name(self, number: int) -> str | None:
+        """Return the name of a process; None for one that is gone, hidden, or our own child."""
+        import psutil  # noqa: PLC0415
+
+        try:
+            process = psutil.Process(number)
+            own = number == os.getpid() or process.ppid() == os.getpid()
+            return None if own else str(process.name())
+        except psutil.Error:
+            return None
 
     def nvml(self) -> Any:  # noqa: ANN401  # the module has no types
         """Return NVIDIA's management library, as the module `pynvml`.

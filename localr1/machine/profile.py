@@ -10,16 +10,19 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
 from localr1.errors import ProfileError
 from localr1.machine.types import (
+    Correction,
     Cpu,
     Device,
     DeviceKind,
     EngineDevice,
     EngineInfo,
+    Kernel,
     Machine,
     Memory,
     Power,
@@ -81,12 +84,14 @@ def to_json(machine: Machine) -> dict[str, Any]:
             ],
             "system_info": machine.engine.system_info,
             "problem": _without_home(machine.engine.problem),
+            "kernels": [asdict(kernel) for kernel in machine.engine.kernels],
         },
         "power": {
             "on_battery": machine.power.on_battery,
             "percent": machine.power.percent,
         },
         "problems": [_without_home(problem) for problem in machine.problems],
+        "corrections": [asdict(one) for one in machine.corrections],
     }
 
 
@@ -115,6 +120,7 @@ def from_json(obj: object) -> Machine:
         engine=_engine(top.inside("engine", needed=False)),
         power=Power(power.flag("on_battery"), power.number("percent")),
         problems=top.texts("problems"),
+        corrections=tuple(_correction(reader) for reader in top.each("corrections")),
     )
 
 
@@ -182,6 +188,12 @@ class _Reader:
         if not good or not math.isfinite(value) or value < 0:
             raise _wrong(self._key(name), "is not a number of 0 or more")
         return float(value)
+
+    def speed(self, name: str) -> float:
+        value = self.number(name)
+        if not value:
+            raise _wrong(self._key(name), "is not a number above 0")
+        return value
 
     def flag(self, name: str, default: bool | None = None) -> bool | None:
         value = self._obj.get(name)
@@ -296,4 +308,23 @@ def _engine(reader: _Reader) -> EngineInfo:
         ),
         system_info=reader.text("system_info", ""),
         problem=reader.text("problem", ""),
+        kernels=tuple(
+            Kernel(one.text("kind"), one.speed("one"), one.speed("many"))
+            for one in reader.each("kernels")
+        ),
+    )
+
+
+def _correction(reader: _Reader) -> Correction:
+    what = reader.text("what")
+    if what not in ("generation", "prompt"):
+        raise _wrong("corrections.what", "is neither generation nor prompt")
+    return Correction(
+        devices=reader.text("devices"),
+        family=reader.text("family"),
+        what="prompt" if what == "prompt" else "generation",
+        low=reader.speed("low"),
+        expected=reader.speed("expected"),
+        high=reader.speed("high"),
+        runs=reader.whole("runs"),
     )

@@ -128,6 +128,7 @@ def _engine_device(
         reason=_usable_reason(backend, unified=unified)
         if usable
         else f"the same card as {twin}, through another backend",
+        users=gpu.users if gpu else (),
     )
 
 

@@ -37,6 +37,15 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class GpuUser:
+    """A program that holds memory of a graphics processor."""
+
+    name: str
+    """Of its process: `firefox`."""
+    held_bytes: int
+
+
+@dataclass(frozen=True)
 class SystemGpu:
     """A graphics processor as the operating system or its driver reports it."""
 
@@ -52,6 +61,8 @@ class SystemGpu:
     """Who said so: `NVML`, `sysfs`, `system_profiler`, ..."""
     problem: str = ""
     """What is wrong with it, in the driver's words; empty when it works."""
+    users: tuple[GpuUser, ...] = ()
+    """Who holds its memory, where the driver says."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +102,19 @@ class EngineDevice:
 
 
 @dataclass(frozen=True)
+class Kernel:
+    """How fast llama.cpp's CPU code for one type of data is on one core."""
+
+    kind: str
+    """A weight type (`Q4_K`), or `attention` and a cache type (`attention F16`)."""
+    one: float
+    """For a single token: bytes of weights read per second; of attention, multiplications and
+    additions per second."""
+    many: float
+    """For many tokens at once: multiplications and additions per second."""
+
+
+@dataclass(frozen=True)
 class EngineInfo:
     """What the installed llama.cpp is and can compute on."""
 
@@ -103,6 +127,8 @@ class EngineInfo:
     """llama.cpp's own feature line (`llama_print_system_info`)."""
     problem: str = ""
     """Why the engine does not start, in its own words; empty when it does."""
+    kernels: tuple[Kernel, ...] = ()
+    """Measured on this computer; empty where nobody did."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +151,25 @@ class Device:
     usable_by_engine: bool
     reason: str
     """Why it is or is not usable, in a few words."""
+    users: tuple[GpuUser, ...] = ()
+    """Who holds its memory, where the driver says. Not part of a profile: what a person runs is
+    nobody else's business."""
+
+
+@dataclass(frozen=True)
+class Correction:
+    """How recorded runs on a computer compared with the plain estimate: measured over estimated."""
+
+    devices: str
+    """What computed: `CPU`, or the products' names."""
+    family: str
+    """Of weight types, by the one that most matrices have; empty for all of them together."""
+    what: Literal["generation", "prompt"]
+    low: float
+    expected: float
+    high: float
+    runs: int
+    """How many it comes from."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +184,24 @@ class Machine:
     engine: EngineInfo
     power: Power
     problems: tuple[str, ...] = ()
+    corrections: tuple[Correction, ...] = ()
+    """What its own runs say of the speed estimate; empty where none were recorded."""
 
     @property
     def gpus(self) -> tuple[Device, ...]:
         """The devices other than the CPU that the engine can use."""
         return tuple(d for d in self.devices if d.kind != "cpu" and d.usable_by_engine)
+
+    @property
+    def used_features(self) -> tuple[str, ...]:
+        """What of the processor's instructions the installed llama.cpp was built to use.
+
+        None where it was built without the faster layouts of weights that they are for.
+        """
+        info = self.engine.system_info
+        if not info:
+            return self.cpu.features
+        flags = {part.rpartition(":")[2].strip() for part in info.split("|")}
+        if "REPACK = 1" not in flags:
+            return ()
+        return tuple(name for name in self.cpu.features if f"{name} = 1" in flags)

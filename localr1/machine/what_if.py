@@ -7,7 +7,14 @@ from dataclasses import replace
 
 from localr1.errors import ProfileError
 from localr1.machine.gpu_apple import working_set_bytes
-from localr1.machine.gpu_table import bandwidth_of, find_cards, is_laptop, vendor_of
+from localr1.machine.gpu_table import (
+    find_cards,
+    is_laptop,
+    meant_cards,
+    nearest_names,
+    shown_name,
+    vendor_of,
+)
 from localr1.machine.types import Device, Machine, Memory
 
 _COUNTED = re.compile(r"(.*?)\s*(?:\s[x\N{MULTIPLICATION SIGN}]\s*(\d+))?", re.IGNORECASE)
@@ -29,8 +36,8 @@ def what_if(
     Args:
         machine: What was detected, or a profile.
         ram_bytes: Main memory; what is in use stays in use, at most a quarter of it.
-        gpu: `RTX 4090`, `RTX 4090 x2`, `RTX 3060 8GB`, `M3 Max`, or `none`; it replaces
-            every GPU and is taken as usable by the engine.
+        gpu: `RTX 4090`, `RTX 4090 x2`, `RTX 3060 8GB`, `RTX 4070 Laptop`, `M3 Max`, or
+            `none`; it replaces every GPU and is taken as usable by the engine.
         gpu_memory_bytes: Memory of each GPU, named or detected.
 
     Raises:
@@ -81,7 +88,16 @@ def _with_gpus(machine: Machine, text: str, memory_bytes: int | None) -> Machine
         replace(device, name=device.backend if device.unified else f"{device.backend}{number}")
         for number in range(count)
     )
+    if device.unified:
+        machine = _of_chip(machine)
     return replace(machine, devices=(*others, *gpus))
+
+
+def _of_chip(machine: Machine) -> Machine:
+    """The machine with another processor: what was measured with its own does not hold there."""
+    memory = replace(machine.memory, bandwidth_bytes_per_second=None)
+    engine = replace(machine.engine, kernels=())
+    return replace(machine, memory=memory, engine=engine, corrections=())
 
 
 def _counted(text: str) -> tuple[str, int]:
@@ -104,7 +120,7 @@ def _counted(text: str) -> tuple[str, int]:
 
 
 def _named_gpu(machine: Machine, name: str, memory_bytes: int | None) -> Device:
-    cards = find_cards(name)
+    cards = meant_cards(name)
     vendor = cards[0].vendor if cards else vendor_of(name)
     shared = bool(cards) and cards[0].memory_gib is None
     if memory_bytes is None and shared:
@@ -112,22 +128,16 @@ def _named_gpu(machine: Machine, name: str, memory_bytes: int | None) -> Device:
     if memory_bytes is None:
         memory_bytes = cards[0].memory_bytes if cards else None
     if memory_bytes is None:
-        why = (
-            "A laptop's card has other memory than the desktop's of the same name."
-            if is_laptop(name)
-            else "It is not in localr1's table."
-        )
-        raise ProfileError(
-            f"The memory of the GPU {name!r} is not known.", why, "Give it: --gpu-memory 24G"
-        )
+        raise _unknown(name)
     free_bytes = min(memory_bytes, machine.memory.available_bytes) if shared else memory_bytes
-    speed = bandwidth_of(name, None if shared else memory_bytes)
-    if speed is None and cards:
-        speed = cards[0].bandwidth_bytes_per_second
+    # The twin with this memory; another size of a known card is as fast as the common one.
+    twins = cards if shared else meant_cards(name, memory_bytes) or cards
+    speed = twins[0].bandwidth_bytes_per_second if twins else None
     backend = _BACKENDS.get(vendor, _OTHER_BACKEND)
     return Device(
         name=backend,
-        description=name,
+        # A name without its series' first word says nothing to those who go by it.
+        description=name if find_cards(name) or not cards else shown_name(cards[0].name),
         kind="igpu" if shared else "gpu",
         vendor=vendor,
         backend=backend,
@@ -137,6 +147,17 @@ def _named_gpu(machine: Machine, name: str, memory_bytes: int | None) -> Device:
         bandwidth_bytes_per_second=speed,
         usable_by_engine=True,
         reason="what if",
+    )
+
+
+def _unknown(name: str) -> ProfileError:
+    why = "It is not in localr1's table."
+    if is_laptop(name):
+        why += " A laptop's card has other memory than the desktop's of the same name."
+    near = nearest_names(name)
+    hint = f" Names like it: {', '.join(near)}." if near else ""
+    return ProfileError(
+        f"The memory of the GPU {name!r} is not known.", why, f"Give it: --gpu-memory 24G.{hint}"
     )
 
 

@@ -218,8 +218,13 @@ def _model(
         system_prompt=entry["system_prompt"]["value"],
         sampling=Sampling(**sampling),
         kv_cache_types=tuple(entry["kv_cache_types"]["value"]),
+        kv_cache_reserve=tuple(entry.get("kv_cache_reserve", {"value": ()})["value"]),
         thinking_tokens=ThinkingTokens(
-            thinking["typical"], thinking["hard"], bool(thinking["assumed"]), thinking["source"]
+            thinking["typical"],
+            thinking["hard"],
+            "typical" in thinking["assumed"],
+            thinking["source"],
+            "hard" in thinking["assumed"],
         ),
         benchmarks=benchmarks,
         quality=quality(benchmarks, names),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 
@@ -72,6 +71,8 @@ def exact(models: Sequence[Model], text: str, *, ids_only: bool = False) -> Choi
 
 def unknown(models: Sequence[Model], text: str) -> UnknownModel:
     """The error for a name that no model answers to; its `todo` lists the closest."""
+    import difflib  # noqa: PLC0415  # only for names that nobody knows
+
     by_name = {plain(name): model.id for model in models for name in _names(model)}
     parts = {part: model.id for model in models for part in model.id.split("-")}
     close = [
@@ -127,6 +128,7 @@ def from_file(gguf: GgufFile, models: Sequence[Model], quantizations: Sequence[s
         system_prompt=twin.system_prompt,
         sampling=twin.sampling,
         kv_cache_types=twin.kv_cache_types,
+        kv_cache_reserve=twin.kv_cache_reserve,
         thinking_tokens=twin.thinking_tokens,
         benchmarks=twin.benchmarks,
         quality=twin.quality,
@@ -237,7 +239,7 @@ def _stranger(gguf: GgufFile, stem: str, variant: Variant, own_format: ChatForma
     else:
         note = "Not of the R1 family, and its file has no chat template: it cannot chat."
     # Biased keys make a quantized cache risky in qwen2 (arXiv 2504.04823); others are robust.
-    kv_cache_types = ("f16",) if gguf.architecture.name == "qwen2" else ("f16", "q8_0")
+    biased = gguf.architecture.name == "qwen2"
     return Model(
         id=stem,
         name=gguf.name,
@@ -250,7 +252,8 @@ def _stranger(gguf: GgufFile, stem: str, variant: Variant, own_format: ChatForma
         force_think=own_format is None and "<think>" in gguf.chat_template,
         system_prompt=own_format is not None,
         sampling=Sampling(),
-        kv_cache_types=kv_cache_types,
+        kv_cache_types=("f16",) if biased else ("f16", "q8_0"),
+        kv_cache_reserve=("q8_0",) if biased else (),
         thinking_tokens=ThinkingTokens(typical=1000, hard=12_000, assumed=True, source="assumed"),
         notes=(note,),
         own_format=own_format,

@@ -11,11 +11,19 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import IO, Final, Protocol
+from typing import Final, Protocol
 
 from localr1.errors import FileError
-from localr1.models.place import disk_errors, disk_full, free_bytes
+from localr1.models.place import (
+    disk_errors,
+    disk_full,
+    free_bytes,
+    opened,
+    sync_folder,
+    write_all,
+)
 
 SPARE_BYTES: Final = 64 << 20
 """Left free on a disk that is copied to."""
@@ -125,7 +133,7 @@ def _write(sources: Sequence[Span], growing: Path, start: int, on_bytes: OnBytes
     """Append what is missing; the sha256 of the sources from their beginning."""
     digest = hashlib.sha256()
     size = sum(span.size_bytes for span in sources)
-    with disk_errors(growing, size - start), growing.open("r+b" if start else "wb") as out:
+    with disk_errors(growing, size - start), opened(growing, "r+" if start else "w") as out:
         out.truncate(start)
         out.seek(start)
         position = 0
@@ -133,9 +141,8 @@ def _write(sources: Sequence[Span], growing: Path, start: int, on_bytes: OnBytes
             digest.update(block)
             after = position + len(block)
             if after > start:
-                out.write(block[max(0, start - position) :])
+                write_all(out, block[max(0, start - position) :])
             position = after
-        out.flush()
         os.fsync(out.fileno())
         _forget_pages(out)
     return digest.hexdigest()
@@ -158,15 +165,15 @@ def _blocks(spans: Sequence[Span], on_bytes: OnBytes) -> Iterator[bytes]:
 
 
 @contextmanager
-def _reading(span: Span) -> Iterator[IO[bytes]]:
+def _reading(span: Span) -> Iterator[FileIO]:
     with disk_errors(span.path):
-        file = span.path.open("rb")
+        file = opened(span.path, "r")
     with file:
         file.seek(span.start)
         yield file
 
 
-def _forget_pages(file: IO[bytes]) -> None:
+def _forget_pages(file: FileIO) -> None:
     """Let the system drop its copy in memory, so that reading back reads the disk."""
     if hasattr(os, "posix_fadvise"):
         with suppress(OSError):
@@ -176,10 +183,5 @@ def _forget_pages(file: IO[bytes]) -> None:
 def _finish(growing: Path, target: Path) -> None:
     with disk_errors(target):
         growing.replace(target)
-    # The new name must be on the disk before whoever called deletes the source.
-    with suppress(OSError):
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        # The new name must be on the disk before whoever called deletes the source.
+        sync_folder(target.parent)

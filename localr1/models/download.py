@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING
 from localr1.config import ensure, network_allowed
 from localr1.errors import ChecksumMismatch, DiskFull, FileChanged
 from localr1.models import journal
+from localr1.models.digest import PrefixHash
 from localr1.models.hub import RemoteFile, saved_token
 from localr1.models.limit import SpeedLimit
 from localr1.models.lock import locked
-from localr1.models.part import PartFile, PrefixHash
+from localr1.models.part import PartFile
 from localr1.models.patience import Patience
 from localr1.models.place import (
     Sidecar,
@@ -41,6 +42,7 @@ from localr1.models.progress import (
     DownloadNotice,
     DownloadPaused,
     DownloadProgress,
+    DownloadRemark,
     RateMeter,
     Verifying,
 )
@@ -57,6 +59,7 @@ __all__ = [
     "DownloadNotice",
     "DownloadPaused",
     "DownloadProgress",
+    "DownloadRemark",
     "Verifying",
     "download",
 ]
@@ -169,11 +172,12 @@ class _Download:
 
     async def missing_bytes(self) -> int:
         """What is still to be written."""
-        needed = 0
-        for file, target in zip(self.files, self.targets, strict=True):
-            with disk_errors(target):
-                needed += await asyncio.to_thread(_missing_bytes, file, target)
-        return needed
+        return sum(
+            [
+                await asyncio.to_thread(file_missing_bytes, file, self.directory)
+                for file in self.files
+            ]
+        )
 
     async def fetch_all(self) -> None:
         from localr1.models import transfer  # noqa: PLC0415  # heavy: the HTTP library
@@ -374,8 +378,18 @@ def _is_unnoted(file: RemoteFile, target: Path) -> bool:
     return target.stat().st_size == file.size_bytes
 
 
+def file_missing_bytes(file: RemoteFile, directory: Path) -> int:
+    """What is still to be written for a file; blocking.
+
+    Raises:
+        FileError: The folder cannot be read.
+    """
+    target = target_path(directory, file.repository, file.path)
+    with disk_errors(target):
+        return _missing_bytes(file, target)
+
+
 def _missing_bytes(file: RemoteFile, target: Path) -> int:
-    """What is still to be written for a file."""
     if _is_complete(file, target):
         return 0
     known = journal.read(journal_path(target))

@@ -7,10 +7,12 @@ verified. A file whose size or time has changed since is looked at again.
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from localr1.errors import FileError, GgufError
 from localr1.gguf import header
@@ -29,6 +31,9 @@ from localr1.models.place import (
 )
 from localr1.models.ranges import Ranges
 from localr1.models.types import Variant
+
+COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+"""What only a file of the hub has for its revision; other servers have none."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,24 @@ class Partial:
     total_bytes: int
     modified_seconds: float
     """When something was last written, in seconds since 1970."""
+    revision: str = ""
+    """The commit; a server that is no hub has another mark, or none."""
+
+    @property
+    def name(self) -> str:
+        """What commands call it."""
+        return f"{self.repository}/{self.files[0]}"
+
+    def belongs_to(self, variant: Variant) -> bool:
+        """Whether it is one of this variant of the catalogue."""
+        return self.repository == variant.repository and any(
+            fnmatch.fnmatchcase(self.files[0], pattern) for pattern in variant.files
+        )
+
+    @property
+    def from_hub(self) -> bool:
+        """Whether the hub has it; else it came from an address of its own."""
+        return COMMIT.fullmatch(self.revision) is not None
 
 
 def unit_at(folder: Path, path: Path) -> Unit | None:
@@ -104,18 +127,18 @@ def partials(folder: Path) -> tuple[Partial, ...]:
     Raises:
         FileError: The folder cannot be read.
     """
-    traces: dict[tuple[str, tuple[tuple[str, int], ...]], float] = {}
-    for repository, unit, path in _traces(folder):
+    traces: dict[tuple[str, tuple[tuple[str, int], ...]], tuple[float, str]] = {}
+    for repository, unit, revision, path in _traces(folder):
         with suppress(OSError):
-            modified = path.stat().st_mtime
-            traces[repository, unit] = max(modified, traces.get((repository, unit), 0.0))
+            trace = path.stat().st_mtime, revision
+            traces[repository, unit] = max(trace, traces.get((repository, unit), trace))
     found = []
-    for (repository, unit), modified in traces.items():
+    for (repository, unit), (modified, revision) in traces.items():
         done = sum(_done_bytes(folder, repository, path, size) for path, size in unit)
         total = sum(size for _, size in unit)
         if done < total:
             names = tuple(path for path, _ in unit)
-            found.append(Partial(repository, names, done, total, modified))
+            found.append(Partial(repository, names, done, total, modified, revision))
     return tuple(sorted(found, key=lambda item: -item.modified_seconds))
 
 
@@ -180,17 +203,18 @@ def _done_bytes(folder: Path, repository: str, path: str, size_bytes: int) -> in
     return 0
 
 
-def _traces(folder: Path) -> Iterator[tuple[str, tuple[tuple[str, int], ...], Path]]:
-    """Everything that tells of a download: repository, its file set, and the file."""
+def _traces(folder: Path) -> Iterator[tuple[str, tuple[tuple[str, int], ...], str, Path]]:
+    """Everything that tells of a download: repository, its file set, revision, and the file."""
     for path in _files(folder, "*.part.journal"):
         with suppress(OSError):
             known = journal.read(path)
             if known is not None:
-                yield known.content.repository, known.content.unit, path
+                content = known.content
+                yield content.repository, content.unit, content.revision, path
     for path in _files(folder, "*.json"):
         sidecar = read_sidecar(path.with_suffix(""))
         if sidecar is not None:
-            yield sidecar.repository, sidecar.unit, path
+            yield sidecar.repository, sidecar.unit, sidecar.revision, path
 
 
 def _files(folder: Path, pattern: str) -> list[Path]:

@@ -15,11 +15,13 @@ from localr1.models.progress import (
     DownloadNotice,
     DownloadPaused,
     DownloadProgress,
+    DownloadRemark,
     Verifying,
 )
 from localr1.models.queue import Item, Queue, QueueFile
 
 _RETRY_SECONDS = 30.0
+_LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,18 @@ class Status:
     def fraction(self) -> float:
         """The share that is here, 0 to 1."""
         return self.done_bytes / self.total_bytes if self.total_bytes else 0.0
+
+
+async def follow(file: QueueFile, limit: SpeedLimit) -> None:
+    """Keep a limit as the queue has it, whichever process changes it, until cancelled."""
+    known: tuple[int, int] | None = None
+    while True:
+        stamp = await asyncio.to_thread(file.stamp)
+        if stamp != known:
+            known = stamp
+            queue = await asyncio.to_thread(file.read)
+            limit.bytes_per_second = queue.limit_bytes_per_second
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 class Downloads:
@@ -210,7 +224,7 @@ class Downloads:
                 self._show(replace(status, verifying=event.file_name, waiting=""))
             case DownloadPaused():
                 self._wait_for(event.error)
-            case DownloadNotice():
+            case DownloadNotice() | DownloadRemark():
                 self._show(replace(status, notice=event.text))
             case _:
                 pass

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -21,13 +22,18 @@ from localr1.gguf import header
 from localr1.gguf.file import recognise, shard_paths
 from localr1.gguf.types import Architecture, GgufFile
 from localr1.models import choice
+from localr1.models.place import opened, read_whole
 
 CACHE_NAME: Final = "headers.json"
 # Another release may judge a header in another way.
-_SCHEMA: Final = f"1 {__version__}"
+_SCHEMA: Final = f"2 {__version__}"
 _KEPT: Final = 2_000
 _LONGEST_TEMPLATE: Final = 1 << 18
 """A file with a longer one is read each time: the cache must stay small."""
+
+# Two fine-tunes may share a header and a size, but hardly a weight.
+_SAMPLES: Final = 8
+_SAMPLE_BYTES: Final = 4096
 
 State = Literal["complete", "incomplete", "damaged", "unsupported"]
 
@@ -43,7 +49,7 @@ class Reading:
     r1: bool = False
     """Whether it is of the R1 family, by its header."""
     digest: str = ""
-    """Of the header's bytes and the size: equal for copies of one file."""
+    """Of the header's bytes, the size and some samples: equal for copies of one file."""
     why: str = ""
     """What is wrong with it, in one sentence; empty for a complete file."""
     name: str = ""
@@ -116,7 +122,7 @@ class HeaderCache:
         if self._path is None:
             return {}
         try:
-            data = json.loads(self._path.read_bytes())
+            data = json.loads(read_whole(self._path))
             if data["schema"] != _SCHEMA:
                 return {}
             return {str(key): dict(entry) for key, entry in data["files"].items()}
@@ -156,8 +162,14 @@ def _unusable(path: Path, error: LocalR1Error) -> Reading:
 def _digest(gguf: GgufFile) -> str:
     size = header.read(gguf.path, header_only=True).data_offset_bytes
     try:
-        with gguf.path.open("rb") as file:
+        with opened(gguf.path, "r") as file:
             digest = hashlib.sha256(file.read(min(size, gguf.size_bytes)))
+        for path in shard_paths(gguf.path):
+            with opened(path, "r") as file:
+                last = max(0, os.fstat(file.fileno()).st_size - _SAMPLE_BYTES)
+                for number in range(_SAMPLES):
+                    file.seek(last * number // (_SAMPLES - 1))
+                    digest.update(file.read(_SAMPLE_BYTES))
     except OSError as error:
         raise FileError(f"{gguf.path} cannot be read.", error.strerror or str(error)) from error
     digest.update(str(gguf.size_bytes).encode())

@@ -183,10 +183,9 @@ def deletable(
     for partial in partials:
         days = _days(now_seconds - partial.modified_seconds)
         if days >= STOPPED_DAYS:
-            name = f"{partial.repository}/{partial.files[0]}"
             reason = f"a download that was stopped {days} days ago"
-            command = f"localr1 rm --stopped {name}"
-            found.append(Suggestion(name, partial.done_bytes, (reason,), command))
+            command = f"localr1 rm --stopped {partial.name}"
+            found.append(Suggestion(partial.name, partial.done_bytes, (reason,), command))
     return tuple(sorted(found, key=lambda one: -one.size_bytes))
 
 

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from localr1.models.place import read_whole
+
 _SCHEMA = 1
 
 
@@ -95,7 +97,7 @@ def read(path: Path) -> Journal | None:
         OSError: The file exists but cannot be read.
     """
     try:
-        lines = path.read_bytes().split(b"\n")
+        lines = read_whole(path).split(b"\n")
     except FileNotFoundError:
         return None
     content: Content | None = None

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 
-from localr1.models.place import disk_errors
+from localr1.models.place import disk_errors, opened
 
 _POLL_SECONDS = 0.2
 _MOMENT_SECONDS = 0.01
@@ -19,7 +19,8 @@ _MOMENT_SECONDS = 0.01
 if sys.platform == "win32":
     import msvcrt
 
-    def _try_lock(file: FileIO) -> bool:
+    def try_lock(file: FileIO) -> bool:
+        """Lock an open file until it is closed; False where another has it."""
         try:
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         except OSError:
@@ -29,7 +30,8 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _try_lock(file: FileIO) -> bool:
+    def try_lock(file: FileIO) -> bool:
+        """Lock an open file until it is closed; False where another has it."""
         try:
             fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -108,7 +110,7 @@ def held(path: Path) -> bool:
 
 def _acquire(path: Path) -> FileIO | None:
     try:
-        file = FileIO(path, "a")
+        file = opened(path, "a")
     except PermissionError:
         # Windows refuses to open a file that is being removed; elsewhere it is a real refusal.
         if sys.platform == "win32" and path.exists():
@@ -116,7 +118,7 @@ def _acquire(path: Path) -> FileIO | None:
         raise
     try:
         # The file may have been removed by its last holder between opening and locking.
-        if _try_lock(file) and _same_file(path, file):
+        if try_lock(file) and _same_file(path, file):
             return file
     except BaseException:
         file.close()

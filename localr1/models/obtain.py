@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import fnmatch
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from localr1.errors import FileChanged, HubNotFound
-from localr1.models.download import download
-from localr1.models.downloaded import Partial, partials
-from localr1.models.hub import list_files
+from localr1.models.download import download, file_missing_bytes
+from localr1.models.downloaded import partials
+from localr1.models.hub import RemoteFile, list_files
 from localr1.models.limit import SpeedLimit
 from localr1.models.patience import Patience
 from localr1.models.place import disk_full, free_bytes
@@ -73,28 +72,31 @@ def missing_bytes(variant: Variant, directory: Path) -> int:
         FileError: The folder cannot be read.
     """
     for partial in partials(directory):
-        if belongs(partial, variant):
+        if partial.belongs_to(variant):
             return partial.total_bytes - partial.done_bytes
     return variant.size_bytes
 
 
-def belongs(partial: Partial, variant: Variant) -> bool:
-    """Whether a stopped download is one of this variant."""
-    return partial.repository == variant.repository and any(
-        fnmatch.fnmatchcase(partial.files[0], pattern) for pattern in variant.files
-    )
-
-
 def check_room(
-    variants: Iterable[Variant], directory: Path, free: Callable[[Path], int] = free_bytes
+    variants: Iterable[Variant],
+    directory: Path,
+    files: Iterable[RemoteFile] = (),
+    free: Callable[[Path], int] = free_bytes,
 ) -> None:
     """Raise DiskFull when several downloads do not fit together; blocking.
+
+    Args:
+        variants: Of the catalogue.
+        directory: The folder of downloads.
+        files: What else is to come.
+        free: Room on the disk that holds a path, in bytes.
 
     Raises:
         DiskFull: How much is missing.
         FileError: The folder cannot be read.
     """
     needed = sum(missing_bytes(variant, directory) for variant in variants)
+    needed += sum(file_missing_bytes(file, directory) for file in files)
     available = free(directory)
     if lacks(needed, available):
         raise disk_full(directory, needed, available, SPARE_BYTES)

@@ -2,23 +2,23 @@
 
 Bytes count as fetched once they are synced and then recorded: after a crash of the program
 or of the computer the journal never promises more than the disk holds. That happens every
-`COMMIT_BYTES` or `COMMIT_SECONDS`, so little is fetched twice.
+`commit_bytes` or `COMMIT_SECONDS`, on a second thread while the next bytes are written, so
+that little is fetched twice and a slow disk does not make the network wait.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import hashlib
 import os
 import time
 import zlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 from localr1.errors import FileError
 from localr1.models.journal import (
@@ -30,15 +30,32 @@ from localr1.models.journal import (
     range_records,
     read,
 )
-from localr1.models.place import disk_errors, journal_path, part_path
+from localr1.models.place import (
+    disk_errors,
+    journal_path,
+    opened,
+    part_path,
+    sync_folder,
+    write_all,
+)
 from localr1.models.ranges import Ranges
 
-COMMIT_BYTES = 6 << 20
 COMMIT_SECONDS = 4.0
 _LOOK_SECONDS = 1.0
-_READ_BYTES = 4 << 20
+_READ_BYTES = 1 << 20
+# What a kill may cost: so much, or a hundredth of the file. Some of it is not written yet.
+_LOST_BYTES = 16 << 20
+_LOST_SHARE = 100
+_UNWRITTEN_BYTES = 6 << 20
+_MOST_COMMIT_BYTES = 32 << 20
 
 _T = TypeVar("_T")
+
+
+def commit_bytes(size_bytes: int) -> int:
+    """After how many bytes a file of this size is synced; as many may come meanwhile."""
+    lost = max(_LOST_BYTES, size_bytes // _LOST_SHARE)
+    return min((lost - _UNWRITTEN_BYTES) // 2, _MOST_COMMIT_BYTES)
 
 
 class PartFile:
@@ -55,11 +72,14 @@ class PartFile:
         self.content = content
         self.etag = ""
         self.done = Ranges()
-        """What has been written; at most `COMMIT_BYTES` of it may not be recorded yet."""
+        """What has been written; at most twice `commit_bytes` may not be recorded yet."""
         self.changed = False
         """Whether an older part file was dropped because the hub has other bytes now."""
         self._journal_path = journal_path(target)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="localr1-disk")
+        self._syncer = ThreadPoolExecutor(1, thread_name_prefix="localr1-sync")
+        self._syncing: Future[None] | None = None
+        self._commit_bytes = commit_bytes(content.size_bytes)
         self._file: FileIO | None = None
         self._journal: FileIO | None = None
         self._recorded: list[WrittenRange] = []
@@ -121,7 +141,7 @@ class PartFile:
         """Record which version the server sends."""
         if etag != self.etag:
             self.etag = etag
-            await self._run(lambda: self._append(etag_record(etag)))
+            await self._run(lambda: self._note_etag(etag))
 
     async def restart(self) -> None:
         """Forget everything and start from an empty file."""
@@ -163,6 +183,7 @@ class PartFile:
             await self._run(self._close)
         finally:
             self._thread.shutdown(wait=False)
+            self._syncer.shutdown(wait=False)
 
     async def _run(self, function: Callable[[], _T]) -> _T:
         loop = asyncio.get_running_loop()
@@ -180,8 +201,8 @@ class PartFile:
         if journal is None or not same or not self.path.exists():
             self._restart()
             return
-        self._file = FileIO(self.path, "r+")
-        self._journal = FileIO(self._journal_path, "a")
+        self._file = opened(self.path, "r+")
+        self._journal = opened(self._journal_path, "a")
         # A last line without its end must not swallow the next record.
         self._torn = True
         self._adopt(journal)
@@ -193,23 +214,29 @@ class PartFile:
         self.done = Ranges((item.start, item.end) for item in self._recorded)
 
     def _restart(self) -> None:
-        self._close_files()
+        self._abandon()
         self._recorded.clear()
-        self._pending.clear()
         # The journal first: it must never describe bytes of another file.
-        self._journal, self._torn = FileIO(self._journal_path, "w"), False
+        self._journal, self._torn = opened(self._journal_path, "w"), False
         self._append(content_record(self.content))
         os.fsync(self._journal.fileno())
-        self._file = FileIO(self.path, "w+")
+        self._file = opened(self.path, "w+")
         sync_folder(self.path.parent)
 
     def _write(self, offset: int, data: bytes | bytearray) -> None:
+        try:
+            self._put(offset, data)
+        except OSError:
+            # What becomes of the bytes that are being synced is known before anybody asks.
+            with suppress(OSError):
+                self._join()
+            raise
+
+    def _put(self, offset: int, data: bytes | bytearray) -> None:
         file = self._opened()
         self._look()
         file.seek(offset)
-        view = memoryview(data)
-        while view:
-            view = view[file.write(view) :]
+        write_all(file, data)
         end = offset + len(data)
         # A checksum can only be carried on where the bytes follow each other.
         for index, item in enumerate(self._pending):
@@ -220,30 +247,49 @@ class PartFile:
         else:
             self._pending.append(WrittenRange(offset, end, zlib.crc32(data)))
         waiting = sum(item.end - item.start for item in self._pending)
-        if waiting >= COMMIT_BYTES or time.monotonic() - self._committed_at >= COMMIT_SECONDS:
-            self._commit()
+        late = time.monotonic() - self._committed_at >= COMMIT_SECONDS
+        if waiting >= self._commit_bytes or late:
+            self._begin_commit()
 
-    def _commit(self) -> None:
+    def _begin_commit(self) -> None:
+        """Have what is written synced and recorded, once that is done for what came before."""
+        self._join()
+        self._committed_at = time.monotonic()
         if self._pending:
+            written, self._pending = self._pending, []
+            self._syncing = self._syncer.submit(self._sync, written)
+
+    def _join(self) -> None:
+        """Wait until nothing is being synced."""
+        syncing, self._syncing = self._syncing, None
+        if syncing is not None:
             try:
-                os.fsync(self._opened().fileno())
+                syncing.result()
             except OSError:
                 # A second try may succeed without the bytes: the system has forgotten them.
                 self._pending.clear()
                 raise
-            self._append(range_records(self._pending))
-            self._recorded += self._pending
-            self._pending.clear()
+
+    def _sync(self, written: list[WrittenRange]) -> None:
+        """On the second thread; whoever else uses the journal joins first."""
+        os.fsync(self._opened().fileno())
+        self._append(range_records(written))
         if self._journal is not None:
             os.fsync(self._journal.fileno())
-        self._committed_at = time.monotonic()
+        self._recorded += written
+
+    def _commit(self) -> None:
+        self._begin_commit()
+        self._join()
+
+    def _note_etag(self, etag: str) -> None:
+        self._join()
+        self._append(etag_record(etag))
 
     def _append(self, records: bytes) -> None:
         if self._journal is not None:
-            view = memoryview(b"\n" + records if self._torn else records)
-            self._torn = True
-            while view:
-                view = view[self._journal.write(view) :]
+            torn, self._torn = self._torn, True
+            write_all(self._journal, b"\n" + records if torn else records)
             self._torn = False
 
     def _look(self) -> None:
@@ -256,7 +302,7 @@ class PartFile:
 
     def _sound(self) -> list[WrittenRange]:
         self._commit()
-        with self.path.open("rb") as file:
+        with opened(self.path, "r") as file:
             return [item for item in self._recorded if _crc32(file, item) == item.crc32]
 
     def _rewrite_journal(self) -> None:
@@ -264,7 +310,7 @@ class PartFile:
         written = _beside(self._journal_path)
         if self._journal is not None:
             self._journal.close()
-        self._journal, self._torn = FileIO(written, "w"), False
+        self._journal, self._torn = opened(written, "w"), False
         self._append(content_record(self.content))
         if self.etag:
             self._append(etag_record(self.etag))
@@ -272,7 +318,7 @@ class PartFile:
         os.fsync(self._journal.fileno())
         self._journal.close()
         written.replace(self._journal_path)
-        self._journal = FileIO(self._journal_path, "a")
+        self._journal = opened(self._journal_path, "a")
 
     def _finish(self, target: Path) -> None:
         self._close_files()
@@ -282,16 +328,23 @@ class PartFile:
         self._journal_path.unlink(missing_ok=True)
 
     def _discard(self) -> None:
-        self._close_files()
-        self._pending.clear()
+        self._abandon()
         self.path.unlink(missing_ok=True)
         self._journal_path.unlink(missing_ok=True)
 
     def _close(self) -> None:
         # What cannot be recorded any more is simply fetched again.
         with suppress(OSError):
-            if self._file is not None:
+            if self._file is not None and self.done.total_bytes:
                 self._commit()
+            elif self._file is not None:
+                self._discard()  # nothing came: there is nothing to go on with
+        self._close_files()
+
+    def _abandon(self) -> None:
+        with suppress(OSError):
+            self._join()
+        self._pending.clear()
         self._close_files()
 
     def _close_files(self) -> None:
@@ -306,79 +359,11 @@ class PartFile:
         return self._file
 
 
-def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk; Windows does so by itself."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        # Some network and FUSE file systems cannot, and say so.
-        with suppress(OSError):
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-class PrefixHash:
-    """The sha256 of a file that is still growing: it follows the part without gaps.
-
-    Args:
-        path: The file.
-        available: How many bytes from the start are there now.
-    """
-
-    def __init__(self, path: Path, available: Callable[[], int]) -> None:
-        self.hashed_bytes = 0
-        self._path = path
-        self._available = available
-        self._digest = hashlib.sha256()
-        self._stopping = False
-
-    async def follow(self) -> None:
-        """Hash whatever is there, until `stop`."""
-        while not self._stopping:
-            if self._available() - self.hashed_bytes >= _READ_BYTES:
-                await self.step()
-            else:
-                await asyncio.sleep(0.05)
-
-    def stop(self) -> None:
-        """Let `follow` return after its current step."""
-        self._stopping = True
-
-    async def step(self) -> bool:
-        """Hash the next few megabytes.
-
-        Returns:
-            False when everything available is hashed.
-
-        Raises:
-            FileError: The file cannot be read.
-        """
-        with disk_errors(self._path):
-            return await asyncio.to_thread(self._step)
-
-    def hexdigest(self) -> str:
-        """The hash of the first `hashed_bytes`."""
-        return self._digest.hexdigest()
-
-    def _step(self) -> bool:
-        wanted = min(_READ_BYTES, self._available() - self.hashed_bytes)
-        if wanted <= 0:
-            return False
-        with self._path.open("rb") as file:
-            file.seek(self.hashed_bytes)
-            data = file.read(wanted)
-        self._digest.update(data)
-        self.hashed_bytes += len(data)
-        return bool(data)
-
-
 def _beside(path: Path) -> Path:
     return path.with_name(path.name + ".new")
 
 
-def _crc32(file: BinaryIO, item: WrittenRange) -> int:
+def _crc32(file: FileIO, item: WrittenRange) -> int:
     crc32 = 0
     position = item.start
     file.seek(position)

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from io import FileIO
 from pathlib import Path
 
 from localr1.config import write_atomically
@@ -27,6 +30,7 @@ _REFUSED = re.compile(r'[<>:"\\|?*\x00-\x1f]')
 _NO_SPACE = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 # ERROR_HANDLE_DISK_FULL and ERROR_DISK_FULL, should Python not have mapped them to ENOSPC.
 _NO_SPACE_WINDOWS = frozenset({39, 112})
+_NO_FILE = "It is a pipe, a device or a folder, not a file."
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ def sidecar_path(target: Path) -> Path:
 def read_sidecar(target: Path) -> Sidecar | None:
     """The note beside a file; None where there is none or it is damaged."""
     try:
-        data = json.loads(sidecar_path(target).read_bytes())
+        data = json.loads(read_whole(sidecar_path(target)))
         if data["schema"] != _SCHEMA:
             return None
         return Sidecar(
@@ -114,6 +118,67 @@ def write_sidecar(target: Path, sidecar: Sidecar) -> None:
     """
     data = {"schema": _SCHEMA, **asdict(sidecar)}
     write_atomically(sidecar_path(target), json.dumps(data, indent=1) + "\n")
+
+
+def opened(path: Path, mode: str) -> FileIO:
+    """Open a file, unbuffered; what is none, such as a pipe, is refused and never waited for.
+
+    Args:
+        path: The file.
+        mode: As of `open`.
+
+    Raises:
+        OSError: It cannot be opened, or is no file.
+    """
+    return FileIO(path, mode, opener=_file_only)
+
+
+def read_whole(path: Path) -> bytes:
+    """All bytes of a small file.
+
+    Raises:
+        OSError: It cannot be read, or is no file.
+    """
+    with opened(path, "r") as file:
+        return file.readall()
+
+
+def write_all(file: FileIO, data: bytes | bytearray | memoryview) -> None:
+    """Write every byte, however many the system takes at once.
+
+    Raises:
+        OSError: The disk refuses.
+    """
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
+
+
+def _file_only(path: str, flags: int) -> int:
+    # Only pipes and devices know the difference; the system's own errors are better otherwise.
+    try:
+        descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        raise OSError(errno.EINVAL, _NO_FILE, path) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, _NO_FILE, path)
+    return descriptor
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk; Windows does so by itself."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        # Some network and FUSE file systems cannot, and say so.
+        with suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def free_bytes(path: Path) -> int:
@@ -184,6 +249,11 @@ def disk_errors(path: Path, needed_bytes: int = 0) -> Iterator[None]:
                 f"{path} is too large for this disk.",
                 reason,
                 "FAT32 ends at 4 GiB a file: use a disk formatted as exFAT, NTFS, APFS or ext4.",
+            ) from error
+        if reason == _NO_FILE:
+            named = error.filename or path
+            raise FileError(
+                f"{named} cannot be used.", reason, "Remove it, then try again."
             ) from error
         raise FileError(
             f"{path} cannot be read or written.",

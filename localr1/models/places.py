@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from localr1.models.place import opened
+
 Layout = Literal["folder", "hub", "ollama"]
 
 OWN: Final = "localr1"
@@ -155,7 +157,7 @@ class _User:
 def _text(path: Path) -> str:
     """A small text file of another program; empty where it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with opened(path, "r") as file:
             return file.read(_MOST_SETTINGS_BYTES).decode("utf-8", errors="replace")
     except (OSError, ValueError):
         return ""

@@ -44,6 +44,13 @@ class DownloadNotice:
 
 
 @dataclass(frozen=True)
+class DownloadRemark:
+    """Something about what is downloaded that the user should know; said before it begins."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class DownloadPaused:
     """Nothing comes until something changes: the disk is full, say."""
 
@@ -59,7 +66,9 @@ class DownloadDone:
     """The first file."""
 
 
-DownloadEvent = DownloadProgress | Verifying | DownloadNotice | DownloadPaused | DownloadDone
+DownloadEvent = (
+    DownloadProgress | Verifying | DownloadNotice | DownloadRemark | DownloadPaused | DownloadDone
+)
 
 
 class RateMeter:

@@ -6,6 +6,7 @@ comes from.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,8 +28,17 @@ SIZE_EXPONENT = 0.2
 """Small models lose more: points scale with (7.6e9 / parameters) ** 0.2.
 
 Same table, mean of two methods at 4 bit: 2.3 (1.5B), 1.9 (7B), 1.4 (14B), 1.2 (32B); the rule
-gives 2.5, 1.9, 1.6, 1.4. At 3 bit the 1.5B loses up to 18.6, more than this rule says.
+gives 2.5, 1.9, 1.6, 1.4. At 3 bit 5.8 (7B), 5.4 (14B), 4.6 (32B); it gives
+Q3_K_M and IQ3_M 5.1 and 6.2, 4.4 and 5.4, 3.8 and 4.6.
 """
+SMALL_LOW_BITS_EXPONENT = 0.56
+"""The same for models smaller than the reference once the divergence passes `LOW_BITS_KLD`.
+
+Same table at 3 bit: 7.6 and 18.6 points (1.5B) against 5.4 and 6.2 (7B); Q3_K_M and IQ3_M get
+11.4 and 13.9.
+"""
+LOW_BITS_KLD = 0.0725
+"""Between the coarsest 4-bit type, Q4_0 (0.0719), and the finest 3-bit one, Q3_K_L (0.0731)."""
 
 MOST_POINTS_LOST = 60.0
 """Where the line ends: at such divergences a model writes nonsense, not fewer right answers."""
@@ -62,7 +72,8 @@ def points_lost(
 ) -> float:
     """Points of `Model.quality` that a quantization is expected to cost.
 
-    `POINTS_PER_NAT` times the divergence, scaled by the model's size, at most
+    `POINTS_PER_NAT` times the divergence, scaled by the model's size (small models lose more,
+    with three bits and less much more), at most
     `MOST_POINTS_LOST`. An unknown name counts as its `UD-` or `_L`-less relative, and
     failing that by the number of bits in its name.
 
@@ -72,7 +83,6 @@ def points_lost(
         parameters: Of the model; a 7B where left out.
     """
     name = name.upper()
-    size_factor = (REFERENCE_PARAMETERS / parameters) ** SIZE_EXPONENT if parameters else 1.0
     for candidate in (name, name.removeprefix("UD-"), re.sub(r"(_K)_X?L$", r"\1_M", name)):
         loss = quantizations.get(candidate)
         if loss is not None and loss.same_as is not None:
@@ -82,7 +92,15 @@ def points_lost(
         if loss.points_lost is not None:
             return loss.points_lost
         if loss.kld is not None:
-            return min(POINTS_PER_NAT * loss.kld * size_factor, MOST_POINTS_LOST)
+            return _scaled(POINTS_PER_NAT * loss.kld, parameters)
     bits = re.search(r"\d+", name)
     known = _UNKNOWN_BY_BITS.get(int(bits[0][:2])) if bits else None
-    return 0.0 if known is None else min(known * size_factor, MOST_POINTS_LOST)
+    return 0.0 if known is None else _scaled(known, parameters)
+
+
+def _scaled(points: float, parameters: int | None) -> float:
+    """Points that the reference model would lose, for a model of another size."""
+    ratio = REFERENCE_PARAMETERS / parameters if parameters else 1.0
+    low_bits = points > POINTS_PER_NAT * LOW_BITS_KLD
+    exponent = SMALL_LOW_BITS_EXPONENT if low_bits and ratio > 1 else SIZE_EXPONENT
+    return min(points * math.pow(ratio, exponent), MOST_POINTS_LOST)

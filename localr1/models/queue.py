@@ -14,6 +14,7 @@ from pathlib import Path
 from localr1.config import ensure, write_atomically
 from localr1.errors import FileError
 from localr1.models.lock import held_now
+from localr1.models.place import read_whole
 
 _SCHEMA = 1
 
@@ -110,7 +111,7 @@ class QueueFile:
     def read(self) -> Queue:
         """What is to be downloaded; nothing where the file is missing or damaged."""
         try:
-            data = json.loads(self._path.read_bytes())
+            data = json.loads(read_whole(self._path))
             if data["schema"] != _SCHEMA:
                 return Queue()
             return Queue(tuple(_items(data["items"])), max(0, int(data["limit_bytes_per_second"])))

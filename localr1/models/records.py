@@ -16,6 +16,7 @@ from typing import Final
 from localr1.config import ensure, write_atomically
 from localr1.errors import FileError
 from localr1.models.lock import held_now
+from localr1.models.place import read_whole
 
 RECORDS_NAME: Final = "library.json"
 _SCHEMA: Final = 1
@@ -70,7 +71,7 @@ class Records:
         if self._path is None:
             return Recorded()
         try:
-            return _parsed(json.loads(self._path.read_bytes()))
+            return _parsed(json.loads(read_whole(self._path)))
         except OSError:
             return Recorded()
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -7,7 +7,7 @@ huggingface_hub's classes are told by name, so that only `hub` imports it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,8 @@ from localr1.errors import (
 if TYPE_CHECKING:
     import httpx2
 
+# X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED (openssl-verification-options).
+_OUT_OF_TIME = frozenset({9, 10})
 # What huggingface_hub calls it, and what it is here; the more specific first.
 _REFUSALS: dict[str, tuple[type[DownloadError], str, str]] = {
     "GatedRepoError": (
@@ -175,24 +177,11 @@ def _status_translation(
 
 
 def _network_translation(error: Exception, endpoint: str, why: str) -> LocalR1Error:
-    import ssl  # noqa: PLC0415  # as httpx2
-
     import httpx2  # noqa: PLC0415  # heavy
 
-    causes = tuple(_causes(error))
-    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
-        return HubUnreachable(
-            f"The certificate of {endpoint} is not accepted.",
-            why,
-            "Check this computer's date and time; behind a company proxy, install its "
-            "certificate or set SSL_CERT_FILE.",
-        )
-    if any(isinstance(cause, ssl.SSLError) for cause in causes):
-        return HubUnreachable(
-            f"There is no secure connection to {endpoint}.",
-            why,
-            "A proxy or firewall may be in the way; check HTTPS_PROXY and HF_ENDPOINT.",
-        )
+    untrusted = _tls_translation(tuple(_causes(error)), endpoint, why)
+    if untrusted is not None:
+        return untrusted
     match error:
         case httpx2.ProxyError():
             return HubUnreachable(
@@ -215,6 +204,35 @@ def _network_translation(error: Exception, endpoint: str, why: str) -> LocalR1Er
         why or type(error).__name__,
         "Check the connection and try again; models already here work without it.",
     )
+
+
+def _tls_translation(
+    causes: Sequence[BaseException], endpoint: str, why: str
+) -> HubUnreachable | None:
+    import ssl  # noqa: PLC0415  # as httpx2
+
+    refused = [cause for cause in causes if isinstance(cause, ssl.SSLCertVerificationError)]
+    if any(cause.verify_code in _OUT_OF_TIME for cause in refused):
+        today = time.strftime("%Y-%m-%d")
+        return HubUnreachable(
+            f"The certificate of {endpoint} is not valid on {today}, this computer's date.",
+            why,
+            "If that date is wrong, set this computer's date and time; else try again later.",
+        )
+    if refused:
+        return HubUnreachable(
+            f"The certificate of {endpoint} is not accepted.",
+            why,
+            "Check this computer's date and time; behind a company proxy, install its "
+            "certificate or set SSL_CERT_FILE.",
+        )
+    if any(isinstance(cause, ssl.SSLError) for cause in causes):
+        return HubUnreachable(
+            f"There is no secure connection to {endpoint}.",
+            why,
+            "A proxy or firewall may be in the way; check HTTPS_PROXY and HF_ENDPOINT.",
+        )
+    return None
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -118,6 +118,11 @@ _ARCHITECTURE = Table(
         "expert_shared_count": _COUNT,
         "leading_dense_layers": _COUNT,
         "mla": _FLAG,
+        "q_lora_rank": _COUNT,
+        "kv_lora_rank": _COUNT,
+        "rope_length": _COUNT,
+        "head_key_length": _COUNT,
+        "head_value_length": _COUNT,
         "unverified": Listing(_FILLED),
     },
     optional={
@@ -129,6 +134,11 @@ _ARCHITECTURE = Table(
         "expert_shared_count",
         "leading_dense_layers",
         "mla",
+        "q_lora_rank",
+        "kv_lora_rank",
+        "rope_length",
+        "head_key_length",
+        "head_value_length",
         "unverified",
     },
 )
@@ -163,6 +173,7 @@ MODEL = Table(
         "system_prompt": _fact(_FLAG),
         "system_join": _fact(Scalar(_one_of("last", "paragraphs"))),
         "kv_cache_types": _fact(Listing(Scalar(_one_of(*KV_CACHE_TYPES)))),
+        "kv_cache_reserve": _fact(Listing(Scalar(_one_of(*KV_CACHE_TYPES)))),
         "architecture": _ARCHITECTURE,
         "sampling": Table(
             {
@@ -196,7 +207,7 @@ MODEL = Table(
         "demo": _FLAG,
         "notes": Listing(_FILLED),
     },
-    optional={"demo", "notes", "system_join"},
+    optional={"demo", "notes", "system_join", "kv_cache_reserve"},
 )
 
 QUANTIZATION = Table(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
 import httpx2
+from httpcore2 import AsyncHTTP11Connection
 
 from localr1 import __version__
 from localr1.errors import FileChanged, HubUnreachable, LocalR1Error
@@ -33,6 +34,10 @@ _LOGIN_WANTED = 511
 _EXPIRED = frozenset({400, 401, 403, 404, 410})
 # How a web page begins that does not say what it is.
 _PAGE_STARTS = (b"<!doctype", b"<html", b"<head", b"<body", b"<script", b"<meta")
+
+
+# As much as asyncio reads from a socket at once: less would be cut from it piece by piece.
+AsyncHTTP11Connection.READ_NUM_BYTES = 256 << 10
 
 
 class RetryError(Exception):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from localr1.gguf.types import Architecture, ChatFormat
+from localr1.gguf.types import Architecture, ChatFormat, TensorInfo
 
 SystemJoin = Literal["last", "paragraphs"]
 
@@ -52,6 +52,8 @@ class Variant:
     """Number of files; 0 where only the hub's listing says."""
     path: Path | None = None
     """A file that is already here and needs no download (the demo, an imported file)."""
+    tensors: tuple[TensorInfo, ...] = field(default=(), compare=False, repr=False)
+    """Every tensor, from the header of the file itself; empty where nobody read it."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,12 @@ class ThinkingTokens:
     assumed: bool
     """True where no published count was found."""
     source: str
+    hard_assumed: bool | None = None
+    """The same for the hard question alone; None: as `assumed`."""
+
+    def is_assumed(self, *, hard: bool) -> bool:
+        """Whether the count for a kind of question is an assumption."""
+        return self.hard_assumed if hard and self.hard_assumed is not None else self.assumed
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,8 @@ class Model:
     system_join: SystemJoin = "last"
     """What the template makes of several system messages: only the last one counts, or they
     follow each other as paragraphs."""
+    kv_cache_reserve: tuple[str, ...] = ()
+    """KV cache types to fall back on where memory is too short for the others, best first."""
     own_format: ChatFormat | None = None
     """How the model's file writes conversations; None: in R1's form."""
 

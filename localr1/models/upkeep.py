@@ -29,9 +29,6 @@ Outcome = Literal["sound", "altered", "recorded"]
 
 _BLOB_NAME: Final = re.compile(r"(?:sha256-)?([0-9a-f]{64})")
 
-_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
-"""What only a file of the hub has for its revision; other servers have none."""
-
 OnProgress = Callable[[Path, int, int], None]
 """Called with the file, bytes done, and bytes in all."""
 
@@ -171,7 +168,7 @@ def _expected(path: Path, local: LocalModel, library: Library, size_bytes: int) 
     note = read_sidecar(path) if library.unit(local) is not None else None
     if note is not None and note.sha256:
         copied_from = library.records.read().of(path).authority
-        hub = "the hub" if _COMMIT.fullmatch(note.revision) else "the download"
+        hub = "the hub" if downloaded.COMMIT.fullmatch(note.revision) else "the download"
         return note.sha256, copied_from or (hub if note.modified_ns else "the download")
     with suppress(OSError):
         real = path.resolve(strict=True)

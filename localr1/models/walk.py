@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from localr1.models.place import read_whole
 from localr1.models.places import Place
 
 MOST_ENTRIES: Final = 50_000
@@ -134,7 +135,7 @@ def _model_digest(manifest: Path) -> str:
     try:
         if manifest.stat().st_size > _MOST_MANIFEST_BYTES:
             return ""
-        layers = json.loads(manifest.read_bytes())["layers"]
+        layers = json.loads(read_whole(manifest))["layers"]
         digests = [str(one["digest"]) for one in layers if one["mediaType"] == _MODEL_LAYER]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ""

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from localr1.fit.types import Advice, Plan
-from localr1.machine.types import Machine
-from localr1.models.types import LocalModel, Model, Variant
+from localr1.models.types import Choice, LocalModel, Model, Variant
 
 
 @dataclass(frozen=True)
@@ -69,13 +68,14 @@ def first_choice(rows: Sequence[AdviceRow], *, online: bool) -> AdviceRow | None
     return next(iter(possible), None) or (rows[-1] if rows else None)
 
 
-def free_bytes(plan: Plan, machine: Machine) -> int:
-    """Free memory of the devices that a plan uses, shared memory counted once."""
-    used = {device.name for device in plan.devices}
-    devices = [device for device in machine.devices if device.name in used]
-    separate = [device for device in devices if not device.unified and device.kind != "cpu"]
-    shared = [device for device in devices if device.unified or device.kind == "cpu"]
-    return sum(d.free_bytes for d in separate) + max((d.free_bytes for d in shared), default=0)
+def wanted_row(rows: Sequence[AdviceRow], wanted: Choice | None) -> AdviceRow | None:
+    """The row that a user named: the variant, or else the first of its model; None for none."""
+    if wanted is None:
+        return None
+    variant = wanted.variant
+    same = [row for row in rows if row.model.id == wanted.model.id]
+    exact = [r for r in same if variant and r.variant.quantization == variant.quantization]
+    return next(iter(exact or same), None)
 
 
 def _key(model: Model, variant: Variant) -> tuple[str, str, str]:

@@ -15,16 +15,17 @@ from textual.widgets import Static
 
 from localr1 import crash
 from localr1.errors import LocalR1Error
+from localr1.fit.types import NOTHING
 from localr1.models.queue import Item
-from localr1.models.types import Choice, LocalModel
-from localr1.printable import printable
+from localr1.models.types import Choice
+from localr1.printable import one_line, printable
 from localr1.tui import theme
 from localr1.tui.command import APP, Command, bindings
 from localr1.tui.runner import Runner
 from localr1.tui.screens.chat import Chat
 from localr1.tui.screens.downloads import DownloadQueue, brief
 from localr1.tui.screens.help import Help, Section
-from localr1.tui.screens.welcome import Welcome
+from localr1.tui.screens.welcome import Taken, Welcome
 from localr1.tui.services import Services
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class LocalR1App(App[None]):
         wanted = self._home.preferences.theme
         if wanted and wanted not in self.available_themes:
             self.notify(f"There is no theme “{wanted}”.", severity="warning", markup=False)
+        if unused := self._home.unused_list:
+            self.notify(one_line(unused, 400), severity="warning", markup=False)
         downloads = self.services.downloads
         downloads.on_change, downloads.on_end = self._show_downloads, self._download_ended
         if self.services.online:
@@ -105,8 +108,9 @@ class LocalR1App(App[None]):
         if not isinstance(self.screen, Welcome):
             chat = self._chat
             at = Choice(chat.local.model, None) if chat is not None else None
+            asked = chat.asked if chat is not None else NOTHING
             self.push_screen(
-                Welcome(self.services, self.runner, at, can_go_back=chat is not None),
+                Welcome(self.services, self.runner, at, asked, can_go_back=chat is not None),
                 self._model_chosen,
             )
 
@@ -134,13 +138,13 @@ class LocalR1App(App[None]):
                 markup=False,
             )
 
-    def _model_chosen(self, local: LocalModel | None) -> None:
-        if local is None:
+    def _model_chosen(self, taken: Taken | None) -> None:
+        if taken is None:
             return
         if self._chat is not None:
-            self._chat.use(local)
+            self._chat.use(taken.local, taken.asked)
         else:
-            self.push_screen(Chat(self.services, self.runner, local))
+            self.push_screen(Chat(self.services, self.runner, taken.local, taken.asked))
 
     @property
     def _chat(self) -> Chat | None:

@@ -1,4 +1,7 @@
-"""Every command of the app in one table: keys, footer, palette and help are all made from it."""
+"""The commands of the app in tables: keys, footer, palette and help are all made from them.
+
+Those of the advice are in `advice_command`.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +33,8 @@ class Command:
     """Whether it goes before keys of the focused widget."""
     display: str = ""
     """How the keys are written; empty for Textual's own way."""
+    footer: str = ""
+    """How the footer writes them, where that is another way."""
 
     @property
     def keys_text(self) -> str:
@@ -78,30 +83,6 @@ APP = (
         palette=True,
         priority=True,
     ),
-)
-
-WELCOME = (
-    Command(
-        "welcome.all",
-        "a",
-        "toggle_all",
-        "All variants",
-        "Show every quantization, or only the best of each model.",
-        shown=True,
-    ),
-    Command(
-        "welcome.goal",
-        "g",
-        "next_goal",
-        "Goal",
-        "Rank by balance, best quality, or speed.",
-        shown=True,
-    ),
-    Command(
-        "welcome.again", "r", "examine", "Look again", "Examine this machine again.", shown=True
-    ),
-    Command("welcome.back", "escape", "back", "Back", "Return to the chat.", shown=True),
-    Command("welcome.quit", "q", "leave", "Quit", "Leave localr1.", shown=True, palette=False),
 )
 
 DOWNLOAD = (
@@ -245,6 +226,14 @@ CHAT = (
         priority=True,
     ),
     Command(
+        "chat.formulas",
+        "f4",
+        "toggle_formulas",
+        "Formulas",
+        "Show formulas as the LaTeX that the model wrote, or drawn again.",
+        priority=True,
+    ),
+    Command(
         "chat.restart",
         "ctrl+r",
         "restart",
@@ -344,6 +333,7 @@ def bindings(commands: Iterable[Command]) -> list[BindingType]:
             command.action,
             command.label,
             show=command.shown,
+            key_display=command.footer or None,
             priority=command.priority,
             tooltip=command.help,
             id=command.id,

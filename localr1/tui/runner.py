@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from localr1.fit.types import Plan
+from localr1.fit.types import NOTHING, Asked, Plan
+from localr1.fit.usage import without
 from localr1.machine.types import Machine
 from localr1.models.types import LocalModel
 from localr1.tui.services import Services
@@ -23,6 +24,12 @@ class Running:
     local: LocalModel
     plan: Plan
     engine: Engine
+    asked: Asked = NOTHING
+    """What the user wanted of the plan."""
+
+    def is_for(self, local: LocalModel, asked: Asked) -> bool:
+        """Whether it is alive and what is wanted."""
+        return self.local == local and self.asked == asked and self.engine.alive
 
 
 class Runner:
@@ -41,15 +48,23 @@ class Runner:
         """As last examined."""
 
     async def examine(self) -> Machine:
-        """Look at the machine and remember what was seen."""
-        self.machine = await self._services.examine()
-        return self.machine
+        """Look at the machine and remember what was seen.
+
+        Memory that the loaded model holds counts as free: another one would take its place.
+        """
+        machine = await self._services.examine()
+        running = self.running
+        if running is not None and running.engine.alive:
+            machine = without(machine, running.plan.devices)
+        self.machine = machine
+        return machine
 
     async def start(
         self,
         local: LocalModel,
         on_progress: Callable[[float], None],
         on_step: Callable[[str], None],
+        asked: Asked = NOTHING,
     ) -> Running:
         """Load a model, or return it when it is loaded and alive; any other is closed first.
 
@@ -59,11 +74,12 @@ class Runner:
             local: The model.
             on_progress: Called with the share loaded, 0 to 1.
             on_step: Called with a sentence for each thing that gives way so that it loads.
+            asked: What the user wants of the plan.
 
         Raises:
             LocalR1Error: It cannot be loaded.
         """
-        loading = asyncio.create_task(self._start(local, on_progress, on_step))
+        loading = asyncio.create_task(self._start(local, on_progress, on_step, asked))
         try:
             return await asyncio.shield(loading)
         except asyncio.CancelledError:
@@ -82,17 +98,18 @@ class Runner:
         local: LocalModel,
         on_progress: Callable[[float], None],
         on_step: Callable[[str], None],
+        asked: Asked,
     ) -> Running:
         async with self._lock:
             running = self.running
-            if running is not None and running.local == local and running.engine.alive:
+            if running is not None and running.is_for(local, asked):
                 return running
             await self._close()
             # Memory changes by the minute: what is free is looked at before every load.
             machine = await self.examine()
-            plan = await self._services.plan_for(machine, local)
+            plan = await self._services.plan_for(machine, local, asked)
             engine = await self._services.start_engine(local, plan, on_progress, on_step)
-            self.running = Running(local, plan, engine)
+            self.running = Running(local, plan, engine, asked)
             return self.running
 
     async def _close(self) -> None:

@@ -13,21 +13,21 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from localr1 import workflow
+from localr1 import track_record, workflow
 from localr1.chat.session import ChatSession
 from localr1.chat.store import Store
 from localr1.chat.types import Conversation, ConversationSummary, ReplyStats
 from localr1.config import Goal, network_allowed
 from localr1.errors import FileError
-from localr1.fit.types import Advice, Plan
+from localr1.fit.types import NOTHING, Advice, Asked, Plan
 from localr1.machine import network
 from localr1.machine.types import Machine
 from localr1.models.downloads import Downloads
 from localr1.models.hub import endpoint_url
 from localr1.models.library import free_bytes
-from localr1.models.limit import SpeedLimit
 from localr1.models.queue import Item, Queue
 from localr1.models.types import Choice, LocalModel, Model, Variant
+from localr1.track_record import Measured, Watch
 
 if TYPE_CHECKING:
     from localr1.engine.client import Engine
@@ -46,7 +46,7 @@ class Services:
         self.home = home
         self._store: Store | None = None
         self._store_lock = asyncio.Lock()
-        self._limit = SpeedLimit()
+        self._limit = workflow.speed_limit(home)
         self.downloads = Downloads(workflow.queue_file(home), self._fetch_item, self._limit)
         """The queue of downloads; the app starts it."""
 
@@ -68,17 +68,17 @@ class Services:
         """What this computer has and what llama.cpp can use of it."""
         return await workflow.examine(self.home)
 
-    async def advise(self, machine: Machine, goal: Goal) -> Advice:
+    async def advise(self, machine: Machine, goal: Goal, asked: Asked = NOTHING) -> Advice:
         """Ranked plans for a machine."""
-        return await asyncio.to_thread(workflow.advise, self.home, machine, goal=goal)
+        return await asyncio.to_thread(workflow.advise, self.home, machine, goal=goal, asked=asked)
 
     async def local_models(self) -> tuple[LocalModel, ...]:
         """Complete models on this disk; the demo is the last."""
         return await asyncio.to_thread(workflow.local_models, self.home)
 
-    async def plan_for(self, machine: Machine, local: LocalModel) -> Plan:
+    async def plan_for(self, machine: Machine, local: LocalModel, asked: Asked = NOTHING) -> Plan:
         """How a local model is run on a machine."""
-        return await asyncio.to_thread(workflow.plan_for, self.home, machine, local)
+        return await asyncio.to_thread(workflow.plan_for, self.home, machine, local, asked)
 
     async def fetch(
         self, model: Model, variant: Variant, on_event: Callable[[DownloadEvent], None]
@@ -96,7 +96,9 @@ class Services:
             FileError: The queue cannot be kept.
         """
         item = workflow.queue_item(model, variant)
-        others = [other for other in self.downloads.queue.items if other.name != item.name]
+        queue = self.downloads.queue
+        # What rests takes no room until somebody lets it go on.
+        others = [other for other in queue.items if other.ready and other.name != item.name]
         await asyncio.to_thread(workflow.check_queue_room, self.home, (item, *others))
         await self.downloads.change(partial(Queue.add, item=item, first=True))
 
@@ -148,10 +150,22 @@ class Services:
         """Use this model at the next start."""
         await asyncio.to_thread(workflow.remember, self.home, local)
 
-    async def note_speed(self, local: LocalModel, stats: ReplyStats) -> None:
+    async def watch(self, plan: Plan, machine: Machine) -> Watch:
+        """Look at the computer while a model that was loaded so replies."""
+        return await asyncio.to_thread(Watch, self.home.directories, plan, machine)
+
+    async def note_speed(
+        self, local: LocalModel, stats: ReplyStats, watch: Watch | None = None
+    ) -> None:
         """Remember how fast a model was."""
         tokens = stats.thinking_tokens + stats.answer_tokens
         await asyncio.to_thread(workflow.note_speed, self.home, local, stats.generation_tps, tokens)
+        if watch is not None:
+            await asyncio.to_thread(watch.record, Measured.reply(stats))
+
+    async def record_line(self, machine: Machine) -> str:
+        """How well the last replies here were predicted, as a sentence; empty without any."""
+        return await asyncio.to_thread(track_record.record_line, self.home.directories, machine)
 
     async def store(self) -> Store:
         """The conversation database, opened at first use."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 
 from localr1.chat.session import ChatSession
 from localr1.chat.types import Conversation, Event, Finished, Message, ReplyOptions
 from localr1.errors import UsageError
+from localr1.fit.types import NOTHING, Asked
 from localr1.models.types import LocalModel
+from localr1.track_record import Watch
 from localr1.tui.runner import Runner, Running
 from localr1.tui.services import Services
 
@@ -20,12 +23,16 @@ class Talk:
         services: The layers below.
         runner: Holds the engine.
         local: The model to talk with.
+        asked: How it is to be run, where the user cares.
     """
 
-    def __init__(self, services: Services, runner: Runner, local: LocalModel) -> None:
+    def __init__(
+        self, services: Services, runner: Runner, local: LocalModel, asked: Asked = NOTHING
+    ) -> None:
         self._services = services
         self._runner = runner
         self.local = local
+        self.asked = asked
         self.session: ChatSession | None = None
         self._conversation: Conversation | None = None
 
@@ -36,8 +43,7 @@ class Talk:
         return (
             self.session is not None
             and running is not None
-            and running.local == self.local
-            and running.engine.alive
+            and running.is_for(self.local, self.asked)
         )
 
     @property
@@ -71,7 +77,7 @@ class Talk:
         Raises:
             LocalR1Error: The model cannot be loaded, or the conversation not be read.
         """
-        running = await self._runner.start(self.local, on_progress, on_step)
+        running = await self._runner.start(self.local, on_progress, on_step, self.asked)
         if self.session is not None:
             self.session.replace_engine(running.engine)
         else:
@@ -101,11 +107,20 @@ class Talk:
         if self.session is None:
             raise UsageError("No model is loaded.", "", "Load one first.")
         options = ReplyOptions.preferred(self._services.home.preferences)
+        watch = await self._watch()
         async with aclosing(self.session.send(text, options)) as events:
             async for event in events:
                 if isinstance(event, Finished):
-                    await self._services.note_speed(self.local, event.stats)
+                    await self._services.note_speed(self.local, event.stats, watch)
                 yield event
+
+    async def _watch(self) -> Watch | None:
+        """Looks at the computer during a reply; None while there is no model that was planned."""
+        running, machine = self._runner.running, self._runner.machine
+        if running is None or machine is None:
+            return None
+        plan = replace(running.plan, settings=running.engine.settings)
+        return await self._services.watch(plan, machine)
 
     async def stop(self) -> None:
         """End the running reply, if one runs; what came so far is kept."""
@@ -125,8 +140,8 @@ class Talk:
         """
         await self._services.remember(self.local)
 
-    async def use(self, local: LocalModel) -> None:
-        """Go on with another model; it is not loaded before `load`.
+    async def use(self, local: LocalModel, asked: Asked) -> None:
+        """Go on with another model, or run it in another way; not before `load`.
 
         Raises:
             StoreError: The conversation cannot be read.
@@ -134,6 +149,7 @@ class Talk:
         if local != self.local:
             await self._let_go()
             self.local = local
+        self.asked = asked
 
     async def open(self, conversation_id: int) -> None:
         """Go on with an earlier conversation.
@@ -150,7 +166,7 @@ class Talk:
     async def _begin(self, conversation: Conversation | None) -> None:
         self._conversation, self.session = conversation, None
         running = self._runner.running
-        if running is not None and running.local == self.local and running.engine.alive:
+        if running is not None and running.is_for(self.local, self.asked):
             await self._begin_session(running)
 
     async def _begin_session(self, running: Running) -> None:

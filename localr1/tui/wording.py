@@ -79,9 +79,21 @@ def speed(tokens_per_second: float) -> str:
 
 
 def time_range(interval: Interval) -> str:
-    """A predicted time with its spread: `6 min to 11 min`, or one time where both are alike."""
+    """A predicted time with its spread: `6 to 11 min`, or one time where both are alike."""
+    return _range(interval, " to ", "about ")
+
+
+def short_time_range(interval: Interval) -> str:
+    """The same in at most 12 cells: `6–11 min`, `50 s–2 min`, `40 h–3 d`."""
+    return _range(interval, "–", "").replace("days", "d")
+
+
+def _range(interval: Interval, between: str, about: str) -> str:
     low, high = rough_duration(interval.low), rough_duration(interval.high)
-    return f"about {low}" if low == high else f"{low} to {high}"
+    if low == high:
+        return f"{about}{low}"
+    number, unit = low.split()
+    return f"{number if unit == high.split()[1] else low}{between}{high}"
 
 
 def plural(number: int, noun: str) -> str:

@@ -12,7 +12,8 @@ from typing import Final
 
 import psutil
 import pytest
-from faults import SLOW, linux_only, question, sabotage
+from faults import SLOW, linux_only, sabotage
+from talking import question
 
 from localr1.chat.store import Store
 from localr1.engine import codec, protocol
@@ -27,7 +28,8 @@ _APP = """
 import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from faults import LONG_QUESTION, phase_of, question, worker_of
+from faults import LONG_QUESTION, phase_of, worker_of
+from talking import question
 from localr1.engine.client import Engine
 from localr1.fit.types import Settings
 from localr1.models.library import DEMO_PATH

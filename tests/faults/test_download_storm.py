@@ -52,7 +52,6 @@ async def test_the_file_is_whole_or_the_word_is_clear(
     if name in PROCESSES and sys.platform == "win32":
         pytest.skip("POSIX signals")
     with loopback(monkeypatch) as hub:
-        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
         monkeypatch.setenv("HF_TOKEN", hub.token)
         scene = Scene(hub, tmp_path, random.Random(f"{name} {seed}"))
         await asyncio.wait_for(STORMS[name](scene), _HANG_SECONDS)

@@ -19,6 +19,7 @@ import pytest
 from faults import LONG_QUESTION, PHASES, Phase, sabotage, slowed, worker_of
 from talking import GREEDY, ask, demo_model
 from textual.pilot import Pilot
+from tui_scene import ask as ask_in_app
 from tui_scene import chat_of, in_chat, offline_home, until
 
 from localr1.chat.session import ChatSession
@@ -210,18 +211,6 @@ async def test_kill_after_kill_loses_no_word(
     assert not psutil.Process().children()
 
 
-async def shown_whole(app: LocalR1App, pilot: Pilot[None], text: str) -> Reply:
-    """Send a question and wait for the end of its reply."""
-    chat = chat_of(app)
-    before = len(chat.query(Reply))
-    chat.composer.load(text)
-    await pilot.press("enter")
-    await until(pilot, lambda: len(chat.query(Reply)) > before and chat._idle.is_set())
-    reply = chat.transcript.last_reply
-    assert reply is not None
-    return reply
-
-
 async def restart(app: LocalR1App, pilot: Pilot[None]) -> None:
     """Press Ctrl+R whenever the app says that the engine is gone, until it is there again."""
     while not in_chat(app):
@@ -283,4 +272,4 @@ async def test_in_the_app_a_key_brings_the_engine_back(
             await restart(app, pilot)
         await pilot.press("ctrl+n")
         await until(pilot, lambda: not chat_of(app).query(Reply) and in_chat(app))
-        assert "-2" in (await shown_whole(app, pilot, "5 - 7")).answer_text
+        assert "-2" in (await ask_in_app(app, pilot, "5 - 7")).answer_text

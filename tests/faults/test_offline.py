@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import commands
 import elsewhere
 import pytest
 from loopback_hub import LoopbackHub
@@ -28,14 +29,8 @@ terminal_only = pytest.mark.skipif(sys.platform == "win32", reason="there is no 
 def localr1(
     environment: dict[str, str], *arguments: str, before: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*before, sys.executable, "-m", "localr1", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=HANG_SECONDS,
-        env=environment,
-        stdin=subprocess.DEVNULL,
+    return commands.localr1(
+        *arguments, environment=environment, before=before, most_seconds=HANG_SECONDS
     )
 
 

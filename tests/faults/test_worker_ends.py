@@ -11,8 +11,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from faults import PHASES, QUICK, SLOW, holding, linux_only, question, sabotage, strike
-from talking import ask, demo_engine, demo_model
+from faults import PHASES, QUICK, SLOW, holding, linux_only, sabotage, strike
+from talking import ask, demo_engine, demo_model, question
 
 from localr1.chat.session import ChatSession
 from localr1.chat.store import Store
@@ -101,10 +101,7 @@ async def test_one_held_at_its_start_does_not_start(
 
 @holding
 async def test_an_app_that_was_held_as_well_starts_counting_anew(tmp_path: Path) -> None:
-    engine = await Engine.start(
-        DEMO_PATH, Settings(2048, threads=1), log_directory=tmp_path, limits=QUICK
-    )
-    try:
+    async with demo_engine(tmp_path, limits=QUICK) as engine:
         worker = psutil.Process(engine.process_id)
         worker.suspend()
         # As with a laptop that sleeps, or Ctrl+Z: this loop stands still meanwhile.
@@ -112,8 +109,6 @@ async def test_an_app_that_was_held_as_well_starts_counting_anew(tmp_path: Path)
         worker.resume()
         assert await engine.count_tokens([[protocol.Segment("1 + 1")]])
         assert engine.alive
-    finally:
-        await engine.close()
 
 
 async def test_one_long_computation_is_no_silence(
@@ -137,18 +132,13 @@ def stall(api):
     api.llama_decode = long_decode
 """
     sabotage(monkeypatch, tmp_path / "code", code)
-    engine = await Engine.start(
-        DEMO_PATH, Settings(2048, threads=1), log_directory=tmp_path, limits=QUICK
-    )
-    try:
+    async with demo_engine(tmp_path, limits=QUICK) as engine:
         started, answer = time.monotonic(), ""
         async for event in engine.generate(question("What is 12 + 30?")):
             if isinstance(event, protocol.Text) and event.part == "answer":
                 answer += event.text
         assert answer == "12 + 30 = 42"
         assert time.monotonic() - started > QUICK.silence_seconds
-    finally:
-        await engine.close()
 
 
 @holding
@@ -158,10 +148,7 @@ async def test_stop_works_on_an_engine_that_does_not_answer(
     sabotage(monkeypatch, tmp_path / "code", SLOW)
     store = Store(tmp_path / "c.db")
     patient = Limits(silence_seconds=600, stop_seconds=1.2)
-    engine = await Engine.start(
-        DEMO_PATH, Settings(2048, threads=1), log_directory=tmp_path, limits=patient
-    )
-    try:
+    async with demo_engine(tmp_path, limits=patient) as engine:
         session = ChatSession(engine, store, demo_model())
         said, failure = "", None
         async for event in session.send("What is 347 + 589?"):
@@ -175,8 +162,6 @@ async def test_stop_works_on_an_engine_that_does_not_answer(
         assert isinstance(failure, EngineDied)
         assert failure.what == "The engine did not stop when it was told to."
         assert not engine.alive
-    finally:
-        await engine.close()
     assert said
     assert stored(store, session) == said
     monkeypatch.undo()
@@ -215,12 +200,8 @@ def overfill(api):
         if len(calls) < 30 or batch.n_tokens > 1:
             return decode(context, batch)
         count = api.llama_n_batch(context) + 1
-        large = api.llama_batch_init(count, 0, 1)
-        for index in range(count):
-            large.token[index], large.pos[index] = 1, batch.pos[0] + index
-            large.n_seq_id[index], large.seq_id[index][0], large.logits[index] = 1, 0, 0
-        large.n_tokens = count
-        return decode(context, large)
+        tokens = (api.llama_token * count)(*[1] * count)
+        return decode(context, api.llama_batch_get_one(tokens, count))
     api.llama_decode = decode_too_much
 """
     sabotage(monkeypatch, tmp_path / "code", code)

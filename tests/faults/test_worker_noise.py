@@ -8,15 +8,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from faults import LONG_QUESTION, QUICK, question, sabotage
-from talking import demo_engine
+from faults import LONG_QUESTION, QUICK, sabotage
+from talking import demo_engine, question
 
 from localr1.engine import protocol
 from localr1.engine.client import Engine
 from localr1.engine.process import WorkerProcess
 from localr1.errors import EngineDied, EngineMissing
-from localr1.fit.types import Settings
-from localr1.models.library import DEMO_PATH
 
 
 async def answer_of(engine: Engine, text: str) -> str:
@@ -137,13 +135,8 @@ def hurry(generation):
     generation._DELTA_SECONDS = 0.0
 """
     sabotage(monkeypatch, tmp_path / "code", code)
-    engine = await Engine.start(
-        DEMO_PATH, Settings(2048, threads=1), log_directory=tmp_path, limits=QUICK
-    )
-    try:
+    async with demo_engine(tmp_path, limits=QUICK) as engine:
         assert await replied(engine, pause_seconds=1.0) == plain
-    finally:
-        await engine.close()
 
 
 async def replied(engine: Engine, pause_seconds: float = 0.0) -> tuple[str, int]:
@@ -178,10 +171,7 @@ def deafen(mailbox):
     mailbox.codec.decode = decode_and_stop
 """
     sabotage(monkeypatch, tmp_path / "code", code)
-    engine = await Engine.start(
-        DEMO_PATH, Settings(2048, threads=1), log_directory=tmp_path, limits=QUICK
-    )
-    try:
+    async with demo_engine(tmp_path, limits=QUICK) as engine:
         longest_pause = 0.0
 
         async def watch_the_loop() -> None:
@@ -209,5 +199,3 @@ def deafen(mailbox):
             assert error.what == "The engine took no message for 2 seconds."
         assert longest_pause < QUICK.silence_seconds
         assert not engine.alive
-    finally:
-        await engine.close()

@@ -7,11 +7,10 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from commands import begun
 from talking import demo_engine, demo_model
 
 from localr1 import workflow
@@ -146,14 +145,7 @@ async def test_counts_that_never_end_are_given_up(
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
 def test_ctrl_c_leaves_nothing_behind() -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "localr1", "bench", "demo"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = begun("bench", "demo")
     assert process.stderr is not None
     assert "measuring" in process.stderr.readline()
     process.send_signal(signal.SIGINT)

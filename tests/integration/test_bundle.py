@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import elsewhere
 import pytest
+from commands import Run, killed_while_copying
 
 from localr1 import workflow
-from localr1.cli.main import main
 from localr1.errors import DiskFull
 from localr1.models import bundle, copying, luggage, place, unbundle
 from localr1.models.manifest import FOLDER_NAME, MANIFEST_NAME, PART_BYTES, Manifest, read_manifest
@@ -23,8 +20,6 @@ from localr1.models.types import LocalModel
 
 NAME = "some-r1-merge-F16"
 PART = 100_000
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -35,16 +30,6 @@ def usb(tmp_path: Path) -> Path:
 @pytest.fixture
 def merge(tmp_path: Path) -> Path:
     return elsewhere.write_merge(tmp_path / f"{NAME}.gguf")
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def command(*arguments: str) -> tuple[int, str, str]:
-        code = main(list(arguments))
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return command
 
 
 @pytest.fixture
@@ -166,18 +151,10 @@ def test_no_part_is_too_large_for_fat32() -> None:
 
 
 STOPPED = """
-import sys, time
+import sys
 from pathlib import Path
 import test_bundle
 from localr1 import workflow
-from localr1.models import copying
-plain = copying._blocks
-def slowly(spans, on_bytes):
-    for block in plain(spans, on_bytes):
-        for at in range(0, len(block), 4096):
-            time.sleep(0.001)
-            yield block[at:at + 4096]
-copying._blocks = slowly
 home = workflow.open_home(offline=True)
 if sys.argv[1] == "export":
     test_bundle.exported(home, Path(sys.argv[2]))
@@ -189,19 +166,10 @@ else:
 
 
 def killed(action: str, usb: Path, after_seconds: float) -> None:
-    folders = (Path(__file__).parent, Path(elsewhere.__file__).parent)
-    process = subprocess.Popen(
-        [sys.executable, "-c", STOPPED, action, str(usb)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))},
-    )
-    deadline = time.monotonic() + 30
     watched = usb if action == "export" else Path(os.environ["LOCALR1_HOME"])
-    while not list(watched.rglob("*.copying")) and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    time.sleep(after_seconds)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    killed_while_copying(
+        action, str(usb), watched=watched, after_seconds=after_seconds, code=STOPPED
+    )
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a kill is another thing there")

@@ -13,27 +13,12 @@ from pathlib import Path
 
 import pytest
 import synthetic
+from commands import begun, localr1
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 import demo_task
 
 SOAK = os.environ.get("LOCALR1_SOAK") == "1"
-
-
-def localr1(
-    *arguments: str, text: str | None = None, environment: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "localr1", *arguments],
-        input=text,
-        stdin=subprocess.DEVNULL if text is None else None,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=120,
-        check=False,
-        env={**os.environ, **(environment or {})},
-    )
 
 
 def test_ask_prints_the_answer_on_stdout_and_the_thinking_on_stderr() -> None:
@@ -342,23 +327,7 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 def test_ctrl_c_exits_130_and_leaves_no_worker(tmp_path: Path) -> None:
     path = tmp_path / "noise.gguf"
     synthetic.write_tiny(path, layers=12)
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "localr1",
-            "ask",
-            "--model",
-            str(path),
-            "--context",
-            "16384",
-            "hi " * 3000,
-        ],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = begun("ask", "--model", str(path), "--context", "16384", "hi " * 3000)
     import psutil
 
     deadline = time.monotonic() + 60

@@ -4,25 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 
 import pytest
+from commands import localr1
 
 from localr1 import workflow
 
 BABBLE = "what " * 400
-
-
-def localr1(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "localr1", *arguments],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=120,
-        check=False,
-    )
 
 
 def ask(*arguments: str) -> subprocess.CompletedProcess[str]:

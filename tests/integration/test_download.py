@@ -6,7 +6,6 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,8 +17,8 @@ from downloading import (
     assert_whole,
     content,
     fetch,
+    fetch_until,
     listed,
-    loopback,
 )
 from loopback_hub import LoopbackHub
 
@@ -49,12 +48,6 @@ variant = Variant("Q4_K_M", "owner/model-GGUF", (sys.argv[3],), 0, False)
 files = list_files(variant, endpoint=sys.argv[1], token="")
 print(asyncio.run(download(files, Path(sys.argv[2]), on_event=lambda event: None, token="")))
 """
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
-    with loopback(monkeypatch) as running:
-        yield running
 
 
 def in_process(hub: LoopbackHub, directory: Path) -> subprocess.Popen[bytes]:
@@ -135,10 +128,7 @@ async def test_cancelling_keeps_what_came_and_the_next_call_goes_on(
     hub.add(REPOSITORY, {NAME: data})
     hub.bytes_per_second = 2 * MIB
     files = listed(hub)
-    events = Events(cancel_after_bytes=4 * MIB)
-    task = asyncio.create_task(fetch(files, tmp_path, events), name="download")
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await fetch_until(files, tmp_path, 4 * MIB)
     target = target_path(tmp_path, REPOSITORY, NAME)
     assert part_path(target).exists()
     assert not target.exists()
@@ -200,11 +190,7 @@ async def test_waiting_for_another_download_is_said(hub: LoopbackHub, tmp_path: 
 async def test_a_file_changed_on_the_hub_starts_clean(hub: LoopbackHub, tmp_path: Path) -> None:
     hub.add(REPOSITORY, {NAME: content(8 * MIB, seed=1)})
     hub.bytes_per_second = 2 * MIB
-    task = asyncio.create_task(
-        fetch(listed(hub), tmp_path, Events(cancel_after_bytes=3 * MIB)), name="download"
-    )
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await fetch_until(listed(hub), tmp_path, 3 * MIB)
     new = content(8 * MIB, seed=2)
     hub.replace(REPOSITORY, NAME, new)
     hub.reset_counts()
@@ -219,11 +205,7 @@ async def test_a_new_commit_with_the_same_bytes_goes_on(hub: LoopbackHub, tmp_pa
     data = content(8 * MIB)
     hub.add(REPOSITORY, {NAME: data})
     hub.bytes_per_second = 2 * MIB
-    task = asyncio.create_task(
-        fetch(listed(hub), tmp_path, Events(cancel_after_bytes=3 * MIB)), name="download"
-    )
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await fetch_until(listed(hub), tmp_path, 3 * MIB)
     hub.replace(REPOSITORY, NAME, data)
     hub.reset_counts()
     assert_whole(await fetch(listed(hub), tmp_path), data)
@@ -269,11 +251,7 @@ async def test_a_damaged_journal_line_costs_only_its_range(
     hub.add(REPOSITORY, {NAME: data})
     hub.bytes_per_second = 2 * MIB
     files = listed(hub)
-    task = asyncio.create_task(
-        fetch(files, tmp_path, Events(cancel_after_bytes=9 * MIB)), name="download"
-    )
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await fetch_until(files, tmp_path, 9 * MIB)
     path = journal_path(target_path(tmp_path, REPOSITORY, NAME))
     whole = journal.read(path)
     assert whole is not None
@@ -298,11 +276,7 @@ async def test_bytes_that_rotted_in_the_part_file_are_fetched_again(
     hub.add(REPOSITORY, {NAME: data})
     hub.bytes_per_second = 2 * MIB
     files = listed(hub)
-    task = asyncio.create_task(
-        fetch(files, tmp_path, Events(cancel_after_bytes=9 * MIB)), name="download"
-    )
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await fetch_until(files, tmp_path, 9 * MIB)
     with part_path(target_path(tmp_path, REPOSITORY, NAME)).open("r+b") as file:
         file.seek(100)
         file.write(b"rotten")
@@ -321,11 +295,7 @@ async def test_a_part_file_cut_short_is_not_trusted_beyond_its_end(
     hub.add(REPOSITORY, {NAME: data})
     hub.bytes_per_second = 2 * MIB
     files = listed(hub)
-    task = asyncio.create_task(
-        fetch(files, tmp_path, Events(cancel_after_bytes=5 * MIB)), name="download"
-    )
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await fetch_until(files, tmp_path, 5 * MIB)
     os.truncate(part_path(target_path(tmp_path, REPOSITORY, NAME)), MIB)
     hub.bytes_per_second = 0
     assert_whole(await fetch(files, tmp_path), data)

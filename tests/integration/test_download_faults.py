@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,9 +18,11 @@ from downloading import (
     Events,
     assert_whole,
     content,
+    disk_of,
     fetch,
+    fetch_until,
     listed,
-    loopback,
+    mounted,
     names_in,
     size_of,
 )
@@ -45,10 +46,9 @@ DATA = content(6 * MIB + 321)
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
-    with loopback(monkeypatch) as running:
-        running.add(REPOSITORY, {NAME: DATA})
-        yield running
+def hub(hub: LoopbackHub) -> LoopbackHub:
+    hub.add(REPOSITORY, {NAME: DATA})
+    return hub
 
 
 @pytest.fixture
@@ -253,11 +253,7 @@ async def test_a_version_that_changes_under_way_starts_from_zero(
 ) -> None:
     files = listed(hub)
     hub.bytes_per_second = 2 * MIB
-    task = asyncio.create_task(
-        fetch(files, tmp_path, Events(cancel_after_bytes=3 * MIB)), name="download"
-    )
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await fetch_until(files, tmp_path, 3 * MIB)
     hub.etag_suffix = "-2"
     hub.bytes_per_second = 0
     events = Events()
@@ -313,11 +309,7 @@ async def test_room_is_counted_without_what_is_already_here(
 ) -> None:
     files = listed(hub)
     hub.bytes_per_second = 2 * MIB
-    task = asyncio.create_task(
-        fetch(files, tmp_path, Events(cancel_after_bytes=4 * MIB)), name="download"
-    )
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await fetch_until(files, tmp_path, 4 * MIB)
     with pytest.raises(DiskFull) as caught:
         await download(
             files, tmp_path, on_event=Events(), token="", patience=QUICK, free=lambda _: 0
@@ -352,47 +344,28 @@ async def test_a_disk_that_fills_up_keeps_what_came(
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of 4 MiB."""
-    mount = shutil.which("mount")
-    if not sys.platform.startswith("linux") or mount is None:
-        pytest.skip("a tiny file system can only be mounted on Linux")
-    place = tmp_path / "disk"
-    place.mkdir()
-    command = [mount, "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
-    if subprocess.run(command, check=False, capture_output=True).returncode != 0:
-        pytest.skip("mounting a tiny file system needs root")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with disk_of(4 * MIB, tmp_path) as place:
+        yield place
 
 
 async def test_a_really_full_disk(hub: LoopbackHub, tiny_disk: Path) -> None:
-    files = listed(hub)
+    try_it = partial(
+        download,
+        listed(hub),
+        tiny_disk,
+        on_event=Events(),
+        token="",
+        patience=QUICK,
+        free=lambda _: 10**12,
+    )
     with pytest.raises(DiskFull) as caught:
-        await download(
-            files,
-            tiny_disk,
-            on_event=Events(),
-            token="",
-            patience=QUICK,
-            free=lambda _: 10**12,
-        )
+        await try_it()
     assert "are free" in caught.value.why
     target = target_path(tiny_disk, REPOSITORY, NAME)
     assert size_of(part_path(target)) > MIB
-    remount = ["mount", "-o", "remount,size=64m", str(tiny_disk)]
-    await asyncio.to_thread(subprocess.run, remount, check=True)
+    assert await asyncio.to_thread(mounted, "-o", "remount,size=64m", str(tiny_disk))
     hub.reset_counts()
-    assert_whole(
-        await download(
-            files,
-            tiny_disk,
-            on_event=Events(),
-            token="",
-            patience=QUICK,
-            free=lambda _: 10**12,
-        ),
-        DATA,
-    )
+    assert_whole(await try_it(), DATA)
     assert hub.bytes_sent < len(DATA) - MIB
 
 

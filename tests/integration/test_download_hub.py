@@ -9,12 +9,14 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import huggingface_hub
 import pytest
-from downloading import NAME, QUICK, REPOSITORY, content, listed, loopback, variant
+from downloading import NAME, QUICK, REPOSITORY, content, fetch, listed, variant
 from loopback_hub import Fault, LoopbackHub
 
 from localr1.errors import (
@@ -25,14 +27,13 @@ from localr1.errors import (
     LocalR1Error,
     OfflineError,
 )
-from localr1.models.hub import expand, list_files, saved_token
+from localr1.models.hub import RemoteFile, expand, list_files, saved_token
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
-    with loopback(monkeypatch) as running:
-        running.add(REPOSITORY, {NAME: content(1000), "README.md": b"# model"})
-        yield running
+def hub(hub: LoopbackHub) -> LoopbackHub:
+    hub.add(REPOSITORY, {NAME: content(1000), "README.md": b"# model"})
+    return hub
 
 
 def refusal(kind: type[LocalR1Error], endpoint: str, repository: str = REPOSITORY) -> LocalR1Error:
@@ -242,6 +243,84 @@ def test_a_certificate_nobody_vouches_for(tmp_path: Path) -> None:
         error = refusal(HubUnreachable, f"https://127.0.0.1:{listener.getsockname()[1]}")
         thread.join(5)
     assert "certificate" in error.what
+    assert "date and time" in error.todo
+
+
+_AUTHORITY = """
+[ca]
+default_ca = own
+[own]
+database = {folder}/index
+new_certs_dir = {folder}
+rand_serial = yes
+default_md = sha256
+policy = names
+x509_extensions = more
+[names]
+commonName = supplied
+[more]
+subjectAltName = IP:127.0.0.1
+basicConstraints = CA:TRUE
+"""
+
+
+@pytest.fixture
+def tomorrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A server whose certificate everybody trusts, but not before the year 2098."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl makes the certificate, and is not installed")
+    settings, key, request = (tmp_path / name for name in ("settings", "key.pem", "request"))
+    certificate = tmp_path / "certificate.pem"
+    settings.write_text(_AUTHORITY.format(folder=tmp_path))
+    (tmp_path / "index").write_text("")
+    asking = [openssl, "req", "-new", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1"]
+    asking += ["-keyout", str(key), "-out", str(request)]
+    signing = [openssl, "ca", "-batch", "-notext", "-selfsign", "-config", str(settings)]
+    signing += ["-startdate", "20980101000000Z", "-enddate", "20990101000000Z"]
+    signing += ["-keyfile", str(key), "-in", str(request), "-out", str(certificate)]
+    for command in (asking, signing):
+        subprocess.run(command, check=True, capture_output=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    huggingface_hub.close_session()  # which reads the variable once
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # it is refused
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    yield f"https://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+    thread.join(5)
+    huggingface_hub.close_session()
+
+
+def test_a_wrong_clock_is_told_when_the_hub_is_asked(tomorrow: str) -> None:
+    assert_told_of_the_clock(refusal(HubUnreachable, tomorrow))
+
+
+async def test_a_wrong_clock_is_told_when_the_bytes_come(tomorrow: str, tmp_path: Path) -> None:
+    file = RemoteFile(REPOSITORY, NAME, "main", 1000, None, f"{tomorrow}/{NAME}")
+    with pytest.raises(HubUnreachable) as caught:
+        await fetch((file,), tmp_path)
+    assert_told_of_the_clock(caught.value)
+
+
+async def test_a_wrong_clock_is_told_when_the_storage_host_meets_it(
+    hub: LoopbackHub, tomorrow: str, tmp_path: Path
+) -> None:
+    hub.link = lambda name, path: f"{tomorrow}/{name}/{path}"  # type: ignore[method-assign]
+    with pytest.raises(HubUnreachable) as caught:
+        await fetch(listed(hub), tmp_path)
+    assert_told_of_the_clock(caught.value)
+    assert tomorrow in caught.value.what
+
+
+def assert_told_of_the_clock(error: LocalR1Error) -> None:
+    assert time.strftime("%Y-%m-%d") in error.what
+    assert "not yet valid" in error.why
     assert "date and time" in error.todo
 
 

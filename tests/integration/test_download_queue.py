@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -14,7 +11,15 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from downloading import QUICK, REPOSITORY, assert_whole, content, loopback, size_of, variant
+from downloading import (
+    QUICK,
+    REPOSITORY,
+    assert_whole,
+    content,
+    disk_of,
+    size_of,
+    variant,
+)
 from loopback_hub import Fault, LoopbackHub
 
 from localr1.errors import DiskFull, HubDenied, LocalR1Error
@@ -30,11 +35,9 @@ FILES = {f"{name}.gguf": content(3 * MIB + n, seed=n) for n, name in enumerate("
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
-    with loopback(monkeypatch) as running:
-        monkeypatch.setenv("HF_ENDPOINT", running.endpoint)
-        running.add(REPOSITORY, FILES)
-        yield running
+def hub(hub: LoopbackHub) -> LoopbackHub:
+    hub.add(REPOSITORY, FILES)
+    return hub
 
 
 @dataclass
@@ -265,23 +268,14 @@ async def test_the_room_is_checked_for_all_together(hub: LoopbackHub, tmp_path: 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of 80 MiB."""
-    mount = shutil.which("mount")
-    if not sys.platform.startswith("linux") or mount is None:
-        pytest.skip("a small file system can only be mounted on Linux")
-    place = tmp_path / "disk"
-    place.mkdir()
-    command = [mount, "-t", "tmpfs", "-o", "size=80m", "tmpfs", str(place)]
-    if subprocess.run(command, check=False, capture_output=True).returncode != 0:
-        pytest.skip("mounting a small file system needs root")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with disk_of(80 * MIB, tmp_path) as place:
+        yield place
 
 
 async def test_a_disk_that_fills_up_pauses_and_room_resumes(
     hub: LoopbackHub, small_disk: Path
 ) -> None:
-    hub.bytes_per_second = MIB // 2
+    hub.bytes_per_second = MIB // 5  # slow: the disk must be full before the file is whole
     ballast = small_disk / "ballast"
     async with running(small_disk, wait_for_room=True) as scene:
         await scene.add("a.gguf")

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 import synthetic
-from talking import demo_engine
+from talking import demo_engine, loaded, question
 
 from localr1.chat import template
 from localr1.engine import protocol
@@ -24,21 +24,6 @@ from localr1.engine.thinking import CLOSING_SENTENCE
 from localr1.errors import ContextFull, EngineDied, EngineMissing, FileError, LoadFailed
 from localr1.fit.types import Settings
 from localr1.models.library import DEMO_PATH
-
-
-def request(question: str, **changes: object) -> protocol.Generate:
-    values: dict[str, object] = {
-        "request_id": 0,
-        "segments": template.render("", [], question, open_thinking=True),
-        "thinking_open": True,
-        "seed": 1,
-        "temperature": 0.0,
-        "top_p": 0.95,
-        "top_k": 64,
-        "min_p": 0.0,
-        "max_tokens": 0,
-    }
-    return protocol.Generate(**{**values, **changes})  # type: ignore[arg-type]
 
 
 async def run(engine: Engine, asked: protocol.Generate) -> tuple[str, str, protocol.Generated]:
@@ -63,7 +48,7 @@ async def test_probe_says_what_llama_cpp_is(tmp_path: Path) -> None:
 async def test_an_answer_is_right_and_split(tmp_path: Path) -> None:
     async with demo_engine(tmp_path) as engine:
         assert engine.loaded.thinking_tokens_known
-        thinking, answer, end = await run(engine, request("What is 347 + 589?"))
+        thinking, answer, end = await run(engine, question("What is 347 + 589?"))
     assert answer == "347 + 589 = 936"
     assert "write 6, carry 1" in thinking
     assert "think>" not in thinking + answer
@@ -74,7 +59,7 @@ async def test_an_answer_is_right_and_split(tmp_path: Path) -> None:
 
 async def test_the_same_seed_gives_the_same_reply(tmp_path: Path) -> None:
     async with demo_engine(tmp_path) as engine:
-        asked = request("Write a poem", temperature=1.5, seed=7, top_k=200, top_p=1.0)
+        asked = question("Write a poem", temperature=1.5, seed=7, top_k=200, top_p=1.0)
         first = await run(engine, asked)
         second = await run(engine, asked)
     assert first[:2] == second[:2]
@@ -82,14 +67,14 @@ async def test_the_same_seed_gives_the_same_reply(tmp_path: Path) -> None:
 
 async def test_a_common_beginning_is_not_computed_again(tmp_path: Path) -> None:
     async with demo_engine(tmp_path) as engine:
-        _, _, first = await run(engine, request("What is 12 + 30?"))
-        _, answer, again = await run(engine, request("What is 12 + 30?"))
+        _, _, first = await run(engine, question("What is 12 + 30?"))
+        _, answer, again = await run(engine, question("What is 12 + 30?"))
         assert first.cached_tokens == 0
         assert again.cached_tokens == again.prompt_tokens - 1
         assert answer == "12 + 30 = 42"
         turn = template.Turn("What is 12 + 30?", answer, again.answer_token_ids)
         segments = template.render("", [turn], "7 - 9", open_thinking=True)
-        _, answer, later = await run(engine, request("", segments=segments))
+        _, answer, later = await run(engine, question(segments=segments))
     assert answer == "7 - 9 = -2"
     # Up to the thinking, which is stripped from the history, the cache holds.
     assert later.cached_tokens == again.prompt_tokens - 2
@@ -98,25 +83,24 @@ async def test_a_common_beginning_is_not_computed_again(tmp_path: Path) -> None:
 async def test_stop_in_the_thinking_keeps_what_came(tmp_path: Path) -> None:
     async with demo_engine(tmp_path) as engine:
         said = ""
-        async for event in engine.generate(request("9876 - 1234")):
+        async for event in engine.generate(question("9876 - 1234")):
             if isinstance(event, protocol.Text):
                 said += event.text
                 await engine.stop(event.request_id)
             if isinstance(event, protocol.Generated):
                 assert event.finish_reason == "cancelled"
         assert said
-        _, answer, _ = await run(engine, request("1 + 1"))
+        _, answer, _ = await run(engine, question("1 + 1"))
     assert answer == "1 + 1 = 2"
 
 
 async def test_stop_in_the_prompt(tmp_path: Path) -> None:
     model = tmp_path / "slow.gguf"
     synthetic.write_tiny(model, layers=12, vocabulary_size=600)
-    engine = await Engine.start(model, Settings(16384, threads=1), log_directory=tmp_path)
-    try:
+    async with loaded(model, Settings(16384, threads=1), tmp_path) as engine:
         stopped_at = total = 0
         long = "word " * 2500
-        async for event in engine.generate(request(long)):
+        async for event in engine.generate(question(long)):
             if isinstance(event, protocol.PromptProgressed) and event.done_tokens > 0:
                 stopped_at, total = event.done_tokens, event.total_tokens
                 await engine.stop(event.request_id)
@@ -125,19 +109,17 @@ async def test_stop_in_the_prompt(tmp_path: Path) -> None:
                 assert event.thinking_tokens == event.answer_tokens == 0
                 assert event.context_used < event.prompt_tokens
         assert 0 < stopped_at < total
-    finally:
-        await engine.close()
 
 
 async def test_leaving_a_reply_stops_it(tmp_path: Path) -> None:
     async with demo_engine(tmp_path) as engine:
         async with aclosing(
-            engine.generate(request("Write", temperature=5.0, top_k=500, top_p=1.0))
+            engine.generate(question("Write", temperature=5.0, top_k=500, top_p=1.0))
         ) as events:
             async for event in events:
                 if isinstance(event, protocol.Text):
                     break
-        _, answer, _ = await run(engine, request("2 + 2"))
+        _, answer, _ = await run(engine, question("2 + 2"))
     assert answer == "2 + 2 = 4"
 
 
@@ -145,7 +127,7 @@ async def test_leaving_a_reply_stops_it(tmp_path: Path) -> None:
 async def test_a_thinking_budget_ends_in_a_well_formed_answer(tmp_path: Path, budget: int) -> None:
     async with demo_engine(tmp_path) as engine:
         thinking, answer, end = await run(
-            engine, request("What is 4711 + 815?", thinking_budget_tokens=budget)
+            engine, question("What is 4711 + 815?", thinking_budget_tokens=budget)
         )
     right, unfinished = (
         "4711 + 815 = 5526",
@@ -158,11 +140,11 @@ async def test_a_thinking_budget_ends_in_a_well_formed_answer(tmp_path: Path, bu
 
 async def test_enough_thinking_gives_the_right_answer_when_cut(tmp_path: Path) -> None:
     async with demo_engine(tmp_path) as engine:
-        whole, _, _ = await run(engine, request("What is 4711 + 815?"))
+        whole, _, _ = await run(engine, question("What is 4711 + 815?"))
         enough = whole[: whole.index("So ")]
         (tokens,) = await engine.count_tokens([[protocol.Segment(enough)]])
         thinking, answer, _ = await run(
-            engine, request("What is 4711 + 815?", thinking_budget_tokens=tokens)
+            engine, question("What is 4711 + 815?", thinking_budget_tokens=tokens)
         )
     assert thinking == enough + CLOSING_SENTENCE + "\n"
     assert answer == "4711 + 815 = 5526"
@@ -171,7 +153,7 @@ async def test_enough_thinking_gives_the_right_answer_when_cut(tmp_path: Path) -
 async def test_answer_now(tmp_path: Path) -> None:
     async with demo_engine(tmp_path) as engine:
         reasons, answer = [], ""
-        async for event in engine.generate(request("What is 4711 + 815?")):
+        async for event in engine.generate(question("What is 4711 + 815?")):
             if isinstance(event, protocol.PromptProgressed):
                 await engine.end_thinking(event.request_id)
             if isinstance(event, protocol.ThinkingEnded):
@@ -188,9 +170,7 @@ async def test_room_is_left_for_the_answer(tmp_path: Path) -> None:
             "", [template.Turn("hi", "x " * 60)], "1234 + 8765", open_thinking=True
         )
         reasons = []
-        async for event in engine.generate(
-            request("", segments=segments, answer_reserve_tokens=60)
-        ):
+        async for event in engine.generate(question(segments=segments, answer_reserve_tokens=60)):
             if isinstance(event, protocol.ThinkingEnded):
                 reasons.append(event.reason)
             if isinstance(event, protocol.Generated):
@@ -202,9 +182,9 @@ async def test_room_is_left_for_the_answer(tmp_path: Path) -> None:
 async def test_a_prompt_that_does_not_fit_is_a_clear_error(tmp_path: Path) -> None:
     async with demo_engine(tmp_path, context_window=256) as engine:
         with pytest.raises(ContextFull) as caught:
-            await run(engine, request("1 + 1 " * 400))
+            await run(engine, question("1 + 1 " * 400))
         assert "256" in caught.value.why
-        _, answer, _ = await run(engine, request("1 + 1"))
+        _, answer, _ = await run(engine, question("1 + 1"))
     assert answer == "1 + 1 = 2"
 
 
@@ -222,7 +202,7 @@ async def test_a_killed_worker_says_so_and_a_new_one_goes_on(tmp_path: Path) -> 
     async with demo_engine(tmp_path) as engine:
         with pytest.raises(EngineDied) as caught:
             async for event in engine.generate(
-                request("Write", temperature=5.0, top_k=500, top_p=1.0)
+                question("Write", temperature=5.0, top_k=500, top_p=1.0)
             ):
                 if isinstance(event, protocol.Text):
                     psutil.Process(engine.process_id).kill()
@@ -230,9 +210,9 @@ async def test_a_killed_worker_says_so_and_a_new_one_goes_on(tmp_path: Path) -> 
         assert caught.value.todo
         assert not engine.alive
         with pytest.raises(EngineDied):
-            await run(engine, request("1 + 1"))
+            await run(engine, question("1 + 1"))
     async with demo_engine(tmp_path) as engine:
-        assert (await run(engine, request("1 + 1")))[1] == "1 + 1 = 2"
+        assert (await run(engine, question("1 + 1")))[1] == "1 + 1 = 2"
 
 
 @pytest.mark.parametrize(
@@ -274,13 +254,8 @@ async def test_quantized_cache_needs_flash_attention(tmp_path: Path) -> None:
             Settings(512, kv_cache_type="q8_0", flash_attention=False),
             log_directory=tmp_path,
         )
-    engine = await Engine.start(
-        DEMO_PATH, Settings(512, kv_cache_type="q8_0", threads=1), log_directory=tmp_path
-    )
-    try:
-        assert (await run(engine, request("5 + 6")))[1] == "5 + 6 = 11"
-    finally:
-        await engine.close()
+    async with demo_engine(tmp_path, 512, kv_cache_type="q8_0") as engine:
+        assert (await run(engine, question("5 + 6")))[1] == "5 + 6 = 11"
 
 
 async def test_a_log_folder_that_cannot_be_made(tmp_path: Path) -> None:
@@ -337,7 +312,7 @@ async def test_the_worker_ignores_ctrl_c_and_dies_with_its_parent(tmp_path: Path
 async def test_requests_at_the_same_time_do_not_mix(tmp_path: Path) -> None:
     async with demo_engine(tmp_path) as engine:
         replies = await asyncio.gather(
-            *(run(engine, request(f"{n} + {n}")) for n in (11, 222, 3333))
+            *(run(engine, question(f"{n} + {n}")) for n in (11, 222, 3333))
         )
     assert [reply[1] for reply in replies] == [
         "11 + 11 = 22",

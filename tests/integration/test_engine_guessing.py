@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from test_engine_idle import NEXT, SPEECH, generate
+from talking import demo_engine, question
+from test_engine_idle import NEXT, SPEECH
 
 from localr1.chat import template
 from localr1.engine import protocol
 from localr1.engine.client import Engine
 from localr1.engine.protocol import Segment
-from localr1.fit.types import Settings
-from localr1.models.library import DEMO_PATH
 
 # The same sum before: its whole thinking can be guessed.
 TOLD_BEFORE = (
@@ -31,16 +28,6 @@ TOLD_BEFORE = (
 )
 
 
-@asynccontextmanager
-async def guessing_engine(logs: Path, draft_tokens: int) -> AsyncIterator[Engine]:
-    settings = Settings(2048, threads=1, draft_tokens=draft_tokens)
-    engine = await Engine.start(DEMO_PATH, settings, log_directory=logs)
-    try:
-        yield engine
-    finally:
-        await engine.close()
-
-
 async def said(engine: Engine, request: protocol.Generate) -> tuple[str, protocol.Generated]:
     events = [e async for e in engine.generate(request)]
     last = events[-1]
@@ -52,10 +39,12 @@ async def said(engine: Engine, request: protocol.Generate) -> tuple[str, protoco
 async def test_the_reply_is_the_same(tmp_path: Path, temperature: float) -> None:
     """Whatever the sampling: a guess is kept only when sampling drew the same token."""
     accepted = 0
-    async with guessing_engine(tmp_path, 8) as engine:
+    async with demo_engine(tmp_path, draft_tokens=8) as engine:
         for seed in range(6):
-            plain = generate(TOLD_BEFORE, seed=seed, temperature=temperature)
-            guessed = generate(TOLD_BEFORE, seed=seed, temperature=temperature, draft_tokens=8)
+            plain = question(segments=TOLD_BEFORE, seed=seed, temperature=temperature)
+            guessed = question(
+                "", segments=TOLD_BEFORE, seed=seed, temperature=temperature, draft_tokens=8
+            )
             first, second = await said(engine, plain), await said(engine, guessed)
             assert first[0] == second[0]
             assert first[1].answer_token_ids == second[1].answer_token_ids
@@ -67,28 +56,24 @@ async def test_the_reply_is_the_same(tmp_path: Path, temperature: float) -> None
 
 async def test_nothing_is_left_of_wrong_guesses(tmp_path: Path) -> None:
     """The next reply on the same cache is that of an engine that never guessed."""
-    async with guessing_engine(tmp_path, 8) as engine:
-        await said(engine, generate(TOLD_BEFORE, draft_tokens=8, max_tokens=40))
-        after, last = await said(engine, generate((*SPEECH, *NEXT[3:])))
+    async with demo_engine(tmp_path, draft_tokens=8) as engine:
+        await said(engine, question(segments=TOLD_BEFORE, draft_tokens=8, max_tokens=40))
+        after, last = await said(engine, question(segments=(*SPEECH, *NEXT[3:])))
         assert last.cached_tokens > 0
         assert "936" in after
 
 
 async def test_guessing_ends_at_the_window(tmp_path: Path) -> None:
-    settings = Settings(256, threads=1, draft_tokens=8)
-    engine = await Engine.start(DEMO_PATH, settings, log_directory=tmp_path)
-    try:
+    async with demo_engine(tmp_path, 256, draft_tokens=8) as engine:
         prompt = (*SPEECH, Segment("1 2 3 4 5 6 7 8 9 " * 8))
-        _, last = await said(engine, generate(prompt, draft_tokens=8, ignore_end=True))
+        _, last = await said(engine, question(segments=prompt, draft_tokens=8, ignore_end=True))
         assert last.finish_reason == "length"
         assert last.window_full
         assert last.prompt_tokens + last.thinking_tokens + last.answer_tokens == 256
-    finally:
-        await engine.close()
 
 
 async def test_more_guesses_than_loaded_for_are_cut(tmp_path: Path) -> None:
-    async with guessing_engine(tmp_path, 2) as engine:
-        first = await said(engine, generate(TOLD_BEFORE))
-        second = await said(engine, generate(TOLD_BEFORE, draft_tokens=64))
+    async with demo_engine(tmp_path, draft_tokens=2) as engine:
+        first = await said(engine, question(segments=TOLD_BEFORE))
+        second = await said(engine, question(segments=TOLD_BEFORE, draft_tokens=64))
         assert first[0] == second[0]

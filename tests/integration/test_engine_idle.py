@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from talking import demo_engine
+from talking import demo_engine, question
 
 from localr1.chat import template
 from localr1.engine import protocol
@@ -41,20 +41,6 @@ SPOKEN = (
     Segment("</think>", special=True),
     *ANSWER,
 )
-
-
-def generate(segments: tuple[Segment, ...], **changes: Any) -> protocol.Generate:
-    values: dict[str, Any] = {
-        "thinking_open": True,
-        "seed": 1,
-        "temperature": 0.0,
-        "top_p": 0.95,
-        "top_k": 64,
-        "min_p": 0.0,
-        "max_tokens": 0,
-        **changes,
-    }
-    return protocol.Generate(0, segments, **values)
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +101,21 @@ def test_the_recomputed_history_equals_a_fresh_context(low_level: Any) -> None:
     assert top(logits(api, model)) == top(fresh)
 
 
+def test_chunks_grow_to_what_the_speed_allows(low_level: Any) -> None:
+    """A model that is too slow for a whole warm-up begins without a speed."""
+    _, make = low_level
+    from localr1.engine.steps import computed
+
+    model = make()
+    model.prompt_tps = 0.0
+    prompt = [17] * 1003  # not a multiple of the smallest chunk
+    chunks = list(computed(model, prompt, 0, 4.0))
+    assert chunks[0] == 0
+    assert chunks[-1] == len(prompt) == len(model.cached)
+    assert model.prompt_tps > 0
+    assert len(chunks) <= 4
+
+
 def test_a_shifted_cache_does_not(low_level: Any) -> None:
     """The same comparison sees the difference that moving the answer's cells makes."""
     api, make = low_level
@@ -133,13 +134,13 @@ def test_a_shifted_cache_does_not(low_level: Any) -> None:
 
 async def test_the_next_turn_finds_its_history_computed(tmp_path: Path) -> None:
     async with demo_engine(tmp_path) as engine:
-        first = [e async for e in engine.generate(generate((*SPEECH, *NEXT[3:])))][-1]
+        first = [e async for e in engine.generate(question(segments=(*SPEECH, *NEXT[3:])))][-1]
         assert isinstance(first, protocol.Generated)
         answered = (Segment(tokens=first.answer_token_ids), ANSWER[-1])
         history = (*SPEECH, *answered)
         done = await engine.prefill(history)
         assert done.done_tokens == done.total_tokens > 0
-        again = [e async for e in engine.generate(generate((*history, *NEXT)))]
+        again = [e async for e in engine.generate(question(segments=(*history, *NEXT)))]
         last = again[-1]
         assert isinstance(last, protocol.Generated)
         assert last.cached_tokens == done.total_tokens
@@ -150,13 +151,13 @@ async def test_idle_work_gives_way_at_once(tmp_path: Path) -> None:
     """Requests that come in the middle are answered, and the reply is that of a quiet engine."""
     async with demo_engine(tmp_path, 8192) as engine:
         prompt = (*SPEECH, *ANSWER, *NEXT)
-        quiet = [e async for e in engine.generate(generate(prompt))][-1]
+        quiet = [e async for e in engine.generate(question(segments=prompt))][-1]
         long = (*SPEECH, Segment(THOUGHT * 100))
         whole = (await engine.count_tokens([long]))[0]
         for _ in range(5):
             idle = asyncio.create_task(engine.prefill(long))
             await asyncio.sleep(0.02)
-            events = [e async for e in engine.generate(generate(prompt))]
+            events = [e async for e in engine.generate(question(segments=prompt))]
             dropped = await idle
             assert dropped.total_tokens == whole
             assert dropped.done_tokens < whole
@@ -181,7 +182,7 @@ def test_what_was_computed_before_an_abort_is_kept(low_level: Any) -> None:
     """The cache mirrors llama.cpp's own, and going on from it gives what a fresh context does."""
     import threading
 
-    from localr1.engine.model import Cancelled
+    from localr1.engine.loading import Cancelled
 
     api, make = low_level
     for seconds in (0.0, 0.002, 0.01, 0.02, 0.04, 0.08):

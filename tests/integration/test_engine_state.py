@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import os
 import random
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from talking import demo_engine
-from test_engine_idle import ANSWER, NEXT, SPEECH, generate
+from talking import demo_engine, question
+from test_engine_idle import ANSWER, NEXT, SPEECH
 
 from localr1.engine import protocol
 from localr1.engine.client import Engine
 from localr1.errors import EngineError
-from localr1.fit.types import Settings
-from localr1.models.library import DEMO_PATH
 
 HISTORY = (*SPEECH, *ANSWER)
 
 
 async def reply(engine: Engine) -> tuple[int, str]:
     """Tokens found in the cache, and what is said."""
-    events = [e async for e in engine.generate(generate((*HISTORY, *NEXT)))]
+    events = [e async for e in engine.generate(question(segments=(*HISTORY, *NEXT)))]
     last = events[-1]
     assert isinstance(last, protocol.Generated)
     return last.cached_tokens, "".join(e.text for e in events if isinstance(e, protocol.Text))
@@ -76,22 +74,15 @@ async def test_any_damage_is_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [{"kv_cache_type": "q8_0"}, {"flash_attention": False}])
-async def test_a_state_of_other_settings_is_ignored(
-    tmp_path: Path, change: dict[str, object]
-) -> None:
+async def test_a_state_of_other_settings_is_ignored(tmp_path: Path, change: dict[str, Any]) -> None:
     path = tmp_path / "1.kv"
-    settings = Settings(2048, threads=1)
     async with demo_engine(tmp_path) as engine:
         await engine.prefill(HISTORY)
         await engine.save_state(path)
-    other = replace(settings, **change)  # type: ignore[arg-type]
-    engine = await Engine.start(DEMO_PATH, other, log_directory=tmp_path)
-    try:
+    async with demo_engine(tmp_path, **change) as engine:
         restored = await engine.restore_state(path)
         assert restored.tokens == 0
         assert "of another model" in restored.reason
-    finally:
-        await engine.close()
 
 
 async def test_a_state_longer_than_the_window_is_ignored(tmp_path: Path) -> None:

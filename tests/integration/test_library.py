@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +15,10 @@ import pytest
 from downloading import (
     NAME,
     REPOSITORY,
-    Events,
     content,
     fetch,
+    fetch_until,
     listed,
-    loopback,
     names_in,
     size_of,
     variant,
@@ -99,19 +97,15 @@ def library(models: Path, demo: Path) -> Library:
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, demo: Path) -> Iterator[LoopbackHub]:
-    with loopback(monkeypatch) as running:
-        files = {name: content(3 * MIB, seed=n) for n, name in enumerate(SHARDS)}
-        running.add(REPOSITORY, {NAME: demo.read_bytes(), **files})
-        yield running
+def hub(hub: LoopbackHub, demo: Path) -> LoopbackHub:
+    files = {name: content(3 * MIB, seed=n) for n, name in enumerate(SHARDS)}
+    hub.add(REPOSITORY, {NAME: demo.read_bytes(), **files})
+    return hub
 
 
 async def stopped(hub: LoopbackHub, models: Path, *files: str, after: int) -> None:
     hub.bytes_per_second = MIB
-    events = Events(cancel_after_bytes=after)
-    task = asyncio.create_task(fetch(listed(hub, *files), models, events), name="download")
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await fetch_until(listed(hub, *files), models, after)
     hub.bytes_per_second = 0
 
 

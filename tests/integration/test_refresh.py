@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import elsewhere
 import pytest
-from downloading import loopback
+from commands import Run
 from loopback_hub import LoopbackHub
 
 from localr1 import workflow
-from localr1.cli.main import main
 from localr1.models import catalog, refresh
 from localr1.models.hub import RemoteFile
 from localr1.models.types import Model
 
-Run = Callable[..., tuple[int, str, str]]
 BUILT_IN = catalog.load()
 SEVEN_B = BUILT_IN.model("r1-distill-qwen-7b")
 REPOSITORY = SEVEN_B.variants[0].repository
@@ -34,21 +31,9 @@ def remote(model: Model, repository: str) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
-    with loopback(monkeypatch) as running:
-        monkeypatch.setenv("HF_ENDPOINT", running.endpoint)
-        running.add(REPOSITORY, remote(SEVEN_B, REPOSITORY))
-        yield running
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def command(*arguments: str) -> tuple[int, str, str]:
-        code = main(list(arguments))
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return command
+def hub(hub: LoopbackHub) -> LoopbackHub:
+    hub.add(REPOSITORY, remote(SEVEN_B, REPOSITORY))
+    return hub
 
 
 def changes(run: Run, *arguments: str) -> dict[str, dict[str, object]]:
@@ -186,10 +171,10 @@ def test_a_damaged_refreshed_catalogue_stops_nothing(run: Run, hub: LoopbackHub)
     for text in ("schema = [", "schema = 1\n[[model]]\nid = 3\n"):
         path.write_text(text)
         code, _, err = run("models")
-        assert (code, "not used" in err) == (0, True)
+        assert (code, "cannot be used" in err) == (0, True)
         assert run("verify", "demo")[0] == 0
     assert changes(run, "--yes")
-    assert "not used" not in run("models")[2]
+    assert "cannot be used" not in run("models")[2]
 
 
 def test_offline_asks_nobody_and_says_so(run: Run) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,8 +19,6 @@ from localr1.chat.store import Store
 from localr1.chat.types import Event, Finished, LoopNotice, Notice
 from localr1.engine.client import Engine
 from localr1.errors import EngineDied
-from localr1.fit.types import Settings
-from localr1.models.library import DEMO_PATH
 
 # Words that the demo was never trained on: it thinks in circles and answers without an end.
 BABBLE = "what " * 400
@@ -177,16 +174,6 @@ async def test_thinking_in_circles_is_told_or_ended(tmp_path: Path) -> None:
     assert stats.thinking_tokens < told[-1].stats.thinking_tokens
 
 
-@asynccontextmanager
-async def demo_with(logs: Path, **changes: object) -> AsyncIterator[Engine]:
-    settings = replace(Settings(4096, threads=1), **changes)  # type: ignore[arg-type]
-    engine = await Engine.start(DEMO_PATH, settings, log_directory=logs)
-    try:
-        yield engine
-    finally:
-        await engine.close()
-
-
 def write_sums(store: Store, count: int) -> int:
     """A conversation as earlier days left it; its number."""
     number = store.create("Sums", "demo")
@@ -212,7 +199,7 @@ async def left(
     # The demo is so fast that the time to open a file decides.
     monkeypatch.setattr(kv_state, "_RESTORE_SECONDS", 0.0)
     states, number = KvStates(tmp_path / "kv", 1 << 30), write_sums(store, 25)
-    async with demo_with(tmp_path) as engine:
+    async with demo_engine(tmp_path, 4096) as engine:
         session = opened(engine, store, states, number)
         await session.resume()
         await session.settle()
@@ -225,7 +212,7 @@ async def test_a_conversation_that_was_left_goes_on_in_another_worker(
 ) -> None:
     states, number = left
     assert (states.size_bytes(number) or 0) > 500_000
-    async with demo_with(tmp_path) as engine:
+    async with demo_engine(tmp_path, 4096) as engine:
         session = opened(engine, store, states, number)
         await session.resume()
         heard = await ask(session, "12 + 30")  # at once: nothing was computed meanwhile
@@ -243,7 +230,7 @@ async def test_a_state_that_does_not_fit_is_ignored(
     path = states.path(number)
     await asyncio.to_thread(_spoil, path, damage)
     kv_cache_type = "q8_0" if damage == "other settings" else "f16"
-    async with demo_with(tmp_path, kv_cache_type=kv_cache_type) as engine:
+    async with demo_engine(tmp_path, 4096, kv_cache_type=kv_cache_type) as engine:
         session = opened(engine, store, states, number)
         await session.resume()
         await session.settle()
@@ -271,7 +258,7 @@ async def test_guessing_ahead_changes_no_answer(tmp_path: Path) -> None:
     said: list[list[tuple[str, str]]] = []
     drafted = 0
     for draft_tokens in (0, 8):
-        async with demo_with(tmp_path, draft_tokens=draft_tokens) as engine:
+        async with demo_engine(tmp_path, 4096, draft_tokens=draft_tokens) as engine:
             session = ChatSession(engine, None, demo_model())
             options = replace(GREEDY, draft_tokens=draft_tokens)
             heard = [await ask(session, question, options) for question in questions]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import frail_worker
 import pytest
 import synthetic
+from commands import begun, localr1
 from fit_machines import machine
 from talking import demo_model
 
@@ -21,7 +21,8 @@ from localr1.engine import experience
 from localr1.engine.client import Engine
 from localr1.errors import EngineDied, LoadFailed, NothingFits
 from localr1.fit import ladder
-from localr1.fit.types import Plan
+from localr1.fit.ladder import SMALLEST_CONTEXT
+from localr1.fit.types import Asked, Plan
 from localr1.gguf.types import Architecture
 from localr1.machine.host import Host
 from localr1.models.library import DEMO_PATH
@@ -59,9 +60,7 @@ class Walk:
         local = self.home.library.find(self.home.catalogue.resolve(str(path)))
         assert local is not None
         self.local: LocalModel = local
-        self.plan: Plan = workflow.plan_for(
-            self.home, machine(15.5, 11), local, context_window=WINDOW
-        )
+        self.plan: Plan = workflow.plan_for(self.home, machine(15.5, 11), local, Asked(WINDOW))
         self.told: list[str] = []
 
     async def start(self) -> Engine:
@@ -158,7 +157,7 @@ async def test_the_foot_of_the_ladder_is_a_clear_error(
     frail(monkeypatch, tmp_path, context_window=1, signal_name="SIGKILL")
     with pytest.raises(LoadFailed) as caught:
         await walk.window()
-    assert len(walk.told) == len(ladder.rungs(walk.plan.settings, walk.local.model)) == 4
+    assert len(walk.told) == len(ladder.rungs(walk.plan.settings, walk.local.model)) > 3
     assert "SIGKILL" in caught.value.why
     assert "Close other programs" in caught.value.todo
     assert not walk.remembered.exists()
@@ -184,6 +183,36 @@ async def test_a_file_that_always_crashes_does_not_walk_the_whole_ladder(
     with pytest.raises(EngineDied, match="SIGSEGV"):
         await walk.window()
     assert len(walk.told) == 2
+
+
+def with_a_wrong_estimate(walk: Walk) -> None:
+    """A plan that thinks the KV cache a quarter as large as it is: 64 MiB instead of 256."""
+    plan, (cpu,) = walk.plan, walk.plan.devices
+    shape = replace(plan.model.architecture, head_count_kv=1)
+    less = replace(cpu, kv_cache_bytes=cpu.kv_cache_bytes // 4)
+    walk.plan = replace(plan, model=replace(plan.model, architecture=shape), devices=(less,))
+
+
+async def test_what_llama_cpp_reckons_otherwise_is_told(walk: Walk) -> None:
+    with_a_wrong_estimate(walk)
+    assert await walk.window() == WINDOW
+    (told,) = walk.told
+    assert told.startswith("llama.cpp needs 0.3 GiB of main memory, not 0.1 GiB as planned")
+    assert not walk.remembered.exists()
+
+
+async def test_what_llama_cpp_reckons_and_is_not_there_is_not_loaded(
+    walk: Walk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_a_wrong_estimate(walk)
+    # Enough for the plan, headroom included, and not for what is true.
+    (cpu,) = walk.plan.devices
+    short_of_memory(monkeypatch, 2 * cpu.total_bytes + 4 * MIB)
+    window = await walk.window()
+    assert SMALLEST_CONTEXT <= window < WINDOW
+    assert walk.told[0].startswith("llama.cpp needs 0.3 GiB of main memory, not 0.1 GiB as")
+    assert "Trying again: " in walk.told[0]
+    assert walk.remembered.exists()
 
 
 async def test_a_damaged_file_is_refused_at_once(tmp_path: Path) -> None:
@@ -228,16 +257,7 @@ async def test_what_is_sure_to_swap_is_not_begun(
 def test_ask_tells_each_step(wide: Path, tmp_path: Path) -> None:
     environment = frail_worker.environment(tmp_path, memory_bytes=ROOM)
     command = ["ask", "hi", "--model", str(wide), "--context", str(WINDOW), "--max-tokens", "3"]
-    done = subprocess.run(
-        [sys.executable, "-m", "localr1", *command],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=120,
-        check=False,
-        env={**os.environ, **environment},
-    )
+    done = localr1(*command, environment=environment)
     assert done.returncode == 0, done.stderr
     assert "localr1: It did not load, memory was short. Trying again: " in done.stderr
     assert "32,768 to 16,384 tokens" in done.stderr
@@ -262,14 +282,7 @@ def test_ctrl_c_ends_a_long_load(tmp_path: Path) -> None:
     path = tmp_path / "big.gguf"
     size = synthetic.write_header_only(path, architecture, "Q4_0", full_vocabulary=True)
     assert size > 1.5 * GIB
-    process = subprocess.Popen(
-        [sys.executable, "-m", "localr1", "ask", "hi", "--model", str(path)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = begun("ask", "hi", "--model", str(path))
     time.sleep(2)
     assert process.poll() is None
     sent = time.monotonic()

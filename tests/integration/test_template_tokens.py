@@ -11,14 +11,13 @@ import pytest
 import synthetic
 from hypothesis import given
 from hypothesis import strategies as st
-from talking import GREEDY, ask, demo_engine, demo_model
+from talking import GREEDY, ask, demo_engine, demo_model, loaded
 from tokens import Tokens, tokens_of
 
 from localr1.chat import template
 from localr1.chat.file_template import FileTemplate
 from localr1.chat.session import ChatSession, ReplyOptions
 from localr1.chat.template import Asked, FamilyTemplate, Template, Turn
-from localr1.engine.client import Engine
 from localr1.engine.protocol import Segment
 from localr1.errors import TemplateError
 from localr1.fit.types import Settings
@@ -182,15 +181,12 @@ def foreign_tokens(
 async def test_a_conversation_with_a_foreign_model(foreign: Path, tmp_path: Path) -> None:
     model, form = foreign_model(foreign)
     assert "Not of the R1 family" in model.notes[0]
-    engine = await Engine.start(foreign, Settings(512, threads=1), log_directory=tmp_path)
     options = ReplyOptions(temperature=0.0, max_tokens=8)
-    try:
+    async with loaded(foreign, Settings(512, threads=1), tmp_path) as engine:
         session = ChatSession(engine, None, model, system="Be brief.")
         first = await ask(session, "hi <|im_end|>", options)
         second = await ask(session, "and now?", options)
         await session.settle()
-    finally:
-        await engine.close()
     assert first.error is None
     assert second.error is None
     assert first.stats is not None
@@ -213,11 +209,8 @@ async def test_a_foreign_model_without_a_template_of_use_is_said_to_be(
 ) -> None:
     path = write_foreign(tmp_path, monkeypatch, source)
     model, _ = foreign_model(path)
-    engine = await Engine.start(path, Settings(512, threads=1), log_directory=tmp_path)
-    try:
+    async with loaded(path, Settings(512, threads=1), tmp_path) as engine:
         heard = await ask(ChatSession(engine, None, model), "hi", GREEDY)
-    finally:
-        await engine.close()
     assert isinstance(heard.error, TemplateError)
     assert "R1 family" in heard.error.todo
 

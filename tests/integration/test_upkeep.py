@@ -5,22 +5,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import elsewhere
 import pytest
 import synthetic
-from downloading import REPOSITORY, loopback
+from commands import Run, killed_while_copying
+from downloading import REPOSITORY
 from loopback_hub import LoopbackHub
 
 from localr1 import workflow
-from localr1.cli.main import main
 from localr1.models import copying
 from localr1.models.copying import Span
 from localr1.models.downloaded import units
@@ -48,24 +45,9 @@ def merge(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, merge: Path) -> Iterator[LoopbackHub]:
-    with loopback(monkeypatch) as running:
-        monkeypatch.setenv("HF_ENDPOINT", running.endpoint)
-        running.add(REPOSITORY, {f"{NAME}.gguf": merge.read_bytes(), "README.md": b"hello"})
-        yield running
-
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def command(*arguments: str) -> tuple[int, str, str]:
-        code = main(list(arguments))
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return command
+def hub(hub: LoopbackHub, merge: Path) -> LoopbackHub:
+    hub.add(REPOSITORY, {f"{NAME}.gguf": merge.read_bytes(), "README.md": b"hello"})
+    return hub
 
 
 def listed(run: Run) -> dict[str, dict[str, object]]:
@@ -276,21 +258,6 @@ def test_a_damaged_source_is_not_moved(run: Run, tmp_path: Path) -> None:
     assert list((tmp_path / "disk").rglob("*.gguf*")) == []
 
 
-MOVER = """
-import sys, time
-from localr1.models import copying
-plain = copying._blocks
-def slowly(spans, on_bytes):
-    for block in plain(spans, on_bytes):
-        for at in range(0, len(block), 4096):
-            time.sleep(0.002)
-            yield block[at:at + 4096]
-copying._blocks = slowly
-from localr1.cli.main import main
-sys.exit(main(["move", sys.argv[1], sys.argv[2]]))
-"""
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="a kill is another thing there")
 @pytest.mark.parametrize("after_seconds", [0.0, 0.05, 0.15, 0.3, 0.5])
 def test_a_kill_while_moving_loses_nothing(
@@ -298,18 +265,7 @@ def test_a_kill_while_moving_loses_nothing(
 ) -> None:
     run("import", "--copy", str(merge))
     disk = tmp_path / "disk"
-    process = subprocess.Popen(
-        [sys.executable, "-c", MOVER, NAME, str(disk)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 30
-    while not list(disk.rglob("*.copying")) and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    time.sleep(after_seconds)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    killed_while_copying("move", NAME, str(disk), watched=disk, after_seconds=after_seconds)
     here = Path(str(listed(run)[f"{NAME}:F16"]["path"]))
     assert here.read_bytes() == merge.read_bytes()
     assert run("move", NAME, str(disk))[0] == 0
@@ -535,7 +491,8 @@ def test_files_are_the_same_only_when_their_checksums_are(
     other = user / ".lmstudio/models/a/other.gguf"
     other.parent.mkdir(parents=True)
     content = merge.read_bytes()
-    other.write_bytes(content[:-50] + b"\x55" * 50)
+    at = len(content) - len(content) // 14  # between two of the samples
+    other.write_bytes(content[:at] + b"\x55" * 50 + content[at + 50 :])
     assert "not compared" in run("models")[1]
     assert "Nothing" in run("models", "--unused")[1]
     assert "other contents" in run("models")[1]
@@ -544,6 +501,21 @@ def test_files_are_the_same_only_when_their_checksums_are(
     assert "not compared" in run("models")[1]
     assert "the same file is in LM Studio's folder" in run("models", "--unused")[1]
     assert "the same file is also at" in run("models")[1]
+
+
+def test_two_fine_tunes_with_one_header_are_two_models(run: Run, user: Path, merge: Path) -> None:
+    content = merge.read_bytes()
+    for name in ("one", "two"):
+        path = user / f".lmstudio/models/{name}/{NAME}.gguf"
+        path.parent.mkdir(parents=True)
+        # Another last weight; header and size are the same.
+        path.write_bytes(content[:-1] + name[:1].encode())
+    here = listed(run)
+    assert len(here) == 2
+    for name, row in here.items():
+        assert name.startswith(NAME)
+        code, out, _ = run("verify", name)
+        assert (code, str(row["path"]) in out) == (0, True)
 
 
 def test_every_file_is_verified(run: Run, user: Path, tmp_path: Path) -> None:

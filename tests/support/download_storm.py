@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from downloading import NAME, REPOSITORY, content, variant
+from downloading import NAME, REPOSITORY, content, mounted, variant
 from loopback_hub import Fault, LoopbackHub
 
 from localr1.errors import (
@@ -444,7 +444,7 @@ async def _disk_full(scene: Scene) -> None:
     disk = scene.folder / "disk"
     disk.mkdir()
     size = f"size={scene.rng.randint(1, 4)}m"
-    if _mount("-t", "tmpfs", "-o", size, "tmpfs", str(disk)) != 0:
+    if not mounted("-t", "tmpfs", "-o", size, "tmpfs", str(disk)):
         return await _killed(scene)  # where nothing can be mounted
     kept, scene.folder = scene.folder, disk
     try:
@@ -454,20 +454,13 @@ async def _disk_full(scene: Scene) -> None:
                 files, disk, on_event=lambda _: None, patience=PATIENCE, free=lambda _: 10**12
             )
             raise AssertionError("the disk is too small for that")
-        assert _mount("-o", "remount,size=100m", str(disk)) == 0
+        assert mounted("-o", "remount,size=100m", str(disk))
         await scene.fetch_whole()
         scene.folder = kept
         shutil.copytree(disk, kept, dirs_exist_ok=True)
     finally:
         subprocess.run(["umount", str(disk)], check=True)
     return None
-
-
-def _mount(*arguments: str) -> int:
-    mount = shutil.which("mount")
-    if mount is None or not sys.platform.startswith("linux"):
-        return 1
-    return subprocess.run([mount, *arguments], check=False, capture_output=True).returncode
 
 
 def _portal(host: str, method: str = "GET") -> Callable[..., Fault]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import Iterator
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,11 +44,33 @@ _VARIABLES = (
 
 @contextmanager
 def loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
-    """A running hub, and an environment that says nothing about any other."""
+    """A running hub, and an environment that names it and no other."""
     for name in _VARIABLES:
         monkeypatch.delenv(name, raising=False)
     with LoopbackHub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
         yield hub
+
+
+def mounted(*arguments: str) -> bool:
+    """Run `mount`; whether it worked, which takes Linux and root."""
+    mount = shutil.which("mount")
+    if mount is None or not sys.platform.startswith("linux"):
+        return False
+    return subprocess.run([mount, *arguments], check=False, capture_output=True).returncode == 0
+
+
+@contextmanager
+def disk_of(size_bytes: int, folder: Path) -> Iterator[Path]:
+    """A real file system of this size, in a folder; the test is skipped where there can be none."""
+    place = folder / "disk"
+    place.mkdir()
+    if not mounted("-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(place)):
+        pytest.skip("mounting a small file system needs Linux and root")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
 
 
 def content(size_bytes: int, seed: int = 7) -> bytes:
@@ -73,21 +98,9 @@ class Events:
     """Collects events; calls itself."""
 
     all: list[DownloadEvent] = field(default_factory=list)
-    cancel_after_bytes: int | None = None
 
     def __call__(self, event: DownloadEvent) -> None:
         self.all.append(event)
-        if (
-            self.cancel_after_bytes is not None
-            and isinstance(event, DownloadProgress)
-            and event.done_bytes >= self.cancel_after_bytes
-        ):
-            task = asyncio.current_task()
-            assert task is not None
-            self.cancel_after_bytes = None
-            for other in asyncio.all_tasks():
-                if other.get_name() == "download":
-                    other.cancel()
 
     @property
     def notices(self) -> str:
@@ -101,7 +114,7 @@ class Events:
 async def fetch(
     files: tuple[RemoteFile, ...],
     directory: Path,
-    events: Events | None = None,
+    events: Callable[[DownloadEvent], None] | None = None,
     *,
     connections: int = 4,
     token: str = "",
@@ -114,6 +127,19 @@ async def fetch(
         token=token,
         patience=QUICK,
     )
+
+
+async def fetch_until(files: tuple[RemoteFile, ...], directory: Path, done_bytes: int) -> None:
+    """Download until so much is here, and stop."""
+
+    def on_event(event: DownloadEvent) -> None:
+        enough = isinstance(event, DownloadProgress) and event.done_bytes >= done_bytes
+        if enough and not task.cancelling():
+            task.cancel()
+
+    task = asyncio.create_task(fetch(files, directory, on_event))
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 def size_of(path: Path) -> int:

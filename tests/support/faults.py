@@ -15,8 +15,8 @@ from typing import Literal
 
 import psutil
 import pytest
+from talking import question
 
-from localr1.chat import template
 from localr1.engine import protocol
 from localr1.engine.client import Engine
 from localr1.engine.watch import Limits
@@ -119,22 +119,6 @@ def worker_of(logs: Path) -> psutil.Process:
         if any(Path(file.path).parent == logs for file in child.open_files()):
             return child
     raise AssertionError(f"no worker writes into {logs}")
-
-
-def question(text: str, **changes: object) -> protocol.Generate:
-    """A request to the demo model, which says what it is surest of."""
-    values: dict[str, object] = {
-        "request_id": 0,
-        "segments": template.render("", [], text, open_thinking=True),
-        "thinking_open": True,
-        "seed": 1,
-        "temperature": 0.0,
-        "top_p": 0.95,
-        "top_k": 64,
-        "min_p": 0.0,
-        "max_tokens": 0,
-    }
-    return protocol.Generate(**{**values, **changes})  # type: ignore[arg-type]
 
 
 def phase_of(event: protocol.Event) -> Phase | None:

@@ -35,11 +35,11 @@ if "localr1.engine.worker" in sys.orig_argv:
                     real = module.open_context
 
                     def open_context(model, load, *rest):
-                        if room:
+                        if room and not load.measure_only:
                             with open("/proc/self/statm") as file:
                                 used = int(file.read().split()[0]) * resource.getpagesize()
                             resource.setrlimit(resource.RLIMIT_AS, (used + room, used + room))
-                        if largest and load.context_window > largest:
+                        if largest and load.context_window > largest and not load.measure_only:
                             os.kill(os.getpid(), getattr(signal, os.environ["FRAIL_SIGNAL"]))
                         return real(model, load, *rest)
 

@@ -188,10 +188,14 @@ def bases(folder: Path) -> list[tuple[Path, ...]]:
         expert_shared_count=1,
         leading_dense_layers=1,
         mla=True,
+        q_lora_rank=16,
+        kv_lora_rank=16,
+        rope_length=8,
+        head_key_length=16,
+        head_value_length=16,
     )
-    compressed = synthetic.Shape(experts, 16, 16, 8, 16, 16)
     synthetic.write_random(folder / "dense.gguf", dense, name="R1 dense")
-    synthetic.write_random(folder / "experts.gguf", compressed, name="R1 experts")
+    synthetic.write_random(folder / "experts.gguf", experts, name="R1 experts")
     llama = Architecture("llama", 1, 32, 32, 2, 1, 16, 16, 263, 512, 0)
     synthetic.write_random(folder / "llama.gguf", llama, "Q8_0", name="R1 llama")
     synthetic.write_random(folder / "shards.gguf", dense, name="R1 shards", shard_tensors=6)

@@ -402,21 +402,21 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(content)}"
         if kind == "gzip":
             headers["Content-Encoding"] = "gzip"
-        body = content[start:end]
+        # A view: a copy would keep every other connection waiting, and only those with ranges.
+        body = memoryview(content)[start:end]
         if fault is not None and kind == "short":
             body = body[: fault.after_bytes]
         if fault is not None and kind == "wrong-bytes":
             at = min(fault.after_bytes, len(body) - 1)
-            body = body[:at] + bytes([body[at] ^ 0xFF]) + body[at + 1 :]
+            body = memoryview(body[:at].tobytes() + bytes([body[at] ^ 0xFF]) + body[at + 1 :])
         self._head(status, headers, len(body))
         if self.command == "GET":
             self._body(body, fault)
 
-    def _body(self, body: bytes, fault: Fault | None) -> None:
+    def _body(self, view: memoryview, fault: Fault | None) -> None:
         hub = self.server.hub
         breaking = fault is not None and fault.kind in {"drop", "truncate", "stall"}
-        limit = min(fault.after_bytes, len(body)) if fault is not None and breaking else len(body)
-        view = memoryview(body)
+        limit = min(fault.after_bytes, len(view)) if fault is not None and breaking else len(view)
         epoch = hub.epoch
         started = time.monotonic()
         for at in range(0, limit, _CHUNK_BYTES):

@@ -68,6 +68,21 @@ class RecordedNvml:
         assert kind == self.NVML_CLOCK_MEM
         return self._number(card, "memory_clock_mhz")
 
+    def nvmlDeviceGetComputeRunningProcesses(  # noqa: N802
+        self, card: dict[str, Any]
+    ) -> list[SimpleNamespace]:
+        return self._processes(card, "compute_processes")
+
+    def nvmlDeviceGetGraphicsRunningProcesses(  # noqa: N802
+        self, card: dict[str, Any]
+    ) -> list[SimpleNamespace]:
+        return self._processes(card, "graphics_processes")
+
+    def _processes(self, card: dict[str, Any], key: str) -> list[SimpleNamespace]:
+        if key not in card:
+            raise NvmlNotSupportedError("Not Supported")
+        return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in card[key]]
+
     def _number(self, card: dict[str, Any], key: str) -> int:
         if card.get(key) is None:
             raise NvmlNotSupportedError("Not Supported")
@@ -98,7 +113,10 @@ class RecordedHost(Host):
             for file in self._r.get("files", {})
             if file.startswith(f"{path}/")
         ]
-        return tuple(sorted({*inside, *self._r.get("directories", {}).get(path, ())}))
+        listed = self._r.get("directories", {}).get(path, ())
+        # The driver that answers through NVML has its device there.
+        driver = ("nvidiactl",) if path == "/dev" and "nvml" in self._r else ()
+        return tuple(sorted({*inside, *listed, *driver}))
 
     def run(self, *command: str, limit_seconds: float = 0) -> str:
         del limit_seconds
@@ -122,6 +140,10 @@ class RecordedHost(Host):
     def battery(self) -> tuple[bool | None, float] | None:
         state = self._r.get("battery")
         return None if state is None else (state[0], state[1])
+
+    def process_name(self, number: int) -> str | None:
+        name: str | None = self._r.get("processes", {}).get(str(number))
+        return name
 
     def nvml(self) -> Any:
         return RecordedNvml(self._r.get("nvml", {"error": "NVML Shared Library Not Found"}))

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import gguf
@@ -49,30 +48,6 @@ Mix = Callable[[str, int, Architecture], GgmlType]
 """The type of a matrix: by its name without number, its layer, and the model."""
 
 
-@dataclass(frozen=True)
-class Shape:
-    """What a header needs besides the architecture: the ranks of DeepSeek's attention."""
-
-    architecture: Architecture
-    q_lora_rank: int = 0
-    kv_lora_rank: int = 0
-    rope_length: int = 0
-    head_key_length: int = 0
-    head_value_length: int = 0
-
-
-def r1_671b(architecture: Architecture) -> Shape:
-    """The full R1, compressed cache or not, as `architecture.mla` says."""
-    return Shape(
-        architecture,
-        q_lora_rank=1536,
-        kv_lora_rank=512,
-        rope_length=64,
-        head_key_length=192,
-        head_value_length=128,
-    )
-
-
 SMALL_DENSE = Architecture(
     name="qwen2",
     layers=6,
@@ -86,26 +61,24 @@ SMALL_DENSE = Architecture(
     context_length=8192,
     parameters=20_000_000,
 )
-SMALL_MOE = Shape(
-    Architecture(
-        name="deepseek2",
-        layers=4,
-        embedding_length=256,
-        feed_forward_length=768,
-        head_count=4,
-        head_count_kv=1,
-        key_length=96,
-        value_length=0,
-        vocabulary_size=1024,
-        context_length=8192,
-        parameters=7_000_000,
-        expert_count=8,
-        expert_used_count=2,
-        expert_feed_forward_length=256,
-        expert_shared_count=1,
-        leading_dense_layers=1,
-        mla=True,
-    ),
+SMALL_MOE = Architecture(
+    name="deepseek2",
+    layers=4,
+    embedding_length=256,
+    feed_forward_length=768,
+    head_count=4,
+    head_count_kv=1,
+    key_length=96,
+    value_length=0,
+    vocabulary_size=1024,
+    context_length=8192,
+    parameters=7_000_000,
+    expert_count=8,
+    expert_used_count=2,
+    expert_feed_forward_length=256,
+    expert_shared_count=1,
+    leading_dense_layers=1,
+    mla=True,
     q_lora_rank=128,
     kv_lora_rank=64,
     rope_length=32,
@@ -142,7 +115,7 @@ MIXES: dict[str, Mix] = {
 
 def write_header_only(  # noqa: PLR0913 - each is a choice that some test makes
     path: Path,
-    shape: Shape | Architecture,
+    architecture: Architecture,
     quantization: str = "Q4_K_M",
     *,
     name: str = "synthetic",
@@ -153,7 +126,7 @@ def write_header_only(  # noqa: PLR0913 - each is a choice that some test makes
 
     Args:
         path: Where to.
-        shape: Of the model; DeepSeek's needs a `Shape`.
+        architecture: Of the model.
         quantization: A key of `MIXES`.
         name: `general.name`.
         full_vocabulary: Write every token, as llama.cpp wants; else a few hundred.
@@ -162,15 +135,13 @@ def write_header_only(  # noqa: PLR0913 - each is a choice that some test makes
     Returns:
         Bytes of tensor data, padding included.
     """
-    shape = shape if isinstance(shape, Shape) else Shape(shape)
-    architecture = shape.architecture
     writer = gguf.GGUFWriter(path, architecture.name)
     writer.add_name(name)
     writer.add_file_type(_FILE_TYPES[quantization])
-    _add_hyperparameters(writer, shape)
+    _add_hyperparameters(writer, architecture)
     _add_vocabulary(writer, architecture.vocabulary_size if full_vocabulary else 0)
     total = 0
-    for tensor, dimensions, tensor_type in _tensors(shape, MIXES[quantization]):
+    for tensor, dimensions, tensor_type in _tensors(architecture, MIXES[quantization]):
         elements, block_bytes = gguf.GGML_QUANT_SIZES[tensor_type]
         size = math.prod(dimensions) // elements * block_bytes
         # The writer takes the length of a row in bytes for quantized types.
@@ -239,7 +210,7 @@ def write_tiny(  # noqa: PLR0913 - each is a choice that some test makes
 
 def write_random(  # noqa: PLR0913 - each is a choice that some test makes
     path: Path,
-    shape: Shape | Architecture,
+    architecture: Architecture,
     quantization: str = "F16",
     *,
     seed: int = 0,
@@ -250,21 +221,19 @@ def write_random(  # noqa: PLR0913 - each is a choice that some test makes
 
     Args:
         path: Where to; with `shard_tensors` the stem of the shards' names.
-        shape: Of the model; DeepSeek's needs a `Shape`.
+        architecture: Of the model.
         quantization: Of every matrix: `F16`, `Q8_0` or `Q4_0`.
         seed: Of the weights.
         name: `general.name`.
         shard_tensors: Tensors per shard; 0 for one file.
     """
-    shape = shape if isinstance(shape, Shape) else Shape(shape)
-    architecture = shape.architecture
     writer = gguf.GGUFWriter(path, architecture.name, split_max_tensors=shard_tensors)
     writer.add_name(name)
     writer.add_file_type(_FILE_TYPES[quantization])
-    _add_hyperparameters(writer, shape)
+    _add_hyperparameters(writer, architecture)
     _add_vocabulary(writer, architecture.vocabulary_size)
     random = np.random.default_rng(seed)
-    for tensor, dimensions, tensor_type in _tensors(shape, uniform(quantization)):
+    for tensor, dimensions, tensor_type in _tensors(architecture, uniform(quantization)):
         if "norm" in tensor:
             writer.add_tensor(tensor, np.ones(dimensions, np.float32))
             continue
@@ -316,8 +285,7 @@ def _add_vocabulary(writer: gguf.GGUFWriter, size: int) -> None:
     writer.add_chat_template(TEMPLATE)
 
 
-def _add_hyperparameters(writer: gguf.GGUFWriter, shape: Shape) -> None:
-    a = shape.architecture
+def _add_hyperparameters(writer: gguf.GGUFWriter, a: Architecture) -> None:
     writer.add_block_count(a.layers)
     writer.add_context_length(a.context_length)
     writer.add_embedding_length(a.embedding_length)
@@ -327,7 +295,7 @@ def _add_hyperparameters(writer: gguf.GGUFWriter, shape: Shape) -> None:
     writer.add_rope_freq_base(10_000.0)
     writer.add_layer_norm_rms_eps(1e-6)
     if a.name == "deepseek2":
-        _add_deepseek2(writer, shape)
+        _add_deepseek2(writer, a)
         return
     if a.name == "qwen3":
         writer.add_key_length(a.key_length)
@@ -337,17 +305,16 @@ def _add_hyperparameters(writer: gguf.GGUFWriter, shape: Shape) -> None:
         writer.add_rope_dimension_count(a.key_length)
 
 
-def _add_deepseek2(writer: gguf.GGUFWriter, shape: Shape) -> None:
-    a = shape.architecture
+def _add_deepseek2(writer: gguf.GGUFWriter, a: Architecture) -> None:
     writer.add_vocab_size(a.vocabulary_size)
-    writer.add_rope_dimension_count(shape.rope_length)
-    writer.add_q_lora_rank(shape.q_lora_rank)
-    writer.add_kv_lora_rank(shape.kv_lora_rank)
+    writer.add_rope_dimension_count(a.rope_length)
+    writer.add_q_lora_rank(a.q_lora_rank)
+    writer.add_kv_lora_rank(a.kv_lora_rank)
     if a.mla:
-        writer.add_key_length(shape.kv_lora_rank + shape.rope_length)
-        writer.add_value_length(shape.kv_lora_rank)
-        writer.add_key_length_mla(shape.head_key_length)
-        writer.add_value_length_mla(shape.head_value_length)
+        writer.add_key_length(a.kv_lora_rank + a.rope_length)
+        writer.add_value_length(a.kv_lora_rank)
+        writer.add_key_length_mla(a.head_key_length)
+        writer.add_value_length_mla(a.head_value_length)
     else:
         writer.add_key_length(a.key_length)
         writer.add_value_length(a.value_length)
@@ -361,9 +328,8 @@ def _add_deepseek2(writer: gguf.GGUFWriter, shape: Shape) -> None:
     writer.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
 
 
-def _tensors(shape: Shape, mix: Mix) -> Iterator[tuple[str, tuple[int, ...], GgmlType]]:
+def _tensors(a: Architecture, mix: Mix) -> Iterator[tuple[str, tuple[int, ...], GgmlType]]:
     """Name, dimensions (slowest first, as numpy has them) and type of every tensor."""
-    a = shape.architecture
     yield (
         "token_embd.weight",
         (a.vocabulary_size, a.embedding_length),
@@ -374,7 +340,7 @@ def _tensors(shape: Shape, mix: Mix) -> Iterator[tuple[str, tuple[int, ...], Ggm
     if a.name == "llama":
         yield "rope_freqs.weight", (a.key_length // 2,), GgmlType.F32
     for layer in range(a.layers):
-        for name, dimensions in _layer(shape, layer):
+        for name, dimensions in _layer(a, layer):
             # llama.cpp leaves vectors and the router in F32.
             single = len(dimensions) == 1 or name == "ffn_gate_inp.weight"
             kind = GgmlType.F32 if single else mix(name.removesuffix(".weight"), layer, a)
@@ -384,11 +350,10 @@ def _tensors(shape: Shape, mix: Mix) -> Iterator[tuple[str, tuple[int, ...], Ggm
             yield f"blk.{layer}.{name}", dimensions, kind
 
 
-def _layer(shape: Shape, layer: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    a = shape.architecture
+def _layer(a: Architecture, layer: int) -> Iterator[tuple[str, tuple[int, ...]]]:
     yield "attn_norm.weight", (a.embedding_length,)
     yield "ffn_norm.weight", (a.embedding_length,)
-    yield from _compressed_attention(shape) if a.name == "deepseek2" else _attention(a)
+    yield from _compressed_attention(a) if a.name == "deepseek2" else _attention(a)
     if a.expert_count and layer >= a.leading_dense_layers:
         yield from _experts(a)
         return
@@ -413,21 +378,21 @@ def _attention(a: Architecture) -> Iterator[tuple[str, tuple[int, ...]]]:
         yield "attn_k_norm.weight", (a.key_length,)
 
 
-def _compressed_attention(shape: Shape) -> Iterator[tuple[str, tuple[int, ...]]]:
-    a, heads = shape.architecture, shape.architecture.head_count
-    plain_length = shape.head_key_length - shape.rope_length
-    yield "attn_q_a.weight", (shape.q_lora_rank, a.embedding_length)
-    yield "attn_q_a_norm.weight", (shape.q_lora_rank,)
-    yield "attn_q_b.weight", (heads * shape.head_key_length, shape.q_lora_rank)
-    yield "attn_kv_a_mqa.weight", (shape.kv_lora_rank + shape.rope_length, a.embedding_length)
-    yield "attn_kv_a_norm.weight", (shape.kv_lora_rank,)
+def _compressed_attention(a: Architecture) -> Iterator[tuple[str, tuple[int, ...]]]:
+    heads = a.head_count
+    plain_length = a.head_key_length - a.rope_length
+    yield "attn_q_a.weight", (a.q_lora_rank, a.embedding_length)
+    yield "attn_q_a_norm.weight", (a.q_lora_rank,)
+    yield "attn_q_b.weight", (heads * a.head_key_length, a.q_lora_rank)
+    yield "attn_kv_a_mqa.weight", (a.kv_lora_rank + a.rope_length, a.embedding_length)
+    yield "attn_kv_a_norm.weight", (a.kv_lora_rank,)
     if a.mla:
-        yield "attn_k_b.weight", (heads, shape.kv_lora_rank, plain_length)
-        yield "attn_v_b.weight", (heads, shape.head_value_length, shape.kv_lora_rank)
+        yield "attn_k_b.weight", (heads, a.kv_lora_rank, plain_length)
+        yield "attn_v_b.weight", (heads, a.head_value_length, a.kv_lora_rank)
     else:
-        rows = heads * (plain_length + shape.head_value_length)
-        yield "attn_kv_b.weight", (rows, shape.kv_lora_rank)
-    yield "attn_output.weight", (a.embedding_length, heads * shape.head_value_length)
+        rows = heads * (plain_length + a.head_value_length)
+        yield "attn_kv_b.weight", (rows, a.kv_lora_rank)
+    yield "attn_output.weight", (a.embedding_length, heads * a.head_value_length)
 
 
 def _experts(a: Architecture) -> Iterator[tuple[str, tuple[int, ...]]]:

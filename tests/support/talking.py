@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from localr1.chat import template
 from localr1.chat.session import ChatSession, ReplyOptions
 from localr1.chat.types import (
     AnswerDelta,
@@ -17,7 +19,10 @@ from localr1.chat.types import (
     ReplyStats,
     ThinkingDelta,
 )
+from localr1.engine import protocol
 from localr1.engine.client import Engine
+from localr1.engine.process import LIMITS
+from localr1.engine.watch import Limits
 from localr1.errors import LocalR1Error
 from localr1.fit.types import Settings
 from localr1.models import catalog
@@ -31,13 +36,42 @@ def demo_model() -> Model:
     return catalog.load().model("demo")
 
 
+def question(text: str = "", **changes: Any) -> protocol.Generate:
+    """A request to the demo model, which says what it is surest of."""
+    asked = protocol.Generate(
+        request_id=0,
+        segments=template.render("", [], text, open_thinking=True),
+        thinking_open=True,
+        seed=1,
+        temperature=0.0,
+        top_p=0.95,
+        top_k=64,
+        min_p=0.0,
+        max_tokens=0,
+    )
+    return replace(asked, **changes)
+
+
 @asynccontextmanager
-async def demo_engine(logs: Path, context_window: int = 2048) -> AsyncIterator[Engine]:
-    engine = await Engine.start(DEMO_PATH, Settings(context_window, threads=1), log_directory=logs)
+async def loaded(
+    path: Path, settings: Settings, logs: Path, *endpoints: str, limits: Limits = LIMITS
+) -> AsyncIterator[Engine]:
+    """An engine, closed at the end; the endpoints are of RPC servers."""
+    engine = await Engine.start(
+        path, settings, log_directory=logs, rpc_endpoints=endpoints, limits=limits
+    )
     try:
         yield engine
     finally:
         await engine.close()
+
+
+def demo_engine(
+    logs: Path, context_window: int = 2048, *, limits: Limits = LIMITS, **settings: Any
+) -> AbstractAsyncContextManager[Engine]:
+    """The demo model; the settings are those of `Settings`."""
+    asked = Settings(context_window, threads=1, **settings)
+    return loaded(DEMO_PATH, asked, logs, limits=limits)
 
 
 @dataclass

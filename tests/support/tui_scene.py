@@ -21,7 +21,9 @@ from localr1.engine import protocol
 from localr1.engine.client import Engine
 from localr1.errors import LocalR1Error
 from localr1.fit.types import (
+    NOTHING,
     Advice,
+    Asked,
     DeviceMemory,
     Interval,
     Plan,
@@ -34,7 +36,9 @@ from localr1.models.types import LocalModel, Model, Sampling, ThinkingTokens, Va
 from localr1.tui.app import LocalR1App
 from localr1.tui.screens.chat import Chat
 from localr1.tui.services import Services
+from localr1.tui.widgets.advice_detail import AdviceDetail
 from localr1.tui.widgets.advice_list import AdviceList
+from localr1.tui.widgets.reply import Reply
 from localr1.workflow import Home, open_home
 
 GIB = 1 << 30
@@ -127,7 +131,9 @@ def a_plan(
     def around(value: float) -> Interval:
         return Interval(value * 0.8, value, value * 1.2)
 
-    memory = DeviceMemory("CUDA0", int(needs_gib * GIB), 0, 0, 0, 0, 0, 0)
+    need = int(needs_gib * GIB)
+    cache, compute = need * 12 // 100, need * 7 // 100
+    memory = DeviceMemory("CUDA0", need - cache - compute, 0, 0, cache, compute, 0, 0)
     return Plan(
         model=model,
         variant=variant,
@@ -138,10 +144,14 @@ def a_plan(
         prompt_tps=around(tps * 20),
         generation_tps=around(tps),
         time_to_answer=TimeToAnswer(
-            around(2000 / tps), around(8000 / tps), around(2500 / tps), assumed=True
+            around(2000 / tps),
+            around(8000 / tps),
+            around(2500 / tps),
+            assumed=True,
+            hard_assumed=True,
         ),
         reasons=reasons,
-        would_fit_if=() if fits else ("with 30 GiB more memory",),
+        would_fit_if=() if fits else ("the computer has 120 GiB more main memory",),
     )
 
 
@@ -339,12 +349,12 @@ class FrozenServices(Services):
     async def examine(self) -> Machine:
         return MACHINE
 
-    async def advise(self, machine: Machine, goal: Goal) -> Advice:
-        del machine
+    async def advise(self, machine: Machine, goal: Goal, asked: Asked = NOTHING) -> Advice:
+        del machine, asked
         return replace(self.advice, goal=goal)
 
-    async def plan_for(self, machine: Machine, local: LocalModel) -> Plan:
-        del machine
+    async def plan_for(self, machine: Machine, local: LocalModel, asked: Asked = NOTHING) -> Plan:
+        del machine, asked
         return a_plan(
             local.model, local.variant, 800, "Needs 0.2 GiB of 21.0 GiB free", needs_gib=0.2
         )
@@ -395,7 +405,14 @@ async def hold_still(pilot: Pilot[None]) -> None:
         area.cursor_blink = False
     for line in pilot.app.screen.query(Input):
         line.cursor_blink = False
-    await pilot.pause()
+    # A busy computer lays out a little later than it draws.
+    before: list[str] = []
+    for _ in range(40):
+        await pilot.pause(0.05)
+        now = [strip.text for strip in pilot.app.screen._compositor.render_strips()]
+        if now == before:
+            return
+        before = now
 
 
 def offline_home() -> Home:
@@ -434,9 +451,10 @@ def chat_of(app: LocalR1App) -> Chat:
 
 
 def at_advice(app: LocalR1App) -> bool:
-    """Whether the advice is on top and filled."""
+    """Whether the advice is on top and filled, and its row explained."""
     found = app.screen.query(AdviceList)
-    return bool(found) and found.first().highlighted is not None
+    row = found.first().highlighted if found else None
+    return row is not None and app.screen.query_one(AdviceDetail).row == row
 
 
 def in_chat(app: LocalR1App) -> bool:
@@ -452,3 +470,15 @@ def texts(app: App[None], selector: str) -> str:
         region = widget.region
         parts += [line[region.x : region.right] for line in lines[region.y : region.bottom]]
     return "\n".join(parts)
+
+
+async def ask(app: LocalR1App, pilot: Pilot[None], text: str) -> Reply:
+    """Type a question, wait for the end of the reply."""
+    chat = chat_of(app)
+    before = len(chat.query(Reply))
+    chat.composer.load(text)
+    await pilot.press("enter")
+    await until(pilot, lambda: len(chat.query(Reply)) > before and chat._idle.is_set())
+    reply = chat.transcript.last_reply
+    assert reply is not None
+    return reply

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import OptionList
-from tui_scene import at_advice, chat_of, in_chat, offline_home, texts, until
+from tui_scene import ask, at_advice, chat_of, in_chat, offline_home, texts, until
 
 from localr1.models.catalog import Catalogue
 from localr1.models.library import DEMO_PATH
@@ -50,16 +50,16 @@ async def first_run(
         yield app, pilot
 
 
-async def ask(app: LocalR1App, pilot: Pilot[None], text: str) -> Reply:
-    """Type a question, wait for the end of the reply."""
+async def held(app: LocalR1App, pilot: Pilot[None], text: str) -> int:
+    """Hold the engine's process, whose number this is, and type a question: it is in work."""
     chat = chat_of(app)
-    before = len(chat.query(Reply))
+    running = app.runner.running
+    assert running is not None
+    os.kill(running.engine.process_id, signal.SIGSTOP)
     chat.composer.load(text)
     await pilot.press("enter")
-    await until(pilot, lambda: len(chat.query(Reply)) > before and chat._idle.is_set())
-    reply = chat.transcript.last_reply
-    assert reply is not None
-    return reply
+    await until(pilot, lambda: chat._talk.busy)
+    return running.engine.process_id
 
 
 async def test_offline_the_walk_ends_in_a_right_sum() -> None:
@@ -145,14 +145,10 @@ async def test_a_killed_engine_is_told_restarted_and_the_conversation_goes_on() 
     async with first_run() as (app, pilot):
         await ask(app, pilot, "What is 100 + 200?")
         chat = chat_of(app)
-        running = app.runner.running
-        assert running is not None
-        # Stopped first, so that it is surely killed in the middle of a reply.
-        os.kill(running.engine.process_id, signal.SIGSTOP)
-        chat.composer.load("What is 347 + 589?")
-        await pilot.press("enter")
+        # Held first, so that it is surely killed in the middle of a reply.
+        process = await held(app, pilot, "What is 347 + 589?")
         await until(pilot, lambda: len(chat.query(Reply)) == 2)
-        os.kill(running.engine.process_id, signal.SIGKILL)
+        os.kill(process, signal.SIGKILL)
         await until(pilot, lambda: chat.query(ActionNote))
         await pilot.pause()
         assert "engine stopped" in texts(app, "ActionNote")
@@ -179,12 +175,7 @@ async def test_stopping_a_reply_of_an_engine_that_hangs_offers_another_one() -> 
     async with first_run() as (app, pilot):
         await ask(app, pilot, "What is 100 + 200?")
         chat = chat_of(app)
-        running = app.runner.running
-        assert running is not None
-        os.kill(running.engine.process_id, signal.SIGSTOP)
-        chat.composer.load("What is 347 + 589?")
-        await pilot.press("enter")
-        await until(pilot, lambda: chat._talk.busy)
+        await held(app, pilot, "What is 347 + 589?")
         await pilot.press("escape")
         await pilot.pause()
         assert "stopping" in texts(app, "#status")
@@ -206,12 +197,7 @@ async def test_stopping_a_reply_of_an_engine_that_hangs_offers_another_one() -> 
 async def test_another_conversation_can_be_opened_while_the_engine_hangs() -> None:
     async with first_run() as (app, pilot):
         chat = chat_of(app)
-        running = app.runner.running
-        assert running is not None
-        os.kill(running.engine.process_id, signal.SIGSTOP)
-        chat.composer.load("What is 347 + 589?")
-        await pilot.press("enter")
-        await until(pilot, lambda: chat._talk.busy)
+        await held(app, pilot, "What is 347 + 589?")
         await pilot.press("ctrl+n")
         await until(pilot, lambda: not chat.query(Question), 10)
         assert not chat._talk.busy
@@ -229,17 +215,12 @@ async def test_another_conversation_can_be_opened_while_the_engine_hangs() -> No
 async def test_a_stopped_reply_is_kept_and_marked() -> None:
     async with first_run() as (app, pilot):
         chat = chat_of(app)
-        running = app.runner.running
-        assert running is not None
         # Held while the keys come: the demo answers faster than they do.
-        os.kill(running.engine.process_id, signal.SIGSTOP)
-        chat.composer.load("What is 3471 + 5892?")
-        await pilot.press("enter")
-        await until(pilot, lambda: chat._talk.busy)
+        process = await held(app, pilot, "What is 3471 + 5892?")
         await pilot.press(*"next", "enter")
         assert chat.composer.text == "next"
         await pilot.press("escape")
-        os.kill(running.engine.process_id, signal.SIGCONT)
+        os.kill(process, signal.SIGCONT)
         await until(pilot, chat._idle.is_set)
         session = chat._talk.session
         assert session is not None
@@ -258,15 +239,10 @@ async def test_a_stopped_reply_is_kept_and_marked() -> None:
 async def test_answer_now_ends_the_thinking_and_the_answer_comes() -> None:
     async with first_run() as (app, pilot):
         chat = chat_of(app)
-        running = app.runner.running
-        assert running is not None
         whole = await ask(app, pilot, "What is 3471 + 5892?")
-        os.kill(running.engine.process_id, signal.SIGSTOP)
-        chat.composer.load("What is 3471 + 5892?")
-        await pilot.press("enter")
-        await until(pilot, lambda: chat._talk.busy)
+        process = await held(app, pilot, "What is 3471 + 5892?")
         await pilot.press("ctrl+t")
-        os.kill(running.engine.process_id, signal.SIGCONT)
+        os.kill(process, signal.SIGCONT)
         await until(pilot, chat._idle.is_set)
         reply = chat.transcript.last_reply
         assert reply is not None

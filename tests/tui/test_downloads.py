@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from downloading import loopback
 from loopback_hub import Fault, LoopbackHub
 from test_walk import small_model_home
 from textual.pilot import Pilot
@@ -14,6 +12,7 @@ from textual.widgets import OptionList
 from tui_scene import FrozenServices, a_chat, at_advice, chat_of, in_chat, texts, until
 
 from localr1.errors import HubUnreachable
+from localr1.models.catalog import REFRESHED_NAME
 from localr1.models.downloads import Status
 from localr1.models.library import DEMO_PATH
 from localr1.models.queue import Item, Queue
@@ -32,17 +31,10 @@ from localr1.tui.screens.downloads import (
 from localr1.tui.screens.welcome import Welcome
 from localr1.tui.widgets.status_line import Status as LineStatus
 from localr1.tui.widgets.status_line import status_content
-from localr1.workflow import queue_file
+from localr1.workflow import open_home, queue_file
 
 NAME = "r1-small:Q4_K_M"
 RUNNING = Status(NAME, 45, 100, 2 << 20, 180.0)
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
-    with loopback(monkeypatch) as running:
-        monkeypatch.setenv("HF_ENDPOINT", running.endpoint)
-        yield running
 
 
 async def in_background(pilot: Pilot[None], app: LocalR1App) -> None:
@@ -85,6 +77,33 @@ async def test_a_download_goes_on_while_another_model_chats(hub: LoopbackHub) ->
         assert chat_of(app).local == demo
     found = [path.read_bytes() for path in home.directories.models.rglob("*.gguf")]
     assert found == [DEMO_PATH.read_bytes()]
+
+
+async def test_what_rests_takes_no_room_from_what_goes_to_the_background(
+    hub: LoopbackHub,
+) -> None:
+    hub.bytes_per_second = 150_000
+    home, advice = small_model_home(hub)
+    huge = replace(home.catalogue.models[0].variants[0], quantization="Q8_0", size_bytes=1 << 60)
+    models = tuple(
+        replace(one, variants=(*one.variants, huge)) if one.id == "r1-small" else one
+        for one in home.catalogue.models
+    )
+    home = replace(home, catalogue=replace(home.catalogue, models=models))
+    item = Item("r1-small:Q8_0", huge.size_bytes)
+    queue_file(home).change(lambda now: now.add(item).pause(item.name))
+    app = LocalR1App(home, services=FrozenServices(home, advice=advice, idle=True))
+    async with app.run_test(size=(110, 30)) as pilot:
+        await in_background(pilot, app)
+        ready = app.services.downloads.queue.next
+        assert ready is not None
+        assert ready.name == NAME
+        await pilot.press("f3")
+        await pilot.press("down")
+        await pilot.press("space")  # now both would go on, and there is no room for both
+        await until(pilot, lambda: all(one.ready for one in app.services.downloads.queue.items))
+        await pilot.press("space")
+        await pilot.press("escape")
 
 
 async def test_the_next_start_goes_on_by_itself(hub: LoopbackHub) -> None:
@@ -177,6 +196,20 @@ async def test_order_limit_and_removal_by_keys() -> None:
         assert "Offline" in texts(app, ".detail")
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, Chat))
+
+
+async def test_a_list_of_models_that_cannot_be_used_is_told_once() -> None:
+    home = open_home()
+    path = home.directories.settings / REFRESHED_NAME
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("[[model\x1b[31m")
+    app = LocalR1App(open_home(offline=True), services=FrozenServices(home))
+    async with app.run_test(size=(110, 30), notifications=True) as pilot:
+        await until(pilot, lambda: len(app._notifications) > 0)
+        (told,) = app._notifications
+        assert path.name in told.message
+        assert "--refresh" in told.message
+        assert "\x1b" not in told.message
 
 
 def test_states_in_words() -> None:

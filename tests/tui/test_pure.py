@@ -21,10 +21,9 @@ from localr1.chat.types import (
 from localr1.fit.types import Plan
 from localr1.models.types import LocalModel, Model
 from localr1.printable import one_line, printable
-from localr1.tui import command, wording
+from localr1.tui import advice_command, command, wording
 from localr1.tui.advice_row import advice_rows, first_choice
 from localr1.tui.live import after
-from localr1.tui.maths import parser
 from localr1.tui.widgets.advice_list import row_content
 from localr1.tui.widgets.machine_panel import machine_lines
 from localr1.tui.widgets.reply import figures_text, thought_text
@@ -93,37 +92,6 @@ def test_pages_hold_every_line_of_the_thinking(text: str) -> None:
     assert max(len(page) for page in pages) <= 2000
 
 
-def code_and_text(source: str) -> tuple[list[str], str]:
-    tokens = parser().parse(source)
-    code = [t.content.strip() for t in tokens if t.type == "fence"]
-    code += [c.content for t in tokens for c in t.children or () if c.type == "code_inline"]
-    text = "".join(c.content for t in tokens for c in t.children or () if c.type == "text")
-    return code, text
-
-
-@pytest.mark.parametrize(
-    ("source", "formula"),
-    [
-        (r"so \(a_1*b_1 + c*d\) holds", r"a_1*b_1 + c*d"),
-        (r"so $a_1*b_1 + c*d$ holds", r"a_1*b_1 + c*d"),
-        ("\\[\n\\boxed{936}\n\\]\n", r"\boxed{936}"),
-        ("$$\n\\frac{1}{2} \\\\ x\n$$\n", "\\frac{1}{2} \\\\ x"),
-        (
-            "\\begin{align}\na &= b \\\\\nc &= d\n\\end{align}\n",
-            "\\begin{align}\na &= b \\\\\nc &= d\n\\end{align}",
-        ),
-    ],
-)
-def test_a_formula_is_shown_word_for_word(source: str, formula: str) -> None:
-    assert formula in code_and_text(source)[0]
-
-
-def test_money_and_html_stay_text() -> None:
-    code, text = code_and_text("from $5 to $10, <b>not bold</b>")
-    assert code == []
-    assert text == "from $5 to $10, <b>not bold</b>"
-
-
 def test_each_model_shows_its_best_variant_until_all_are_asked_for() -> None:
     few = advice_rows(ADVICE, [local()], all_variants=False)
     assert [row.model.id for row in few] == [
@@ -153,7 +121,7 @@ def test_offline_the_cursor_begins_at_what_can_be_had() -> None:
 @given(st.integers(20, 220))
 def test_a_row_never_overflows_its_line(width: int) -> None:
     for row in advice_rows(ADVICE, [local()], all_variants=True):
-        assert row_content(row, MACHINE, width).cell_length <= max(width, 44)
+        assert row_content(row, width).cell_length <= max(width, 44)
 
 
 @given(st.integers(24, 160))
@@ -239,7 +207,9 @@ def test_an_unfinished_thought_is_not_called_a_thought() -> None:
 def test_commands_are_unique_and_say_what_they_do() -> None:
     tables = (
         command.APP,
-        command.WELCOME,
+        advice_command.WELCOME,
+        advice_command.WHAT_IF,
+        advice_command.PLAN,
         command.DOWNLOAD,
         command.CHAT,
         command.COMPOSER,
@@ -254,5 +224,5 @@ def test_commands_are_unique_and_say_what_they_do() -> None:
 
 def test_a_model_that_does_not_fit_says_so() -> None:
     row = next(r for r in advice_rows(ADVICE, [local()], all_variants=False) if r.model == R1)
-    line: Content = row_content(row, MACHINE, 100)
+    line: Content = row_content(row, 100)
     assert "too big" in line.plain

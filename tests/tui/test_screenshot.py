@@ -10,8 +10,8 @@ import os
 import re
 from pathlib import Path
 
-from test_chat_demo import ask, first_run
-from tui_scene import hold_still, until
+from test_chat_demo import first_run
+from tui_scene import ask, hold_still, until
 
 PICTURE = Path(__file__).parents[2] / "docs" / "screenshot.svg"
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from textual.pilot import Pilot
 from tui_scene import (
+    ADVICE,
     ANSWER,
+    GIB,
+    MACHINE,
     QWEN_7B,
     THINKING,
     FrozenServices,
@@ -21,6 +25,7 @@ from tui_scene import (
     home_at,
     in_chat,
     messages,
+    texts,
     thinking,
     until,
 )
@@ -28,9 +33,12 @@ from tui_scene import (
 from localr1.chat.types import Conversation
 from localr1.engine import protocol
 from localr1.errors import EngineDied, LoadFailed
+from localr1.fit.types import Advice, FullR1
+from localr1.machine.types import GpuUser, Machine
 from localr1.models.types import LocalModel
 from localr1.tui.app import LocalR1App
 from localr1.tui.screens.download import Download
+from localr1.tui.screens.plan_detail import PlanDetail
 from localr1.tui.widgets.note import ActionNote, LoopNote, RestartNote, StepNote
 from localr1.tui.widgets.reply import Reply
 
@@ -76,6 +84,88 @@ def test_the_first_screen_tells_the_machine_and_what_fits(
 
     async def ready(pilot: Pilot[None]) -> None:
         await until(pilot, lambda: at_advice(app))
+        await hold_still(pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=ready)
+
+
+def advised(machine: Machine, advice: Advice) -> LocalR1App:
+    home = home_at(MODELS)
+    services = FrozenServices(home, advice=advice)
+
+    async def examine() -> Machine:
+        return machine
+
+    services.examine = examine  # type: ignore[method-assign]
+    return LocalR1App(home, services=services)
+
+
+def two_cards() -> tuple[Machine, Advice]:
+    """A machine with two cards, one of them in use, and a model over both and main memory."""
+    cpu, card = MACHINE.devices
+    firefox = (GpuUser("firefox", int(1.8 * GIB)), GpuUser("Xorg", 400 << 20))
+    cards = (
+        replace(card, free_bytes=int(9.4 * GIB), users=firefox),
+        replace(card, name="CUDA1", free_bytes=int(11.9 * GIB)),
+    )
+    machine = replace(MACHINE, devices=(cpu, *cards), problems=())
+    whole = ADVICE.plans[0]
+    memory = whole.devices[0]
+    parts = (
+        replace(memory, name="CPU", weights_bytes=GIB, mapped_bytes=GIB, kv_cache_bytes=0),
+        replace(memory, weights_bytes=6 * GIB),
+        replace(memory, name="CUDA1", weights_bytes=9 * GIB),
+    )
+    settings = replace(whole.settings, device_names=("CUDA0", "CUDA1"), gpu_layers=29)
+    wide = replace(whole, devices=parts, settings=settings)
+    words = (
+        "DeepSeek-R1 UD-IQ1_S (131 GiB): 20 GiB on CUDA0 and CUDA1, 21 GiB in main memory and "
+        "100 GiB read from disk again and again; about 0.2 tokens/s"
+    )
+    full = FullR1(ADVICE.plans[3], 20 * GIB, 21 * GIB, 100 * GIB, wide, words)
+    return machine, Advice("balanced", (wide, *ADVICE.plans[1:]), full)
+
+
+@SIZES
+def test_the_advice_draws_the_memory_of_every_device(
+    snap_compare: SnapCompare, size: tuple[int, int]
+) -> None:
+    app = advised(*two_cards())
+
+    async def ready(pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: at_advice(app))
+        await hold_still(pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=ready)
+
+
+@SIZES
+def test_a_machine_that_is_not_there_is_plainly_marked(
+    snap_compare: SnapCompare, size: tuple[int, int]
+) -> None:
+    app = advised(*two_cards())
+
+    async def ready(pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: at_advice(app))
+        await pilot.press("w", "down", "down", "down", "right", "right", "down", "left")
+        await pilot.press(*["right"] * 7)
+        await until(pilot, lambda: "ranking" not in texts(app, "#ranking"))
+        await hold_still(pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=ready)
+
+
+@SIZES
+@pytest.mark.parametrize("row", [0, 3], ids=["fits", "too_big"])
+def test_the_details_tell_times_memory_and_every_reason(
+    snap_compare: SnapCompare, size: tuple[int, int], row: int
+) -> None:
+    app = advised(*two_cards())
+
+    async def ready(pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: at_advice(app))
+        await pilot.press("a", "home", *["down"] * row, "d")
+        await until(pilot, lambda: isinstance(app.screen, PlanDetail))
         await hold_still(pilot)
 
     assert snap_compare(app, terminal_size=size, run_before=ready)

@@ -277,7 +277,7 @@ async def test_the_last_answer_is_copied_as_markdown() -> None:
         await pilot.press("ctrl+y")
         assert app.clipboard == ANSWER
         await pilot.pause()
-        assert "\\boxed{936}" in texts(app, "Answer")
+        assert "│ 936 │" in texts(app, "Answer")
 
 
 async def test_the_splash_is_plain() -> None:

@@ -16,6 +16,9 @@ PACKAGE = Path(localr1.__file__).parent
 LAYERS = (
     ("tui", "cli", "__main__"),
     ("workflow", "doctor"),
+    ("home",),
+    ("track_record",),
+    ("exact",),
     ("chat",),
     ("engine",),
     ("fit",),
@@ -25,6 +28,7 @@ LAYERS = (
     ("config",),
     ("crash",),
     ("amount",),
+    ("mathematics",),
     ("errors", "printable", "__init__"),
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}

@@ -166,7 +166,7 @@ def test_of_two_models_of_one_shape_the_named_one(
         ),
     )
     path = tmp_path / f"{stem}.gguf"
-    shape = replace(synthetic.r1_671b(small), q_lora_rank=256)
+    shape = replace(small, q_lora_rank=256)
     synthetic.write_header_only(path, shape, "F16", name="model")
     choice = known.resolve(str(path))
     assert choice.model.force_think == CATALOGUE.model(model_id).force_think

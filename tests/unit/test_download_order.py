@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -167,6 +170,50 @@ def test_no_limit_never_waits_and_a_new_limit_begins_at_once() -> None:
     assert limit.wait_seconds() == pytest.approx(0.9)
     limit.bytes_per_second = 0
     assert limit.wait_seconds() == 0
+
+
+@given(
+    st.lists(st.integers(1, 10**9), min_size=1, max_size=3),
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1 << 20), st.floats(0, 5))),
+)
+def test_processes_that_share_a_limit_keep_it_together(
+    tmp_path_factory: pytest.TempPathFactory,
+    rates: list[int],
+    steps: list[tuple[int, int, float]],
+) -> None:
+    now = 100.0
+    shared = tmp_path_factory.mktemp("shared") / "speed"
+    limits = [SpeedLimit(rate, clock=lambda: now, shared=shared) for rate in rates]
+    passed = 0
+    # The time of day goes on with the steady clock.
+    with mock.patch("localr1.models.limit.time", SimpleNamespace(time=lambda: 1e9 + now)):
+        for which, count, pause in steps:
+            limit = limits[which % len(limits)]
+            limit.note(count)
+            passed += count
+            now += limit.wait_seconds()
+            assert passed <= max(rates) * (now - 100.0 + 0.1) * (1 + 1e-6) + 1
+            now += pause
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"short", b"\xff" * 16, struct.pack("<dd", 1e300, 0.0), struct.pack("<d", 1) * 9]
+)
+def test_nonsense_in_the_shared_file_makes_nobody_wait(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "speed").write_bytes(text)
+    limit = SpeedLimit(1000, shared=tmp_path / "speed")
+    limit.note(1000)
+    assert limit.wait_seconds() <= 1.0
+    other = SpeedLimit(1000, shared=tmp_path / "speed")
+    other.note(1000)
+    assert 1.0 < other.wait_seconds() <= 2.0
+
+
+def test_a_limit_that_cannot_be_shared_still_holds(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    limit = SpeedLimit(1000, shared=tmp_path / "file" / "speed")
+    limit.note(1000)
+    assert 0.5 < limit.wait_seconds() <= 1.0
 
 
 @pytest.mark.parametrize(

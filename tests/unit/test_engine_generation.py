@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from talking import question
 
 from localr1.engine import protocol
 from localr1.engine.generation import Control, PromptTooLong, Reply
@@ -86,18 +87,8 @@ class Said:
         knows = bool(changes.pop("knows_thinking", True))
         self.model = Script(script, knows_thinking=knows)
         self.events: list[protocol.Event] = []
-        values: dict[str, Any] = {
-            "segments": (Segment("question"),),
-            "thinking_open": True,
-            "seed": 1,
-            "temperature": 0.6,
-            "top_p": 0.95,
-            "top_k": 64,
-            "min_p": 0.0,
-            "max_tokens": 0,
-            **changes,
-        }
-        request = protocol.Generate(7, **values)
+        values = {"segments": (Segment("question"),), "temperature": 0.6, **changes}
+        request = question(**values)
         asked = iter(range(stop_after))
         control = Control(stopped=lambda: next(asked, None) is None, answer_asked=lambda: False)
         reply = Reply(cast("Model", self.model), request, control, self.events.append)

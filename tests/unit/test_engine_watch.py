@@ -5,23 +5,14 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from talking import question
 
 from localr1.engine import codec, protocol
 from localr1.engine.watch import Hang, Limits, LineSplitter, Watch
 
 LIMITS = Limits()
 READY = protocol.Ready(protocol.PROTOCOL_VERSION)
-ASKED = protocol.Generate(
-    request_id=1,
-    segments=(),
-    thinking_open=True,
-    seed=1,
-    temperature=0.0,
-    top_p=1.0,
-    top_k=64,
-    min_p=0.0,
-    max_tokens=0,
-)
+ASKED = question(request_id=1)
 SAID = protocol.Text(1, "thinking", "a", 1, 0.1)
 ENDED = protocol.Generated(1, "cancelled", 1, 0, 1, 0, 0.1, 0.1, 0.1, 0.1, 0.2, 2)
 

@@ -106,7 +106,9 @@ def test_each_rung_needs_less_where_it_is_meant_to(
         after = bytes_by_device(one, file, rung.settings, where)
         if changed(above, rung.settings) <= {"ubatch", "context_window", "kv_cache_type"}:
             assert sum(after.values()) < sum(before.values())
-            assert all(after[name] <= before[name] for name in before)
+            # A GPU that computes with the CPU's cache unpacks a quantized one first.
+            unpacks = "kv_cache_type" in changed(above, rung.settings)
+            assert all(after[name] <= before[name] for name in before) or unpacks
         else:
             # The demo's layers are smaller than the buffer that copies between devices.
             gpus = [name for name in before if name != "CPU" and not one.demo]
@@ -121,7 +123,10 @@ def test_no_rung_harms_the_model(situation: tuple[Model, Variant, Settings, Mach
     one, _, start, _ = situation
     for rung in ladder.rungs(start, one):
         below = rung.settings
-        assert below.kv_cache_type in {*one.kv_cache_types, start.kv_cache_type}
+        if below.kv_cache_type not in {*one.kv_cache_types, start.kv_cache_type}:
+            # For want of memory, and after everything else that can give way.
+            assert below.kv_cache_type in one.kv_cache_reserve
+            assert not below.device_names
         if not start.flash_attention:
             assert below.kv_cache_type == start.kv_cache_type
         assert below.context_window >= min(start.context_window, ladder.SMALLEST_CONTEXT)
@@ -150,13 +155,14 @@ def test_the_order_is_batch_context_cache_experts_layers() -> None:
 
 
 def test_a_model_that_a_quantized_cache_harms_keeps_its_own() -> None:
-    assert {
-        rung.settings.kv_cache_type
-        for rung in ladder.rungs(Settings(8192), model("r1-distill-qwen-7b"))
-    } == {"f16"}
-    last = ladder.rungs(Settings(8192), model("r1-distill-qwen-14b"))[-1]
+    on_gpu = Settings(8192, gpu_layers=29, device_names=("CUDA0",))
+    *rungs, last = ladder.rungs(on_gpu, model("r1-distill-qwen-7b"))
+    assert {rung.settings.kv_cache_type for rung in rungs} == {"f16"}
     assert last.settings == Settings(4096, kv_cache_type="q8_0", ubatch=256)
     assert last.words == "the KV cache is kept in q8_0 instead of f16"
+    *_, before, last = ladder.rungs(Settings(8192), model("r1-distill-qwen-14b"))
+    assert before.settings == Settings(4096, kv_cache_type="q8_0", ubatch=256)
+    assert last.settings == Settings(4096, kv_cache_type="q4_0", ubatch=256)
 
 
 def test_words_name_both_figures() -> None:
@@ -179,7 +185,7 @@ def test_a_plan_that_fits_stays_as_it_is() -> None:
         assert descent.planned.paged_bytes == 0
 
 
-@pytest.mark.parametrize(("free_gib", "context"), [(7.0, 32768), (6.0, 16384), (4.8, 4096)])
+@pytest.mark.parametrize(("free_gib", "context"), [(7.0, 32768), (6.0, 16384), (4.6, 4096)])
 def test_less_free_memory_takes_a_shorter_context(free_gib: float, context: int) -> None:
     one, file = model("r1-distill-qwen-7b"), variant("r1-distill-qwen-7b", "Q4_K_M")
     asked = Settings(32768)

@@ -78,7 +78,7 @@ def test_a_plan_fits_exactly_when_every_memory_keeps_its_headroom(
     plan = place(one, one.variants[index // 7 % len(one.variants)], where)
     assert plan.fits == _within(plan, where)
     assert plan.settings.context_window <= one.architecture.context_length
-    assert plan.settings.kv_cache_type in one.kv_cache_types
+    assert plan.settings.kv_cache_type in (*one.kv_cache_types, *one.kv_cache_reserve)
     assert plan.reasons
     assert "\n" not in plan.reasons[0]
     assert bool(plan.would_fit_if) <= (not plan.fits)
@@ -182,7 +182,7 @@ def test_two_cards_share_what_one_cannot_hold() -> None:
     assert sum(plan.settings.tensor_split) == 81
     first, second = plan.devices[1:]
     assert abs(first.total_bytes - second.total_bytes) < 2 * GIB
-    assert plan.upper_bound
+    assert not plan.upper_bound
 
 
 def test_unequal_cards_are_filled_by_their_room() -> None:
@@ -304,7 +304,8 @@ def test_what_only_takes_the_headroom_is_not_said_to_page() -> None:
     tight = machine(8, need / GIB + 0.3)
     plan = _place("r1-distill-qwen-1.5b", "Q8_0", tight, context=16384)
     assert not plan.fits
-    assert any("It would leave 0.3 GiB" in reason for reason in plan.reasons)
+    # The cache in q8_0 that it falls back on needs 0.2 GiB less than the one in f16.
+    assert any("It would leave 0.5 GiB" in reason for reason in plan.reasons)
 
 
 def test_the_demo_fits_nearly_everywhere() -> None:

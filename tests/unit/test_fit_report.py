@@ -66,7 +66,7 @@ PLAN = {
     "reasons",
     "would_fit_if",
 }
-ADDED = {"fits", "upper_bound", "reasons", "would_fit_if", "prompt_tps"}
+ADDED = {"fits", "upper_bound", "tensors", "reasons", "would_fit_if", "prompt_tps"}
 INTERVAL = {"low", "expected", "high"}
 GIB = 1 << 30
 

@@ -13,7 +13,16 @@ from recorded_host import RecordedHost
 
 from localr1.amount import parse_size
 from localr1.errors import ProfileError, UsageError
-from localr1.machine.gpu_table import CARDS, bandwidth_of, find_cards, normalize, vendor_of
+from localr1.machine.gpu_table import (
+    CARDS,
+    bandwidth_of,
+    find_cards,
+    meant_cards,
+    nearest_names,
+    normalize,
+    shown_name,
+    vendor_of,
+)
 from localr1.machine.profile import from_json, load_profile, to_json, what_if
 from localr1.machine.reconcile import reconcile
 from localr1.machine.system import detect
@@ -305,7 +314,7 @@ def test_apple_chip_shares_the_ram_given_with_it() -> None:
     assert device.bandwidth_bytes_per_second == 400e9
 
 
-@pytest.mark.parametrize("name", ["RTX 9999", "RTX 4090 Laptop GPU", "Voodoo 2"])
+@pytest.mark.parametrize("name", ["RTX 9999", "RTX 4095 Laptop GPU", "Voodoo 2"])
 def test_unknown_gpu_asks_for_its_memory(name: str) -> None:
     with pytest.raises(ProfileError) as caught:
         what_if(h100(), gpu=name)
@@ -374,14 +383,24 @@ def test_table_names_are_as_they_are_looked_up() -> None:
         ("NVIDIA GeForce RTX 3080", 10, None, 760),
         ("NVIDIA GeForce RTX 3080", None, None, None),
         ("NVIDIA GeForce RTX 4070 Ti SUPER", 16, None, 672),
-        ("NVIDIA GeForce RTX 4070 Laptop GPU", 8, None, None),
-        ("NVIDIA GeForce RTX 2070 with Max-Q Design", 8, None, None),
+        ("NVIDIA GeForce RTX 4070", 12, None, 480),
+        ("NVIDIA GeForce RTX 4070 Laptop GPU", 8, None, 256),
+        ("NVIDIA GeForce RTX 3050 6GB Laptop GPU", 6, None, 132),
+        ("NVIDIA GeForce RTX 2070 with Max-Q Design", 8, None, 352),
+        ("NVIDIA RTX 5000 Ada Generation", 32, None, 576),
+        ("NVIDIA RTX 5000 Ada Generation Laptop GPU", 16, None, 576),
+        ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", 95.6, None, 1792),
+        ("NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition", 95.6, None, 1792),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", 95.6, None, 1597),
+        ("Quadro RTX 6000", 24, None, 672),
+        ("AMD Radeon PRO W7800 48GB", 48, None, 864),
         ("NVIDIA H100 80GB HBM3", 79.65, None, 3350),
         ("NVIDIA H100 PCIe", 80, None, 2039),
         ("NVIDIA A100-SXM4-80GB", 80, None, 2039),
         ("Tesla T4", 15, None, 320),
         ("AMD Radeon RX 7900 XTX (RADV NAVI31)", 24, None, 960),
-        ("AMD Radeon RX 7900M", 16, None, None),
+        ("AMD Radeon RX 7900M", 16, None, 576),
+        ("AMD Radeon 8060S Graphics", None, None, 256),
         ("Intel(R) Arc(TM) A770 Graphics (DG2)", 16, None, 560),
         ("Apple M3 Max", None, 30, 300),
         ("Apple M3 Max", None, 40, 400),
@@ -397,3 +416,104 @@ def test_bandwidth_by_name_and_memory(
     size = None if memory_gib is None else int(memory_gib * GIB)
     found = bandwidth_of(name, size, cores)
     assert found == (None if speed is None else speed * 1e9)
+
+
+_FAMILIES = (
+    *("gtx 1650", "gtx 1660 ti", "rtx 2060", "rtx 2080 ti", "rtx 3050", "rtx 3090 ti"),
+    *("rtx 4060", "rtx 4090", "rtx 5050", "rtx 5090", "titan rtx", "gtx 1660 ti laptop"),
+    *("rtx 2060 laptop", "rtx 2080 maxq", "rtx 3050 laptop", "rtx 3080 ti laptop"),
+    *("rtx 4050 laptop", "rtx 4090 laptop", "rtx 5050 laptop", "rtx 5090 laptop"),
+    *("quadro rtx 4000", "quadro rtx 8000", "rtx a2000", "rtx a6000", "rtx a5000 laptop"),
+    *("rtx 2000 ada", "rtx 6000 ada", "rtx 3500 ada laptop", "rtx pro 2000", "rtx pro 6000"),
+    *("rtx pro 5000 laptop", "rx 5500 xt", "rx 5700 xt", "rx 6400", "rx 6950 xt", "rx 7600"),
+    *("rx 7900 xtx", "rx 9060 xt", "rx 9070 xt", "rx 5600m", "rx 6800m", "rx 7900m"),
+    *("pro w5700", "pro w6800", "pro w7900", "ai pro r9700", "8060s", "890m", "780m"),
+    *("arc a380", "arc a770", "arc a770m", "arc b570", "arc b580", "arc pro a60", "arc pro b60"),
+    *(f"m{number}{kind}" for number in range(1, 6) for kind in ("", " pro", " max")),
+    *("m1 ultra", "m2 ultra", "m3 ultra"),
+)
+
+
+@pytest.mark.parametrize("name", _FAMILIES)
+def test_every_family_since_2018_is_there(name: str) -> None:
+    cards = find_cards(name)
+    assert cards
+    assert all(card.source and card.bandwidth_gb_per_second > 0 for card in cards)
+
+
+def test_a_laptops_geforce_is_never_faster_than_its_desktop_namesake() -> None:
+    compared = 0
+    for card in CARDS:
+        stem, _, kind = card.name.rpartition(" ")
+        if kind not in {"laptop", "maxq"} or "geforce" not in card.source.lower():
+            continue
+        (desktop, *_), compared = find_cards(stem) or (None,), compared + 1
+        # The 5050's memory is of a newer kind than the desktop's; the 4050 has no namesake.
+        if desktop is None or stem == "rtx 5050":
+            continue
+        assert card.bandwidth_gb_per_second <= desktop.bandwidth_gb_per_second, card
+        assert card.memory_gib is not None
+        larger = {"rtx 3080 laptop", "rtx 3080 ti laptop"}
+        assert card.memory_gib <= (desktop.memory_gib or 0) or card.name in larger, card
+    assert compared > 30
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("4090", "rtx 4090"),
+        ("rtx4070ti", "rtx 4070 ti"),
+        ("4070 ti super", "rtx 4070 ti super"),
+        ("4060 laptop", "rtx 4060 laptop"),
+        ("RTX 4060 Mobile", "rtx 4060 laptop"),
+        ("1660 super", "gtx 1660 super"),
+        ("7900XTX", "rx 7900 xtx"),
+        ("Radeon RX7800XT", "rx 7800 xt"),
+        ("B580", "arc b580"),
+        ("A770 8GB", "arc a770"),
+        ("W7900", "pro w7900"),
+        ("R9700", "ai pro r9700"),
+        ("A6000", "rtx a6000"),
+        ("RTX 8000", "quadro rtx 8000"),
+        ("RTX 6000 Ada", "rtx 6000 ada"),
+        ("RTX PRO 6000 Blackwell", "rtx pro 6000"),
+        ("m4max", "m4 max"),
+        ("MI300X", "instinct mi300x"),
+    ],
+)
+def test_people_leave_out_what_goes_without_saying(text: str, name: str) -> None:
+    assert {card.name for card in meant_cards(text)} == {name}
+
+
+def test_a_name_is_shown_as_it_is_written() -> None:
+    shown = {shown_name(card.name) for card in CARDS}
+    assert {"RTX 4070 Ti Super", "RTX 2080 Super Max-Q", "RX 7900 XTX", "Arc A770"} <= shown
+    assert {"Quadro RTX 8000", "Pro W7900", "M3 Max", "8060S"} <= shown
+    assert what_if(h100(), gpu="4090").gpus[0].description == "RTX 4090"
+    assert what_if(h100(), gpu="GeForce RTX 4090").gpus[0].description == "GeForce RTX 4090"
+
+
+def test_a_chip_brings_its_own_processor_along() -> None:
+    machine = replace(h100(), memory=replace(h100().memory, bandwidth_bytes_per_second=1e10))
+    assert what_if(machine, gpu="M3 Max").memory.bandwidth_bytes_per_second is None
+    assert what_if(machine, gpu="RTX 4090").memory.bandwidth_bytes_per_second == 1e10
+
+
+def test_a_drivers_name_must_be_whole() -> None:
+    assert find_cards("4090") == ()
+    assert find_cards("RTX4090") == ()
+
+
+def test_twins_are_told_apart_by_memory_and_cores() -> None:
+    assert [card.memory_gib for card in meant_cards("3060 8GB")] == [8]
+    assert [c.bandwidth_gb_per_second for c in meant_cards("M3 Max 30 cores")] == [300]
+    assert what_if(h100(), gpu="m4 max 32-core").gpus[0].bandwidth_bytes_per_second == 410e9
+    assert meant_cards("M3 Max 31 cores") == ()
+
+
+def test_an_unknown_name_is_told_its_neighbours() -> None:
+    assert "RTX 4090" in nearest_names("RTX 4092")
+    with pytest.raises(ProfileError) as caught:
+        what_if(h100(), gpu="RTX 4092")
+    assert "RTX 4090" in caught.value.todo
+    assert nearest_names("Voodoo 2") == ()

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,10 @@ from localr1.machine.bandwidth import (
 from localr1.machine.cgroup import cpu_quota
 from localr1.machine.findings import Findings
 from localr1.machine.host import Host, ProbeError, parse_cpu_list
+from localr1.machine.profile import to_json
+from localr1.machine.reconcile import reconcile
 from localr1.machine.system import detect
+from localr1.machine.types import EngineDevice, EngineInfo, GpuUser
 
 GIB = 1 << 30
 
@@ -266,7 +271,7 @@ def test_driver_without_card_is_a_problem_in_its_words() -> None:
 def test_one_lost_card_does_not_hide_the_other_and_nvml_is_closed() -> None:
     good = {"name": "NVIDIA GeForce RTX 3060", "memory": [12884901888, 12000000000]}
     nvml = RecordedNvml({"cards": [{"error": "GPU is lost"}, good]})
-    host = linux()
+    host = linux(directories={"/dev": ["nvidiactl"]})
     host.nvml = lambda: nvml  # type: ignore[method-assign]
     lost, working = gpu_nvidia.probe(host).gpus
 
@@ -495,3 +500,53 @@ def test_damaged_bandwidth_cache_is_ignored_and_replaced(tmp_path: Path) -> None
     (tmp_path / "bandwidth.json").write_text('{"cpu": "fast", "x": [-1]}', encoding="utf-8")
     assert cached_bandwidth(tmp_path, "cpu") is None
     assert cached_bandwidth(tmp_path, "x") is None
+
+
+# --- who holds a card's memory
+
+
+def test_nvml_names_who_holds_the_memory_each_once() -> None:
+    recording = json.loads((MACHINES / "linux-h100.json").read_text(encoding="utf-8"))
+    card = recording["nvml"]["cards"][0]
+    card["compute_processes"] = [[10, 3 * GIB], [11, GIB], [12, None]]
+    card["graphics_processes"] = [[10, 3 * GIB], [20, 1 << 20], [99, GIB]]
+    names = {"10": "python3", "11": "python3", "12": "Xorg", "20": "tiny"}
+    (gpu,) = detect(RecordedHost({**recording, "processes": names})).gpus
+
+    # Xorg's share is not told, tiny's is too small, and nobody knows what 99 is.
+    assert gpu.users == (GpuUser("python3", 4 * GIB),)
+    machine = reconcile(
+        replace(detect(RecordedHost.load("linux-h100")), gpus=(gpu,)),
+        EngineInfo("1", ("CUDA",), (EngineDevice("CUDA0", gpu.name, "gpu", 80 * GIB, 79 * GIB),)),
+    )
+    assert machine.gpus[0].users == gpu.users
+    assert "python3" not in json.dumps(to_json(machine))
+
+
+def test_the_kernel_names_who_holds_an_amd_cards_memory() -> None:
+    recording = json.loads((MACHINES / "linux-amd.json").read_text(encoding="utf-8"))
+    card = next(g for g in detect(RecordedHost(recording)).gpus if not g.unified)
+    assert card.users == ()
+    slot = next(
+        path.split("/")[5] for path in recording["files"] if path.endswith("mem_info_vram_total")
+    )
+    here = f"drm-driver:\tamdgpu\ndrm-pdev:\t{slot}\n"
+    fdinfo = {
+        # Two descriptors of one client, one of another, one of another card.
+        "/proc/7/fdinfo/3": f"pos:\t0\n{here}drm-client-id:\t1\ndrm-memory-vram:\t1048576 KiB\n",
+        "/proc/7/fdinfo/4": f"{here}drm-client-id:\t1\ndrm-memory-vram:\t1048576 KiB\n",
+        "/proc/7/fdinfo/5": f"{here}drm-client-id:\t2\ndrm-resident-vram:\t512 MiB\n",
+        "/proc/7/fdinfo/6": "drm-pdev:\t0000:ff:00.0\ndrm-client-id:\t3\ndrm-memory-vram:\t9 MiB\n",
+        "/proc/8/fdinfo/0": "pos:\t0\nflags:\t02\n",
+    }
+    with_users = {**recording, "files": {**recording["files"], **fdinfo}}
+    with_users["processes"] = {"7": "firefox", "8": "bash"}
+    named = next(g for g in detect(RecordedHost(with_users)).gpus if not g.unified)
+    assert named.users == (GpuUser("firefox", 3 * GIB // 2),)
+
+
+def test_our_own_processes_are_not_named() -> None:
+    host = Host()
+    assert host.process_name(os.getpid()) is None
+    assert host.process_name(1 << 30) is None
+    assert host.process_name(os.getppid())

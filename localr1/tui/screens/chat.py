@@ -13,6 +13,7 @@ from textual.widgets import Footer, TextArea
 
 from localr1.chat.types import Failed
 from localr1.errors import EngineError, Interrupted, LocalR1Error
+from localr1.fit.types import NOTHING, Asked
 from localr1.models.types import LocalModel
 from localr1.printable import printable
 from localr1.tui.command import CHAT, COMPOSER, bindings
@@ -47,6 +48,7 @@ class Chat(Reading):
         services: The layers below.
         runner: Holds the engine.
         local: The model to talk with; it is loaded here.
+        asked: How it is to be run, where the user cares.
     """
 
     DEFAULT_CSS = """
@@ -58,14 +60,16 @@ class Chat(Reading):
     HELP_TITLE = "Chat"
     BINDINGS: ClassVar[list[BindingType]] = bindings(CHAT)
 
-    def __init__(self, services: Services, runner: Runner, local: LocalModel) -> None:
+    def __init__(
+        self, services: Services, runner: Runner, local: LocalModel, asked: Asked = NOTHING
+    ) -> None:
         preferences = services.home.preferences
         super().__init__(Transcript(preferences.thinking, preferences.thinking_limits))
         self._services = services
         self.composer = Composer()
         self.status = StatusLine()
         self._load_line = LoadLine()
-        self._talk = Talk(services, runner, local)
+        self._talk = Talk(services, runner, local, asked)
         self._live = Live(self.status, self._talk)
         self._loading = Loading(self._talk, self.transcript, self._load_line)
         self._waiting = Waiting(self.transcript, self.composer)
@@ -94,6 +98,11 @@ class Chat(Reading):
         """The model of this chat."""
         return self._talk.local
 
+    @property
+    def asked(self) -> Asked:
+        """How it is to be run, where the user cares."""
+        return self._talk.asked
+
     async def on_mount(self) -> None:
         """The prompt works at once; the model is loaded meanwhile."""
         self.composer.focus()
@@ -110,20 +119,21 @@ class Chat(Reading):
 
     # The model
 
-    def use(self, local: LocalModel) -> None:
-        """Go on with this model; nothing changes when it is loaded already."""
-        self._switch(local)
+    def use(self, local: LocalModel, asked: Asked) -> None:
+        """Go on with this model; nothing changes when it is loaded as asked already."""
+        self._switch(local, asked)
 
     @work(exclusive=True, group="switch")
-    async def _switch(self, local: LocalModel) -> None:
-        if local == self._talk.local and (self._talk.ready or self._loading.running):
+    async def _switch(self, local: LocalModel, asked: Asked) -> None:
+        same = (local, asked) == (self._talk.local, self._talk.asked)
+        if same and (self._talk.ready or self._loading.running):
             return
         answered = await self._stop_and_wait()
         self.workers.cancel_group(self, "load")  # the new load is told, not the end of the old one
         await self._loading.stop()
         try:
             # What was computed is not kept: it is of no use to another model.
-            await self._talk.use(local)
+            await self._talk.use(local, asked)
         except LocalR1Error as error:
             self._live.rest("not loaded")
             await self.transcript.add(Note.of(error))

@@ -208,6 +208,8 @@ class Download(Screen[LocalModel | None]):
                 self.query_one(".news", Static).update(Content(printable(text)))
             case download.DownloadNotice():
                 self.query_one(".news", Static).update(Content(printable(event.text)))
+            case download.DownloadRemark():
+                self.notify(printable(event.text), severity="warning", timeout=15, markup=False)
             case download.DownloadDone():
                 self._progress(1, 1)
                 self._say("Complete and verified.")

@@ -26,6 +26,10 @@ class Reading(Screen[None]):
         if reply is not None:
             self.run_worker(reply.thinking.toggle(), group="thinking", exclusive=True)
 
+    def action_toggle_formulas(self) -> None:
+        """Show the formulas as LaTeX, or drawn again."""
+        self.run_worker(self.transcript.toggle_formulas(), group="formulas")
+
     def action_copy_answer(self) -> None:
         """Copy the last answer, as the model wrote it."""
         reply = self.transcript.last_reply

@@ -15,10 +15,10 @@ from textual.widgets.option_list import Option
 
 from localr1.fit.explain import brief
 from localr1.fit.types import Plan
-from localr1.machine.types import Machine
 from localr1.printable import one_line
 from localr1.tui import wording
-from localr1.tui.advice_row import AdviceRow, free_bytes
+from localr1.tui.advice_row import AdviceRow
+from localr1.tui.plan_words import star
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,15 @@ class Column:
 
 _COLUMNS = (
     Column("", 2, right=False),
-    Column("MODEL", 24, right=False),
-    Column("VARIANT", 9, from_width=44, right=False),
-    Column("NEEDS", 9, from_width=35),
-    Column("FREE", 9, from_width=77),
-    Column("TOK/S", 7, from_width=51),
-    Column("ANSWER", 8, from_width=59),
-    Column("", 9, from_width=68, right=False),
-    Column("WHY", 0, from_width=110, right=False),
+    Column("MODEL", 21, right=False),
+    Column("VARIANT", 10, from_width=55, right=False),
+    Column("ANSWER IN", 13),
+    Column("NEEDS", 9, from_width=45),
+    Column("TOK/S", 7, from_width=62),
+    Column("", 9, from_width=71, right=False),
+    Column("WHY", 0, from_width=95, right=False),
 )
-_MARK, _MODEL, _VARIANT, _NEEDS, _FREE, _SPEED, _ANSWER, _HERE, _WHY = range(len(_COLUMNS))
+_MARK, _MODEL, _VARIANT, _ANSWER, _NEEDS, _SPEED, _HERE, _WHY = range(len(_COLUMNS))
 
 
 def header_content(width: int) -> Content:
@@ -51,24 +50,22 @@ def header_content(width: int) -> Content:
     return Content.styled(_line([column.title for column in _COLUMNS], width), "dim")
 
 
-def row_content(row: AdviceRow, machine: Machine, width: int) -> Content:
-    """One line of the list.
+def row_content(row: AdviceRow, width: int) -> Content:
+    """One line of the list; the time to an answer has a star where it rests on an assumption.
 
     Args:
         row: What it shows.
-        machine: For the free memory.
         width: Cells.
     """
     plan = row.plan
     name = "Demonstration" if row.model.demo else wording.short_name(row.model.name)
     cells = [
         "●" if plan.fits else "○",
-        one_line(name, 23),
-        one_line(row.variant.quantization, 9),
+        one_line(name, 20),
+        one_line(row.variant.quantization, 10),
+        _answer_time(plan),
         wording.size(plan.total_bytes),
-        wording.size(free_bytes(plan, machine)),
         f"~{wording.speed(plan.generation_tps.expected)}" if plan.fits else "-",
-        _answer_time(row),
         "  here" if row.local is not None else "  " + ("" if plan.fits else "too big"),
         "  " + _why(plan, width - _offset(_WHY, width) - 2),
     ]
@@ -76,6 +73,8 @@ def row_content(row: AdviceRow, machine: Machine, width: int) -> Content:
     if not plan.fits:
         return line.stylize("dim")
     line = line.stylize("$success", 0, 1)
+    answer = _offset(_ANSWER, width)
+    line = line.stylize("bold", answer, answer + _COLUMNS[_ANSWER].cells)
     if row.local is not None and _HERE in _shown(width):
         line = line.stylize("$accent", _offset(_HERE, width), _offset(_WHY, width))
     return line.stylize("dim", _offset(_WHY, width))
@@ -85,10 +84,10 @@ def _why(plan: Plan, room: int) -> str:
     return one_line(brief(plan), room) if room >= 10 else ""
 
 
-def _answer_time(row: AdviceRow) -> str:
-    if not row.plan.fits:
+def _answer_time(plan: Plan) -> str:
+    if not plan.fits:
         return "-"
-    return wording.rough_duration(row.plan.time_to_answer.typical.expected)
+    return wording.short_time_range(plan.time_to_answer.typical) + (star(plan) or " ")
 
 
 def _shown(width: int) -> list[int]:
@@ -142,7 +141,6 @@ class AdviceList(Vertical):
     def __init__(self) -> None:
         super().__init__(id="advice")
         self._rows: tuple[AdviceRow, ...] = ()
-        self._machine: Machine | None = None
         self._header = Static("", markup=False)
         self._list = OptionList()
 
@@ -157,16 +155,15 @@ class AdviceList(Vertical):
         at = self._list.highlighted
         return self._rows[at] if at is not None and at < len(self._rows) else None
 
-    def show(self, rows: tuple[AdviceRow, ...], machine: Machine, at: AdviceRow | None) -> None:
+    def show(self, rows: tuple[AdviceRow, ...], at: AdviceRow | None) -> None:
         """Replace the rows.
 
         Args:
             rows: Best first.
-            machine: For the free memory.
             at: Where the cursor goes; None leaves it on the model where it is.
         """
         wanted = at or self.highlighted
-        self._rows, self._machine = rows, machine
+        self._rows = rows
         self._draw(wanted)
 
     def focus(self, scroll_visible: bool = True) -> AdviceList:
@@ -175,20 +172,23 @@ class AdviceList(Vertical):
         return self
 
     def _draw(self, wanted: AdviceRow | None) -> None:
-        if self._machine is None:
-            return
         # One cell of padding on each side of an option, and the scrollbar.
         width = max(20, (self.size.width or self.app.size.width - 4) - 5)
         self._header.update(header_content(width))
         self._list.clear_options()
-        self._list.add_options(
-            [Option(row_content(row, self._machine, width)) for row in self._rows]
-        )
+        self._list.add_options([Option(row_content(row, width)) for row in self._rows])
+        if self._rows:
+            self._list.highlighted = self._place_of(wanted)
+
+    def _place_of(self, wanted: AdviceRow | None) -> int:
+        """Where a row is now, or the first one of its model, or else the top."""
+        if wanted is None:
+            return 0
         keys = [row.key for row in self._rows]
-        if wanted is not None and wanted.key in keys:
-            self._list.highlighted = keys.index(wanted.key)
-        elif self._rows:
-            self._list.highlighted = 0
+        if wanted.key in keys:
+            return keys.index(wanted.key)
+        models = [row.model.id for row in self._rows]
+        return models.index(wanted.model.id) if wanted.model.id in models else 0
 
     def on_resize(self, _event: events.Resize) -> None:
         """Show the columns that the new width has room for."""

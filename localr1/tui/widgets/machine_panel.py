@@ -109,6 +109,11 @@ def _card(card: Device) -> Content:
             (f" · {wording.size(card.free_bytes)} free of {wording.size(card.total_bytes)}", "")
         )
     parts.append((f" · {printable(card.name)}", "dim"))
+    if card.users:
+        held = ", ".join(
+            f"{printable(user.name)} holds {wording.size(user.held_bytes)}" for user in card.users
+        )
+        parts.append((f" · {held}", "dim"))
     return Content.assemble(*parts)
 
 
@@ -152,23 +157,35 @@ class MachinePanel(Static):
         border-title-color: $text-muted;
         border-title-background: $background;
     }
+    MachinePanel.-elsewhere { border: round $warning; border-title-color: $warning; }
     """
 
     def __init__(self) -> None:
         super().__init__("", markup=False, id="machine")
-        self.border_title = "This machine"
         self._machine: Machine | None = None
+        self._elsewhere = False
 
-    def show(self, machine: Machine | None) -> None:
-        """Draw a machine, or that it is being examined."""
+    def show(self, machine: Machine | None, *, elsewhere: bool = False) -> None:
+        """Draw a machine, or that it is being examined.
+
+        Args:
+            machine: None while it is being examined.
+            elsewhere: Whether it is not this one.
+        """
         self._machine = machine
+        self._elsewhere = elsewhere
+        self.border_title = "What if: not this machine" if elsewhere else "This machine"
+        self.set_class(elsewhere, "-elsewhere")
+        self._draw()
+
+    def _draw(self) -> None:
         width = max(20, self.content_size.width or self.app.size.width - 6)
-        self.update(Content("\n").join(machine_lines(machine, width)))
+        self.update(Content("\n").join(machine_lines(self._machine, width)))
 
     def on_mount(self) -> None:
         """Something is there from the first frame on."""
-        self.show(self._machine)
+        self.show(self._machine, elsewhere=self._elsewhere)
 
     def on_resize(self, _event: events.Resize) -> None:
-        """Fit the lines to the new width."""
-        self.show(self._machine)
+        """Fit the lines to the new width, when it has been laid out."""
+        self.call_after_refresh(self._draw)

@@ -50,6 +50,7 @@ class Reply(Vertical):
         message: A finished reply; None for one that is about to stream.
         display: The user's setting for thinking: `folded`, `open` or `hidden`.
         budget: How long the model may think.
+        formulas_as_source: Whether formulas are shown as LaTeX.
     """
 
     DEFAULT_CSS = """
@@ -62,8 +63,11 @@ class Reply(Vertical):
         message: Message | None = None,
         display: str = "folded",
         budget: ThinkingBudget | None = None,
+        *,
+        formulas_as_source: bool = False,
     ) -> None:
         super().__init__()
+        self._as_source = formulas_as_source
         self._message = message
         self._thinking = ThinkingBlock(message.thinking if message else "", display)
         self._answer: Answer | None = None
@@ -87,6 +91,12 @@ class Reply(Vertical):
         """The thinking."""
         return self._thinking
 
+    async def show_formulas(self, *, as_source: bool) -> None:
+        """Show the formulas of the answer as LaTeX, or drawn."""
+        self._as_source = as_source
+        if self._answer is not None:
+            await self._answer.show_formulas(as_source=as_source)
+
     def compose(self) -> ComposeResult:
         """The parts that there are."""
         yield self._thinking
@@ -95,7 +105,7 @@ class Reply(Vertical):
             return
         stats = message.stats or ReplyStats()
         if message.text:
-            self._answer = Answer(message.text)
+            self._answer = Answer(message.text, formulas_as_source=self._as_source)
             yield self._answer
         if figures := figures_text(stats):
             yield Static(figures, classes="figures", markup=False)
@@ -149,7 +159,7 @@ class Reply(Vertical):
         if self._answer is None:
             self._phase = "answer"
             await self._end_thinking(ReplyStats())
-            self._answer = Answer()
+            self._answer = Answer(growing=True, formulas_as_source=self._as_source)
             await self._add(self._answer)
         self._answer_text += text
         self._answer.extend(text)

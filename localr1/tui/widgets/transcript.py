@@ -87,6 +87,7 @@ class Transcript(VerticalScroll, can_focus=False):
         super().__init__(id="transcript")
         self._budget = budget
         self._display = display
+        self._formulas_as_source = False
         self._older: list[Message] = []
         self._blank: Widget | None = None
         self._page = Vertical(id="page")
@@ -141,7 +142,19 @@ class Transcript(VerticalScroll, can_focus=False):
 
     def new_reply(self) -> Reply:
         """A reply that is about to stream, not mounted yet."""
-        return Reply(display=self._display, budget=self._budget)
+        return Reply(
+            display=self._display,
+            budget=self._budget,
+            formulas_as_source=self._formulas_as_source,
+        )
+
+    async def toggle_formulas(self) -> None:
+        """Show all formulas as LaTeX, or drawn again; the last answer first."""
+        self._formulas_as_source = not self._formulas_as_source
+        for child in reversed(self._page.children):
+            if isinstance(child, Reply):
+                # Asked again meanwhile, it goes on with what is wanted now.
+                await child.show_formulas(as_source=self._formulas_as_source)
 
     async def on_button_pressed(self, event: Button.Pressed) -> None:
         """Show more of the past, and keep what is read in its place."""
@@ -164,6 +177,6 @@ class Transcript(VerticalScroll, can_focus=False):
         return [
             Question(message.text)
             if message.role == "user"
-            else Reply(message, display=self._display)
+            else Reply(message, display=self._display, formulas_as_source=self._formulas_as_source)
             for message in messages
         ]
