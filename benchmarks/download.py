@@ -2,10 +2,10 @@
 
     python benchmarks/download.py [--json FILE] [--pairs N]
 
-Three servers: one at the end of a link of 1 Gbit/s, one that gives each connection a fixed share,
-and one as fast as this machine can go. Ours includes asking the hub for the link, the journal,
-syncing to the disk and the sha256 of the whole file; curl only writes the bytes. Both alternate,
-on the same disk. Exit code 0: every bound is kept; 1: one is missed.
+Three servers: one at the end of a link of 1 Gbit/s, which Linux's own pacing keeps, one that gives
+each connection a fixed share, and one as fast as this machine can go. Ours includes asking the hub
+for the link, the journal, syncing to the disk and the sha256 of the whole file; curl only writes
+the bytes. Both alternate, on the same disk. Exit code 0: every bound is kept; 1: one is missed.
 """
 
 from __future__ import annotations
@@ -70,10 +70,12 @@ def serve(server: Server) -> None:
     """Be the server, in a process of its own, until the input ends."""
     sys.path.insert(0, str(_SUPPORT))
     from loopback_hub import LoopbackHub
+    from paced_link import PacedLink
 
     with LoopbackHub() as hub:
         hub.bytes_per_second = server.connection_bytes_per_second
-        hub.link_bytes_per_second = server.link_bytes_per_second
+        if server.link_bytes_per_second:
+            hub.paced = PacedLink(server.link_bytes_per_second)
         hub.add(_REPOSITORY, {_NAME: os.urandom(server.size_bytes)})
         print(hub.endpoint, flush=True)
         sys.stdin.read()

@@ -65,7 +65,11 @@ class Ggml:
         return int(self.ggml_backend_dev_by_type(_CPU))
 
     def procedure(
-        self, device: int, name: str, result: Any, arguments: list[Any]
+        self,
+        device: int,
+        name: str,
+        result: Any,  # noqa: ANN401 - a ctypes type, or None
+        arguments: list[Any],
     ) -> Callable[..., Any]:
         """A function that only a device's backend has.
 

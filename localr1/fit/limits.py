@@ -34,11 +34,7 @@ def _limits(plan: Plan, machine: Machine, *, thorough: bool) -> Iterator[str]:
     reads = speed_of(plan, machine).reads
     depth = typical_depth(plan.model)
     seconds = {
-        on_cpu: sum(
-            (read.weights_bytes + read.kv_bytes * depth) / read.rate.read.expected
-            for read in reads
-            if read.on_cpu == on_cpu
-        )
+        on_cpu: sum(read.seconds(depth) for read in reads if read.on_cpu == on_cpu)
         for on_cpu in (True, False)
     }
     size_bytes = sum(read.weights_bytes + read.kv_bytes * depth for read in reads)

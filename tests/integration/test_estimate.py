@@ -180,3 +180,17 @@ variants = [
     again = localr1("estimate", "--json", "--profile", laptop, "1.5b:Q8_0")
     assert json.loads(again.stdout)["devices"] == value["devices"]
     assert not hub.seen
+
+
+def test_the_catalogue_marks_where_each_list_of_tensors_is_from() -> None:
+    models = json.loads(localr1("models", "--json").stdout)["models"]
+    marks = {
+        (one["model"], file["variant"]): file["tensors"]
+        for one in models
+        for file in one["variants"]
+    }
+    assert marks["r1-distill-qwen-7b", "Q4_K_M"] == "recipe"
+    assert marks["demo", "F16"] == "header"
+    # A mix that no recipe of llama.cpp gives.
+    assert marks["r1-671b", "UD-IQ1_S"] == "size"
+    assert set(marks.values()) == {"header", "recipe", "size"}

@@ -16,12 +16,15 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+if TYPE_CHECKING:
+    from paced_link import PacedLink
 
 Host = Literal["hub", "cdn"]
 _HOSTS: tuple[Host, Host] = ("hub", "cdn")
@@ -105,8 +108,8 @@ class LoopbackHub:
         """Changes every entity tag of the storage host when set."""
         self.bytes_per_second = 0
         """Limit for each connection; 0 for none."""
-        self.link_bytes_per_second = 0
-        """Limit for all connections together; 0 for none."""
+        self.paced: PacedLink | None = None
+        """The link that all connections share; None for one as fast as this computer can."""
         self.send_buffer_bytes = 0
         """How much the system may hold back of what counts as sent; 0 for its own choice."""
         self.seen: list[Seen] = []
@@ -118,7 +121,6 @@ class LoopbackHub:
         self._serial = 0
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._link_free_at = 0.0
         self._servers = {host: _Server(self, host) for host in _HOSTS}
 
     def __enter__(self) -> Self:
@@ -235,15 +237,6 @@ class LoopbackHub:
     def wait(self, seconds: float) -> None:
         if seconds > 0:
             self._stopping.wait(seconds)
-
-    def link_seconds(self, count: int) -> float:
-        """How long the link is still busy with these bytes and those before them."""
-        with self._lock:
-            now = time.monotonic()
-            # A sender that slept a little too long may catch up, as a queue before a link does.
-            free_at = max(now - 0.02, self._link_free_at)
-            self._link_free_at = free_at + count / self.link_bytes_per_second
-            return self._link_free_at - now
 
     @property
     def stopping(self) -> bool:
@@ -411,7 +404,9 @@ class _Handler(BaseHTTPRequestHandler):
             body = memoryview(body[:at].tobytes() + bytes([body[at] ^ 0xFF]) + body[at + 1 :])
         self._head(status, headers, len(body))
         if self.command == "GET":
-            self._body(body, fault)
+            paced = self.server.hub.paced
+            with paced.shared(self.connection) if paced is not None else nullcontext():
+                self._body(body, fault)
 
     def _body(self, view: memoryview, fault: Fault | None) -> None:
         hub = self.server.hub
@@ -428,8 +423,6 @@ class _Handler(BaseHTTPRequestHandler):
             if hub.bytes_per_second:
                 due = (at + len(piece)) / hub.bytes_per_second
                 hub.wait(due - (time.monotonic() - started))
-            if hub.link_bytes_per_second:
-                hub.wait(hub.link_seconds(len(piece)))
         if not breaking or fault is None:
             return
         self.close_connection = True

@@ -87,6 +87,7 @@ class Welcome(Screen[Taken | None]):
         (20, "-short"),
         (30, "-tall"),
     ]
+    AUTO_FOCUS = "AdviceList OptionList"
     COMMANDS_SHOWN = WELCOME
     HELP_TITLE = "Machine and models"
     BINDINGS: ClassVar[list[BindingType]] = bindings(WELCOME)
@@ -218,11 +219,12 @@ class Welcome(Screen[Taken | None]):
 
     def _ask(self, scenario: Scenario, quiet_seconds: float = QUIET_SECONDS) -> None:
         """Rank for something else; the choices are shown at once."""
+        if scenario.elsewhere != self._scenario.elsewhere:
+            self.call_after_refresh(self.refresh_bindings)
         self._scenario = scenario
         self._what_if.show(scenario, self._runner.machine)
         self._show_machine()
         self._show_ranking()
-        self.refresh_bindings()
         self._rank(quiet_seconds)
 
     @work(group="rank")

@@ -104,10 +104,11 @@ class WhatIf(Static, can_focus=True):
         """There is no cursor where no keys go."""
         self._draw()
 
-    def watch_cursor(self) -> None:
+    def watch_cursor(self, before: int, now: int) -> None:
         """Another row."""
         self._draw()
-        self.refresh_bindings()
+        if (FIELDS[before] in TYPED) != (FIELDS[now] in TYPED):
+            self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Only some rows can be typed."""
