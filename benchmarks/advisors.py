@@ -4,10 +4,10 @@
 
 `--peers` is the `bin` folder of an environment with both (`pip install llmfit ggufit`); without it
 they are looked for on the path. Memory: the distills and the full R1 in Q4_K_M and Q8_0, at 8,192
-and 32,768 tokens with a cache in F16, in main memory, against llama.cpp's own dry run of a file
-that is all header, and the 118 MB that a worker takes beside its buffers. Each tool's figure is
-the whole of what it says is needed; both peers' gigabytes are taken as GiB, the unit in which they
-show this computer's memory. Speed: with `--speeds`, a file that
+and 32,768 tokens with a cache in F16, in main memory, against the buffers of llama.cpp's own dry run
+of a file that is all header. Each tool's figure is the whole of what it says is needed, so with
+what it takes for the process beside them; both peers' gigabytes are taken as GiB, the unit in which
+they show this computer's memory. Speed: with `--speeds`, a file that
 `benchmarks/speed_prediction.py --save` wrote on this computer. Time: each tool's command that ranks
 models, in turn, after one run of each that does not count.
 """
@@ -44,7 +44,6 @@ from localr1.machine import profile
 from localr1.models import catalog
 
 GIB: Final = 1 << 30
-WORKER_BYTES: Final = 118_000_000
 QUANTIZATIONS: Final = ("Q4_K_M", "Q8_0")
 CONTEXTS: Final = (8192, 32_768)
 PEERS: Final = ("llmfit", "ggufit")
@@ -158,7 +157,7 @@ def cells() -> Iterator[Cell]:
 
 
 def truth(cell: Cell, ask: Ask, folder: Path) -> tuple[float, float]:
-    """Bytes by llama.cpp's dry run with the worker, and bytes that localr1 says."""
+    """Bytes by llama.cpp's dry run, and bytes that localr1 says."""
     model = catalog.load().model(cell.model_id)
     variant = next(v for v in model.variants if v.quantization == cell.quantization)
     path = folder / f"{model.id}-{variant.quantization}.gguf"
@@ -167,10 +166,11 @@ def truth(cell: Cell, ask: Ask, folder: Path) -> tuple[float, float]:
         writer.write_header(path, model.architecture, tensors)
     settings = Settings(cell.context, threads=1)
     found = ask(path, settings)
-    if isinstance(found, str):
-        raise RuntimeError(f"{cell}: {found}")
+    buffers = () if isinstance(found, str) else found
+    if not buffers:
+        raise ValueError(f"{cell}: {found}")
     ours = variant_memory(model.architecture, variant, settings, MACHINE)
-    return found[0].total_bytes + WORKER_BYTES, sum(device.total_bytes for device in ours)
+    return buffers[0].total_bytes, sum(device.total_bytes for device in ours)
 
 
 def memory_table(peers: Peers, ask: Ask, folder: Path) -> Iterator[str]:

@@ -10,10 +10,9 @@ from localr1.cli.columns import Column
 from localr1.cli.machine import machine_for
 from localr1.engine import runs
 from localr1.errors import NothingFits
-from localr1.fit import explain, report
+from localr1.fit import explain
 from localr1.fit.types import Advice, Asked, Plan
 from localr1.home import advise
-from localr1.machine import profile
 from localr1.machine.types import Machine
 
 # Narrower terminals lose the reason first, then the time, then the memory.
@@ -36,6 +35,9 @@ def run(arguments: argparse.Namespace) -> int:
     fits = any(plan.fits and not plan.model.demo for plan in advice.plans)
     record = runs.record_line(home.directories.cache, machine)
     if arguments.json:
+        from localr1.fit import report  # noqa: PLC0415 - a table needs neither
+        from localr1.machine import profile  # noqa: PLC0415
+
         output.print_json(
             {**report.advice_to_json(advice, profile.to_json(machine)), "record": record}
         )

@@ -10,7 +10,6 @@ from localr1.config import expanded
 from localr1.errors import UsageError
 from localr1.fit.explain import gib
 from localr1.home import Home, examine_machine, examined
-from localr1.machine import profile
 from localr1.machine.types import Machine
 
 _SMALLEST_BYTES = 64 << 20
@@ -23,7 +22,7 @@ def machine_for(arguments: argparse.Namespace, home: Home) -> Machine:
         ProfileError: A profile or option cannot be understood.
         UsageError: A size cannot be understood.
     """
-    base = profile.load_profile(expanded(arguments.profile)) if arguments.profile else _this(home)
+    base = _profile(arguments.profile) if arguments.profile else _this(home)
     sizes = {
         name: parse_size(text) if text is not None else None
         for name, text in (("ram", arguments.ram), ("gpu_memory", arguments.gpu_memory))
@@ -37,9 +36,17 @@ def machine_for(arguments: argparse.Namespace, home: Home) -> Machine:
             )
     if arguments.gpu is None and all(size is None for size in sizes.values()):
         return base
-    return profile.what_if(
+    from localr1.machine.what_if import what_if  # noqa: PLC0415 - most commands ask of this one
+
+    return what_if(
         base, ram_bytes=sizes["ram"], gpu=arguments.gpu, gpu_memory_bytes=sizes["gpu_memory"]
     )
+
+
+def _profile(path: str) -> Machine:
+    from localr1.machine.profile import load_profile  # noqa: PLC0415 - as above
+
+    return load_profile(expanded(path))
 
 
 def _this(home: Home) -> Machine:
@@ -56,7 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
     home = opening.home(arguments)
     machine = machine_for(arguments, home)
     if arguments.json:
-        output.print_json(profile.to_json(machine))
+        from localr1.machine.profile import to_json  # noqa: PLC0415 - as above
+
+        output.print_json(to_json(machine))
         return 0
     console = output.console()
     for label, value in describe(machine):

@@ -257,13 +257,19 @@ def _compute(
             (name, size) for name, size, repacked in largest if not (repacked and repacks)
         )
     places: list[Place] = []
+    # Most layers are alike, and looked at together.
+    known: dict[tuple[int, int, bool], Place] = {}
     output = cpu
     for index, share in zip((cpu, *range(cpu)), placed, strict=True):
         output = index if share.output else output
         for number in range(share.start, share.stop):
             sparse = weights.layers[number].expert_bytes > 0
             experts = cpu if sparse and number < settings.cpu_expert_layers else index
-            places.append(Place(index, experts, sparse, sizes if cpu in (index, experts) else ()))
+            place = known.get((index, experts, sparse))
+            if place is None:
+                place = Place(index, experts, sparse, sizes if cpu in (index, experts) else ())
+                known[index, experts, sparse] = place
+            places.append(place)
     found = compute_bytes(architecture, batch, places, output, backends)
     return dict(zip((*names, CPU), found, strict=True))
 

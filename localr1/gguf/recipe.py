@@ -272,29 +272,32 @@ def parts(architecture: Architecture, quantization: str) -> Parts:
     """Every tensor of a file, by kind of layer."""
     recipe = Recipe.of(quantization, architecture)
 
-    known: dict[tuple[str, str], Entry] = {}
-
-    def entry(layer: int, name: str, shape: tuple[int, ...]) -> Entry:
-        kind = recipe.type_in(layer, name, shape)
-        if (name, kind) not in known:
-            size = row_bytes(kind, shape[0]) * math.prod(shape[1:])
-            known[name, kind] = Entry(name, shape, kind, size)
-        return known[name, kind]
+    def entry(name: str, shape: tuple[int, ...], kind: str) -> Entry:
+        return Entry(name, shape, kind, row_bytes(kind, shape[0]) * math.prod(shape[1:]))
 
     lead = architecture.leading_dense_layers
     shapes = {
         sparse: sorted(_layer(architecture, lead if sparse else 0)) for sparse in (True, False)
     }
-    kinds: dict[tuple[object, ...], tuple[int, tuple[Entry, ...]]] = {}
+    # Layers in many kinds of places get the same types in the end.
+    places: dict[tuple[object, ...], int] = {}
+    kinds: dict[tuple[bool, tuple[str, ...]], int] = {}
     numbers: list[int] = []
     for layer in range(architecture.layers):
-        kind = recipe.kind_of(layer)
-        if kind not in kinds:
+        place = recipe.kind_of(layer)
+        if place not in places:
             own = shapes[layer >= lead]
-            kinds[kind] = len(kinds), tuple(entry(layer, name, shape) for name, shape in own)
-        numbers.append(kinds[kind][0])
-    ends = tuple(entry(-1, name, shape) for name, shape in _ends(architecture))
-    return Parts(ends, tuple(entries for _, entries in kinds.values()), tuple(numbers))
+            types = tuple(recipe.type_in(layer, name, shape) for name, shape in own)
+            places[place] = kinds.setdefault((layer >= lead, types), len(kinds))
+        numbers.append(places[place])
+    return Parts(
+        ends=tuple(entry(n, s, recipe.type_in(-1, n, s)) for n, s in _ends(architecture)),
+        kinds=tuple(
+            tuple(entry(*tensor, kind) for tensor, kind in zip(shapes[sparse], types, strict=True))
+            for sparse, types in kinds
+        ),
+        layers=tuple(numbers),
+    )
 
 
 def tensors(architecture: Architecture, quantization: str) -> tuple[TensorInfo, ...]:

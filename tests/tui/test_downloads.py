@@ -12,6 +12,7 @@ from textual.widgets import OptionList
 from tui_scene import FrozenServices, a_chat, at_advice, chat_of, in_chat, texts, until
 
 from localr1.errors import HubUnreachable
+from localr1.fit.types import NOTHING
 from localr1.models.catalog import REFRESHED_NAME
 from localr1.models.downloads import Status
 from localr1.models.library import DEMO_PATH
@@ -28,7 +29,7 @@ from localr1.tui.screens.downloads import (
     row_content,
     state_text,
 )
-from localr1.tui.screens.welcome import Welcome
+from localr1.tui.screens.welcome import Taken, Welcome
 from localr1.tui.widgets.status_line import Status as LineStatus
 from localr1.tui.widgets.status_line import status_content
 from localr1.workflow import open_home, queue_file
@@ -55,7 +56,7 @@ async def test_a_download_goes_on_while_another_model_chats(hub: LoopbackHub) ->
     async with app.run_test(size=(110, 30)) as pilot:
         await in_background(pilot, app)
         demo = (await services.local_models())[-1]
-        app.screen.dismiss(demo)
+        app.screen.dismiss(Taken(demo, NOTHING))
         await until(pilot, lambda: in_chat(app))
         await until(pilot, lambda: "↓" in texts(app, "#status"))
         assert queue_file(home).read().next is not None

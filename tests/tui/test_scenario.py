@@ -100,7 +100,7 @@ def test_a_card_of_ones_own_has_the_memory_that_was_typed() -> None:
         ("ram_bytes", "3 KB", "less than any computer has"),
         ("context_window", "0", "no number of tokens"),
         ("context_window", "²", "no number of tokens"),
-        ("gpu", "RTX 4O90", "Names like it: rtx 4090"),
+        ("gpu", "RTX 4O90", "Names like it: RTX 4090"),
         ("gpu", "RTX 4090 x99", "names no GPUs"),
     ],
 )

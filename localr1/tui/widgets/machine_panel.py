@@ -91,10 +91,19 @@ def _graphics(machine: Machine, width: int) -> list[Content]:
     cards = [device for device in machine.devices if device.kind != "cpu"]
     if not cards:
         return [_row("Graphics", Content.styled("none found; the CPU does the work", "dim"), width)]
-    return [
-        _row("Graphics" if number == 0 else "", _card(card), width)
-        for number, card in enumerate(cards)
-    ]
+    lines = []
+    for number, card in enumerate(cards):
+        lines.append(_row("Graphics" if number == 0 else "", _card(card), width))
+        if card.users:
+            lines.append(_row("", Content.styled(_users(card), "dim"), width))
+    return lines
+
+
+def _users(card: Device) -> str:
+    """Who holds its memory."""
+    return ", ".join(
+        f"{printable(user.name)} holds {wording.size(user.held_bytes)}" for user in card.users
+    )
 
 
 def _card(card: Device) -> Content:
@@ -109,11 +118,6 @@ def _card(card: Device) -> Content:
             (f" · {wording.size(card.free_bytes)} free of {wording.size(card.total_bytes)}", "")
         )
     parts.append((f" · {printable(card.name)}", "dim"))
-    if card.users:
-        held = ", ".join(
-            f"{printable(user.name)} holds {wording.size(user.held_bytes)}" for user in card.users
-        )
-        parts.append((f" · {held}", "dim"))
     return Content.assemble(*parts)
 
 
