@@ -100,14 +100,16 @@ def test_each_rung_needs_less_where_it_is_meant_to(
     one, file, start, where = situation
     # More layers than there are are no layers that a step could take away.
     assume(start.gpu_layers <= one.architecture.layers + 1)
+    # No plan spreads fewer layers than there are devices.
+    assume(not start.gpu_layers or start.gpu_layers > len(start.device_names))
     above = start
     for rung in ladder.rungs(start, one):
         before = bytes_by_device(one, file, above, where)
         after = bytes_by_device(one, file, rung.settings, where)
         if changed(above, rung.settings) <= {"ubatch", "context_window", "kv_cache_type"}:
-            assert sum(after.values()) < sum(before.values())
             # A GPU that computes with the CPU's cache unpacks a quantized one first.
             unpacks = "kv_cache_type" in changed(above, rung.settings)
+            assert sum(after.values()) < sum(before.values()) or unpacks
             assert all(after[name] <= before[name] for name in before) or unpacks
         else:
             # The demo's layers are smaller than the buffer that copies between devices.
