@@ -179,11 +179,10 @@ class PartFile:
 
     async def close(self) -> None:
         """Record what was written and close; the download can be resumed later."""
-        try:
-            await self._run(self._close)
-        finally:
-            self._thread.shutdown(wait=False)
-            self._syncer.shutdown(wait=False)
+        closing = asyncio.wrap_future(self._thread.submit(self._close))
+        self._thread.shutdown(wait=False)
+        # Whoever is cancelled twice leaves no open file behind either.
+        await asyncio.shield(closing)
 
     async def _run(self, function: Callable[[], _T]) -> _T:
         loop = asyncio.get_running_loop()
@@ -255,9 +254,8 @@ class PartFile:
         """Have what is written synced and recorded, once that is done for what came before."""
         self._join()
         self._committed_at = time.monotonic()
-        if self._pending:
-            written, self._pending = self._pending, []
-            self._syncing = self._syncer.submit(self._sync, written)
+        written, self._pending = self._pending, []
+        self._syncing = self._syncer.submit(self._sync, written)
 
     def _join(self) -> None:
         """Wait until nothing is being synced."""
@@ -271,7 +269,7 @@ class PartFile:
                 raise
 
     def _sync(self, written: list[WrittenRange]) -> None:
-        """On the second thread; whoever else uses the journal joins first."""
+        """Where it is done on the second thread, whoever else uses the journal joins first."""
         os.fsync(self._opened().fileno())
         self._append(range_records(written))
         if self._journal is not None:
@@ -279,8 +277,11 @@ class PartFile:
         self._recorded += written
 
     def _commit(self) -> None:
-        self._begin_commit()
         self._join()
+        self._committed_at = time.monotonic()
+        written, self._pending = self._pending, []
+        if written:
+            self._sync(written)
 
     def _note_etag(self, etag: str) -> None:
         self._join()
