@@ -83,8 +83,10 @@ def _serve(endpoints: Sequence[str]) -> None:
         asked = json.loads(line)
         asked = {k: tuple(v) if isinstance(v, list) else v for k, v in asked.items()}
         load = Load(1, measure_only=True, **asked)
-        placement = (load.path, load.gpu_layers, load.device_names)
-        placement += (load.cpu_expert_layers, load.tensor_split)
+        placement = (
+            *(load.path, load.gpu_layers, load.device_names),
+            *(load.cpu_expert_layers, load.tensor_split),
+        )
         if model is None or held != placement:
             if model is not None:
                 api.llama_model_free(model)

@@ -13,6 +13,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import figures
@@ -41,9 +42,9 @@ def measure(runs: int) -> list[figures.Row]:
     answer = (_DATA / "answer.md").read_text(encoding="utf-8")
     lines, blocks, ours, plain = [], [], [], []
     for _ in range(runs):
-        lines.append(sorted(cost_ms(lambda s=s: drawing.in_one_line(s)) for s in sources))
+        lines.append(sorted(cost_ms(partial(drawing.in_one_line, s)) for s in sources))
         blocks.append(
-            sorted(cost_ms(lambda s=s: drawing.in_a_block(s, _WIDTH_CELLS)) for s in sources)
+            sorted(cost_ms(partial(drawing.in_a_block, s, _WIDTH_CELLS)) for s in sources)
         )
         ours.append(cost_ms(lambda: MathsParser().parse(answer)))
         plain.append(cost_ms(lambda: MarkdownIt("gfm-like").parse(answer)))

@@ -1,12 +1,13 @@
 """What the advisor predicts beside what the engine then does, on this computer's processor.
 
     python benchmarks/speed_prediction.py [--shapes 1.5b,7b,8b,14b] [--quantizations Q4_K_M,Q8_0]
-        [--depths 0,4096] [--folder DIR] [--save FILE | --from FILE]
+        [--depths 0,4096] [--folder DIR] [--patience MINUTES] [--save FILE | --from FILE]
 
 Each model has the true shape and random weights; it is written, measured and removed again. For
 each depth a prompt of 256 tokens is computed after that many others, whose cache is filled without
 computing it, and replies of a few tokens after that. A measurement during which other programs used
-a fifth of the processor is made again, a few times. Predictions come from the kernels and the bandwidth that localr1 measured on this computer in about
+a fifth of the processor is made again, a few times; `--patience` waits before each for a calm
+second. Predictions come from the kernels and the bandwidth that localr1 measured on this computer in about
 a second, as at its first start. They are shown plain, and corrected by the rows of all other
 models, as a user's earlier runs would correct them. Beside every row stands what memory did in a
 simple read right before and after it, so that a busy neighbour can be told from a wrong model.
@@ -25,6 +26,7 @@ import platform
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -43,7 +45,7 @@ from localr1.fit.mix import Mix
 from localr1.fit.types import Plan
 from localr1.machine import profile
 from localr1.machine.bandwidth import measure_bandwidth
-from localr1.machine.busy import BUSY_SHARE, clock, others_share
+from localr1.machine.busy import BUSY_SHARE, clock, others_share, used_share
 from localr1.machine.reconcile import reconcile
 from localr1.machine.system import detect
 from localr1.machine.types import Machine
@@ -60,6 +62,7 @@ _GENERATED: Final = 32
 _REPEATS: Final = 5
 _TRIES: Final = 4
 _SEED: Final = 1000
+_CALM_SHARE: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -90,16 +93,16 @@ def plan_of(shape: str, quantization: str, machine: Machine) -> Plan:
 
 
 async def measure(
-    shape: str, plan: Plan, model: Path, depths: Sequence[int], folder: Path
+    shape: str, plan: Plan, model: Path, folder: Path, given: argparse.Namespace
 ) -> list[Row]:
     """All depths of one model."""
     rows = []
     engine = await OurEngine.start(model, plan.settings, folder)
     try:
-        for depth in depths:
-            before = measure_bandwidth()
+        for depth in map(int, given.depths.split(",")):
+            before = measure_bandwidth().bytes_per_second
             start = await _filled(engine, depth, folder / "cache")
-            found = [await _calm(engine, start, seed) for seed in range(_REPEATS)]
+            found = [await _calm(engine, start, seed, given.patience) for seed in range(_REPEATS)]
             prompts, replies, shares = zip(*found, strict=True)
             rows.append(
                 Row(
@@ -108,7 +111,7 @@ async def measure(
                     depth,
                     statistics.median(prompts),
                     statistics.median(replies),
-                    (before + measure_bandwidth()) / 2,
+                    (before + measure_bandwidth().bytes_per_second) / 2,
                     statistics.median(shares),
                 )
             )
@@ -130,10 +133,15 @@ async def _filled(engine: OurEngine, depth: int, path: Path) -> tuple[int, ...]:
     return tokens
 
 
-async def _calm(engine: OurEngine, start: tuple[int, ...], seed: int) -> tuple[float, float, float]:
+async def _calm(
+    engine: OurEngine, start: tuple[int, ...], seed: int, patience: float
+) -> tuple[float, float, float]:
     """Tokens per second of a prompt and a reply, and what others used meanwhile."""
     found: list[tuple[float, float, float]] = []
+    until = time.monotonic() + 60 * patience
     for turn in range(_TRIES):
+        while time.monotonic() < until and used_share(1.0) > _CALM_SHARE:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(1)
         prompt = (Segment(tokens=start + random_tokens(_PROMPT, 1 + seed + turn * _REPEATS)),)
         before = clock()
         reply, _ = await engine.finish(measuring(prompt, _GENERATED, seed=seed))
@@ -164,8 +172,7 @@ async def measure_all(given: argparse.Namespace, folder: Path) -> tuple[Machine,
             model = random_model.ensure(given.folder or folder, shape, quantization)
             try:
                 plan = plan_of(shape, quantization, machine)
-                depths = [int(depth) for depth in given.depths.split(",")]
-                for row in await measure(shape, plan, model, depths, folder):
+                for row in await measure(shape, plan, model, folder, given):
                     rows.append(row)
                     print(f"{row}", file=sys.stderr, flush=True)
             finally:
@@ -244,6 +251,9 @@ def main() -> int:
     parser.add_argument("--quantizations", default="Q4_K_M,Q8_0", help="default: %(default)s")
     parser.add_argument("--depths", default="0,4096", help="default: %(default)s")
     parser.add_argument("--folder", type=Path, help="for models; 16 GB at a time")
+    parser.add_argument(
+        "--patience", type=float, default=0.0, help="minutes to wait for calm; default: none"
+    )
     parser.add_argument("--save", type=Path, help="keep what was measured in this file")
     parser.add_argument("--from", dest="source", type=Path, help="a file of --save")
     given = parser.parse_args()

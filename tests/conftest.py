@@ -22,7 +22,7 @@ SOAK = os.environ.get("LOCALR1_SOAK") == "1"
 
 
 # What is measured once on a computer; every test at its first start would cost minutes.
-_MEASURED = ("bandwidth.json", "kernels.json")
+_MEASURED = ("bandwidth.json", "kernels.json", "buffers.json")
 
 
 @pytest.fixture(scope="session")

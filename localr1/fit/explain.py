@@ -159,9 +159,12 @@ def _model_facts(plan: Plan, machine: Machine) -> Iterator[str]:
     architecture = plan.model.architecture
     if architecture.name == "deepseek2" and not architecture.mla:
         cache = sum(device.kv_cache_bytes for device in plan.devices)
-        yield (
-            f"An older kind of file whose KV cache takes {gib(cache)}; newer files of R1 compress it"
+        compressed = (
+            2 * architecture.layers * (architecture.kv_lora_rank + architecture.rope_length)
         )
+        times = architecture.kv_cache_bytes_per_token("f16") / max(1, compressed)
+        more = f", {times:.0f} times that of newer files" if architecture.kv_lora_rank else ""
+        yield f"An older kind of file: its KV cache takes {gib(cache)}{more}"
     if plan.points_lost is not None and plan.points_lost >= 0.5:
         yield (
             f"{plan.variant.quantization} costs about {plan.points_lost:.1f} of"

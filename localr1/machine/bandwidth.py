@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 CACHE_NAME = "bandwidth.json"
@@ -29,13 +30,41 @@ _MOST_THREADS = 16
 _LIMIT_BYTES_PER_SECOND = 2e12
 
 _ENOUGH_SAMPLES = 5
+_CALM_SHARE = 0.85
+"""Threads that ran for less of the time had to wait for other programs."""
+_BUSY = " (busy)"
+"""Behind a processor's name: figures that were taken while other programs ran."""
 
 _Compare = Callable[[int, int, int], object]
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How fast memory was read."""
+
+    bytes_per_second: float
+    """Over all threads."""
+    running_share: float
+    """Of the time, in which the threads had a core to run on."""
+
+    @property
+    def calm(self) -> bool:
+        """Whether this is memory's speed, and not what other programs left of the cores."""
+        return self.running_share >= _CALM_SHARE
+
+    @property
+    def likely(self) -> float:
+        """What it would have been with all cores, in bytes per second.
+
+        Between what was read and what each thread read while it ran, times their number: memory
+        that several cores read at once gives each of them less. In the middle of the two.
+        """
+        return float(self.bytes_per_second / min(1.0, max(0.01, self.running_share)) ** 0.5)
+
+
 def measure_bandwidth(
     seconds: float = 0.4, threads: int | None = None, memory_bytes: int | None = None
-) -> float:
+) -> Reading:
     """Measure the read bandwidth of main memory.
 
     Args:
@@ -43,9 +72,6 @@ def measure_bandwidth(
         threads: Threads that read at once; all CPUs up to 16 by default.
         memory_bytes: Most memory to take for it, in bytes; 64 MiB a thread, 512 in all, by
             default.
-
-    Returns:
-        Bytes read per second, over all threads.
     """
     threads = threads or min(_MOST_THREADS, os.cpu_count() or 1)
     half = min(_BUFFER_BYTES, min(_ALL_BUFFERS_BYTES, memory_bytes or sys.maxsize) // threads) // 2
@@ -54,6 +80,7 @@ def measure_bandwidth(
     buffers = [ctypes.create_string_buffer(2 * half) for _ in range(threads)]
     counts = [0] * threads
     ends = [0.0] * threads
+    ran = [0.0] * threads
     deadline = [0.0]
     ready = threading.Barrier(threads + 1)
 
@@ -63,9 +90,11 @@ def measure_bandwidth(
         ctypes.memset(first, 1, 2 * half)
         ready.wait()
         ready.wait()
+        before = time.thread_time()
         while time.perf_counter() < deadline[0]:
             operation(first, first + half, half)
             counts[index] += 2 * half
+        ran[index] = time.thread_time() - before
         ends[index] = time.perf_counter()
 
     workers = [threading.Thread(target=read, args=(i,), daemon=True) for i in range(threads)]
@@ -77,15 +106,18 @@ def measure_bandwidth(
     ready.wait()
     for worker in workers:
         worker.join()
-    return sum(counts) / (max(ends) - start)
+    took = max(ends) - start
+    return Reading(sum(counts) / took, sum(ran) / (threads * took))
 
 
 def cached_bandwidth(cache_dir: Path, cpu_name: str) -> float | None:
     """Return the best bandwidth measured so far with this processor, in bytes per second.
 
-    The best, because whatever else ran meanwhile can only have taken from it.
+    The best, because whatever else ran meanwhile can only have taken from it. What was measured on a
+    busy computer counts only as long as there is nothing else.
     """
-    return max(_samples(cache_dir, cpu_name), default=None)
+    busy = max(_samples(cache_dir, cpu_name + _BUSY), default=None)
+    return max(_samples(cache_dir, cpu_name), default=busy)
 
 
 def measured_enough(cache_dir: Path, cpu_name: str) -> bool:
@@ -93,13 +125,14 @@ def measured_enough(cache_dir: Path, cpu_name: str) -> bool:
     return len(_samples(cache_dir, cpu_name)) >= _ENOUGH_SAMPLES
 
 
-def remember_bandwidth(cache_dir: Path, cpu_name: str, bytes_per_second: float) -> None:
+def remember_bandwidth(cache_dir: Path, cpu_name: str, reading: Reading) -> None:
     """Add a measured bandwidth to what `cached_bandwidth` knows.
 
     A cache that cannot be written is no error: the next run measures again.
     """
-    samples = [*_samples(cache_dir, cpu_name), bytes_per_second]
-    values = {**_read_cache(cache_dir), cpu_name: samples}
+    name = cpu_name if reading.calm else cpu_name + _BUSY
+    samples = [*_samples(cache_dir, name), reading.likely][-_ENOUGH_SAMPLES:]
+    values = {**_read_cache(cache_dir), name: samples}
     part = cache_dir / f"{CACHE_NAME}.{os.getpid()}.part"
     with contextlib.suppress(OSError):
         cache_dir.mkdir(parents=True, exist_ok=True)

@@ -56,8 +56,8 @@ def detect(
 
     Args:
         host: The computer; this one by default.
-        measure: Measure the memory's bandwidth until the cache has five figures, of which the best
-            counts (about 0.6 s each time).
+        measure: Measure the memory's bandwidth until the cache has five figures from when the
+            computer was calm, of which the best counts (about 0.6 s each time).
         cache_dir: Where that figure is kept between runs.
         limit_seconds: How long the probes may take together; measuring comes on top.
     """
@@ -159,8 +159,8 @@ def _with_bandwidth(
             words = str(error) or type(error).__name__
             return ram, (f"The memory's bandwidth was not measured: {words}.",)
         if cache_dir is None:
-            return replace(ram, bandwidth_bytes_per_second=measured), ()
+            return replace(ram, bandwidth_bytes_per_second=measured.likely), ()
         remember_bandwidth(cache_dir, name, measured)
-        ram = replace(ram, bandwidth_bytes_per_second=measured)
+        ram = replace(ram, bandwidth_bytes_per_second=measured.likely)
     best = cached_bandwidth(cache_dir, name) if cache_dir is not None else None
     return replace(ram, bandwidth_bytes_per_second=best or ram.bandwidth_bytes_per_second), ()

@@ -181,8 +181,17 @@ class PartFile:
         """Record what was written and close; the download can be resumed later."""
         closing = asyncio.wrap_future(self._thread.submit(self._close))
         self._thread.shutdown(wait=False)
-        # Whoever is cancelled twice leaves no open file behind either.
-        await asyncio.shield(closing)
+        stopped: asyncio.CancelledError | None = None
+        with disk_errors(self.path):
+            # Whoever is cancelled again waits too: the lock must outlast the open files.
+            while not closing.done():
+                try:
+                    await asyncio.shield(closing)
+                except asyncio.CancelledError as error:
+                    stopped = error
+            closing.result()
+        if stopped is not None:
+            raise stopped
 
     async def _run(self, function: Callable[[], _T]) -> _T:
         loop = asyncio.get_running_loop()
@@ -334,13 +343,16 @@ class PartFile:
         self._journal_path.unlink(missing_ok=True)
 
     def _close(self) -> None:
-        # What cannot be recorded any more is simply fetched again.
-        with suppress(OSError):
-            if self._file is not None and self.done.total_bytes:
-                self._commit()
-            elif self._file is not None:
-                self._discard()  # nothing came: there is nothing to go on with
-        self._close_files()
+        try:
+            # What cannot be recorded any more is simply fetched again.
+            with suppress(OSError):
+                if self._file is not None and self.done.total_bytes:
+                    self._commit()
+                elif self._file is not None:
+                    self._discard()  # nothing came: there is nothing to go on with
+        finally:
+            self._close_files()
+            self._syncer.shutdown(wait=False)
 
     def _abandon(self) -> None:
         with suppress(OSError):

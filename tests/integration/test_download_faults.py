@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import sys
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from downloading import (
     NAME,
@@ -39,7 +42,7 @@ from localr1.errors import (
 )
 from localr1.models.download import download
 from localr1.models.part import PartFile
-from localr1.models.place import journal_path, part_path, target_path
+from localr1.models.place import journal_path, lock_path, part_path, target_path
 
 MIB = 1 << 20
 DATA = content(6 * MIB + 321)
@@ -308,13 +311,14 @@ async def test_room_is_counted_without_what_is_already_here(
     hub: LoopbackHub, tmp_path: Path
 ) -> None:
     files = listed(hub)
-    hub.bytes_per_second = 2 * MIB
-    await fetch_until(files, tmp_path, 4 * MIB)
+    hub.bytes_per_second = MIB // 2
+    await fetch_until(files, tmp_path, 2 * MIB)
     with pytest.raises(DiskFull) as caught:
         await download(
             files, tmp_path, on_event=Events(), token="", patience=QUICK, free=lambda _: 0
         )
-    assert caught.value.why.startswith(("1 MB more are needed", "2 MB more are needed"))
+    told = int(caught.value.why.split(" MB more are needed")[0])
+    assert 1 <= told <= 4
 
 
 async def test_a_disk_that_fills_up_keeps_what_came(
@@ -405,3 +409,29 @@ async def test_a_callback_that_fails_stops_the_download(hub: LoopbackHub, tmp_pa
 
     with pytest.raises(RuntimeError, match="drawing failed"):
         await download(listed(hub), tmp_path, on_event=broken, token="", patience=QUICK)
+
+
+@pytest.mark.parametrize("calls", [1, 2, 3])
+async def test_a_stop_while_it_stops_leaves_no_file_open(
+    hub: LoopbackHub, tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    plain = os.fsync
+
+    def slow(descriptor: int) -> None:
+        time.sleep(0.1)
+        plain(descriptor)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    hub.bytes_per_second = MIB
+    task = asyncio.create_task(fetch(listed(hub), tmp_path))
+    await asyncio.to_thread(hub.wait_for_bytes, MIB)
+    for _ in range(calls):
+        task.cancel()
+        await asyncio.sleep(0.02)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    hub.bytes_per_second = 0
+    assert not lock_path(target).exists()
+    open_files = {Path(file.path).name for file in psutil.Process().open_files()}
+    assert not open_files & {part_path(target).name, journal_path(target).name}
+    assert_whole(await fetch(listed(hub), tmp_path), DATA)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import fit_machines
 import pytest
 import synthetic
-from downloading import REPOSITORY, loopback
+from commands import localr1
+from downloading import REPOSITORY
 from loopback_hub import LoopbackHub
 
 from localr1.config import Directories
@@ -27,19 +24,6 @@ KEYS = {
 }  # fmt: skip
 PARTS = ("weights_bytes", "kv_cache_bytes", "compute_buffer_bytes", "output_bytes")
 LOG_BYTES = 5300
-
-
-def localr1(*arguments: str, columns: int = 80) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "localr1", *arguments],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=120,
-        check=False,
-        env={**os.environ, "COLUMNS": str(columns)},
-    )
 
 
 @pytest.fixture(scope="module")
@@ -132,16 +116,14 @@ def test_what_cannot_be_estimated_says_why(
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+def hub(hub: LoopbackHub, tmp_path: Path) -> LoopbackHub:
     path = tmp_path / "source.gguf"
     shape = replace(
         catalog.load().model("r1-distill-qwen-1.5b").architecture, layers=2, vocabulary_size=600
     )
     synthetic.write_header_only(path, shape, "Q8_0", name="DeepSeek R1 in small")
-    with loopback(monkeypatch) as running:
-        monkeypatch.setenv("HF_ENDPOINT", running.endpoint)
-        running.add(REPOSITORY, {"R1-small-Q8_0.gguf": path.read_bytes()})
-        yield running
+    hub.add(REPOSITORY, {"R1-small-Q8_0.gguf": path.read_bytes()})
+    return hub
 
 
 def test_a_file_on_the_hub_is_estimated_by_its_header_alone(hub: LoopbackHub, laptop: str) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import synthetic
-from downloading import QUICK, REPOSITORY, content, loopback, names_in, size_of, variant
+from downloading import QUICK, REPOSITORY, content, names_in, size_of, variant
 from fit_machines import LAPTOP_16
 from loopback_hub import Fault, LoopbackHub
 
@@ -43,11 +42,9 @@ def size(whole: Path) -> int:
 
 
 @pytest.fixture
-def hub(whole: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
-    with loopback(monkeypatch) as running:
-        monkeypatch.setenv("HF_ENDPOINT", running.endpoint)
-        running.add(REPOSITORY, {NAME: whole.read_bytes()})
-        yield running
+def hub(hub: LoopbackHub, whole: Path) -> LoopbackHub:
+    hub.add(REPOSITORY, {NAME: whole.read_bytes()})
+    return hub
 
 
 async def test_only_the_header_is_fetched_and_only_once(
@@ -75,14 +72,12 @@ async def test_only_the_header_is_fetched_and_only_once(
     assert (await headers.fetch(wanted, patience=QUICK)).file_bytes == found.file_bytes + 64
 
 
-async def test_shards_are_one_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_shards_are_one_model(hub: LoopbackHub, tmp_path: Path) -> None:
     synthetic.write_tiny(tmp_path / "tiny.gguf", layers=4, shard_tensors=9)
     parts = [tmp_path / name for name in names_in(tmp_path)]
     assert len(parts) > 3
-    with loopback(monkeypatch) as running:
-        monkeypatch.setenv("HF_ENDPOINT", running.endpoint)
-        running.add(REPOSITORY, {f"Q8/{p.name}": p.read_bytes() for p in parts})
-        found = await FileHeaders(tmp_path).fetch(variant("Q8/*.gguf"), patience=QUICK)
+    hub.add(REPOSITORY, {f"Q8/{p.name}": p.read_bytes() for p in parts})
+    found = await FileHeaders(tmp_path).fetch(variant("Q8/*.gguf"), patience=QUICK)
     together = recognise(parts[0])
     assert found.architecture == together.architecture
     assert found.file_bytes == together.size_bytes

@@ -40,7 +40,7 @@ def localr1(
     before: tuple[str, ...] = (),
     most_seconds: float = 120.0,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end.
+    """Run a command to its end, as in a terminal of 80 columns.
 
     Args:
         arguments: Of the command line.
@@ -58,7 +58,7 @@ def localr1(
         encoding="utf-8",
         timeout=most_seconds,
         check=False,
-        env={**os.environ, **(environment or {})},
+        env={**os.environ, "COLUMNS": "80", **(environment or {})},
     )
 
 

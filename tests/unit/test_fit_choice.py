@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 from fit_machines import (
@@ -38,6 +39,7 @@ from localr1.fit.pool import main_memory, pool_needs, shortages
 from localr1.fit.score import hardly_usable, worth
 from localr1.fit.search import find, speed_of
 from localr1.fit.types import Advice, Asked, Plan
+from localr1.gguf import recipe, writer
 from localr1.machine import profile
 from localr1.machine.types import GpuUser, Machine
 
@@ -273,10 +275,20 @@ def test_what_comes_from_disk_makes_the_full_r1_slow() -> None:
     assert "UD-" in small.plan.variant.quantization
 
 
-def test_old_files_of_r1_are_warned_about() -> None:
+def test_old_files_of_r1_are_warned_about(tmp_path: Path) -> None:
     plans = _advice(SERVER_512_4090).plans
-    old = next(p for p in plans if p.model.id == "r1-671b")
-    assert any("older kind of file" in reason for reason in old.reasons)
+    listed = next(p for p in plans if p.model.id == "r1-671b")
+    assert any("71 times that of newer files" in reason for reason in listed.reasons)
+    # A file's own header decides, whatever the catalogue says of its name.
+    for model_id, old in (("r1-671b", True), ("r1-0528-671b", False)):
+        shape = model(model_id).architecture
+        path = tmp_path / f"DeepSeek-R1-{model_id}-Q4_K_M.gguf"
+        writer.write_header(path, shape, recipe.tensors(shape, "Q4_K_M"))
+        choice = catalogue().from_file(path)
+        assert choice.variant is not None
+        assert choice.model.architecture.mla != old
+        plan = place(choice.model, choice.variant, SERVER_512_4090)
+        assert any("older kind of file" in reason for reason in plan.reasons) == old
 
 
 # --- what limits a plan, and what would change it

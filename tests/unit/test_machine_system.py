@@ -13,6 +13,7 @@ from recorded_host import MACHINES, RecordedHost, RecordedNvml
 
 from localr1.machine import cpu, gpu_amd, gpu_apple, gpu_intel, gpu_nvidia, memory, power
 from localr1.machine.bandwidth import (
+    Reading,
     cached_bandwidth,
     measure_bandwidth,
     measured_enough,
@@ -482,20 +483,34 @@ def test_bandwidth_is_measured_once_and_kept(tmp_path: Path) -> None:
 
 
 def test_little_memory_is_enough_to_measure() -> None:
-    assert measure_bandwidth(0.01, threads=2, memory_bytes=4 << 20) > 0
+    reading = measure_bandwidth(0.01, threads=2, memory_bytes=4 << 20)
+    assert reading.bytes_per_second > 0
+    assert 0 <= reading.running_share < 1.5
+
+
+def test_what_was_measured_on_a_busy_computer_gives_way(tmp_path: Path) -> None:
+    busy = Reading(1e10, 0.25)
+    assert not busy.calm
+    assert busy.likely == 2e10
+    for _ in range(9):
+        remember_bandwidth(tmp_path, "cpu", busy)
+    assert cached_bandwidth(tmp_path, "cpu") == 2e10
+    assert not measured_enough(tmp_path, "cpu")
+    remember_bandwidth(tmp_path, "cpu", Reading(1.5e10, 1.0))
+    assert cached_bandwidth(tmp_path, "cpu") == 1.5e10
 
 
 def test_damaged_bandwidth_cache_is_ignored_and_replaced(tmp_path: Path) -> None:
     (tmp_path / "bandwidth.json").write_text("[1, 2", encoding="utf-8")
     assert cached_bandwidth(tmp_path, "cpu") is None
-    remember_bandwidth(tmp_path, "cpu", 5e10)
-    remember_bandwidth(tmp_path, "other", 6e10)
+    remember_bandwidth(tmp_path, "cpu", Reading(5e10, 1.0))
+    remember_bandwidth(tmp_path, "other", Reading(6e10, 1.0))
     assert cached_bandwidth(tmp_path, "cpu") == 5e10
     for measured in (4e10, 7e10, 1e10):
         assert not measured_enough(tmp_path, "cpu")
-        remember_bandwidth(tmp_path, "cpu", measured)
+        remember_bandwidth(tmp_path, "cpu", Reading(measured, 1.0))
     assert cached_bandwidth(tmp_path, "cpu") == 7e10
-    remember_bandwidth(tmp_path, "cpu", 2e10)
+    remember_bandwidth(tmp_path, "cpu", Reading(2e10, 1.0))
     assert measured_enough(tmp_path, "cpu")
     (tmp_path / "bandwidth.json").write_text('{"cpu": "fast", "x": [-1]}', encoding="utf-8")
     assert cached_bandwidth(tmp_path, "cpu") is None
