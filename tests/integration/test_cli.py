@@ -326,7 +326,7 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C to the whole console")
 def test_ctrl_c_exits_130_and_leaves_no_worker(tmp_path: Path) -> None:
     path = tmp_path / "noise.gguf"
-    synthetic.write_tiny(path, layers=12)
+    synthetic.write_tiny(path, layers=12, context_length=16384)
     process = begun("ask", "--model", str(path), "--context", "16384", "hi " * 3000)
     import psutil
 
