@@ -197,6 +197,11 @@ class Services:
         store = await self.store()
         return await asyncio.to_thread(store.conversation, conversation_id)
 
+    async def show_branch(self, conversation_id: int, message_id: int) -> None:
+        """Remember which branch of a conversation is shown."""
+        store = await self.store()
+        await asyncio.to_thread(store.show_branch, conversation_id, message_id)
+
     async def delete_conversation(self, conversation_id: int) -> None:
         """Delete a conversation for good."""
         store = await self.store()

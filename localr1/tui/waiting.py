@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from localr1.tui.widgets.composer import Composer
-from localr1.tui.widgets.transcript import Question, Transcript
+from localr1.tui.widgets.question import Question
+from localr1.tui.widgets.transcript import Transcript
 
 
 class Waiting:
