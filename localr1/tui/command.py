@@ -101,6 +101,15 @@ ANSWER_NOW = Command(
     priority=True,
 )
 
+CONTEXT = Command(
+    "chat.context",
+    "f5",
+    "context",
+    "Context window",
+    "See what fills the context window, and what can be done when it is full.",
+    priority=True,
+)
+
 CHAT = (
     Command(
         "chat.stop",
@@ -208,6 +217,7 @@ CHAT = (
         "Show formulas as the LaTeX that the model wrote, or drawn again.",
         priority=True,
     ),
+    CONTEXT,
     Command(
         "chat.restart",
         "ctrl+r",

@@ -18,7 +18,7 @@ from localr1.chat.types import (
     Wish,
 )
 from localr1.errors import UsageError
-from localr1.fit.types import NOTHING, Asked
+from localr1.fit.types import NOTHING, Asked, Plan
 from localr1.models.types import LocalModel
 from localr1.track_record import Watch
 from localr1.tui.runner import Runner, Running
@@ -154,6 +154,33 @@ class Talk:
                 if isinstance(event, Finished):
                     await self._services.note_speed(self.local, event.stats, watch)
                 yield event
+
+    async def plans(self) -> tuple[Plan | None, Plan | None]:
+        """How the model is loaded, and how it would be with a window of twice the size.
+
+        Each is None where there is none: no model is loaded, or it was made for no larger one.
+        """
+        running, machine = self._runner.running, self._runner.machine
+        if running is None or machine is None or not self.ready:
+            return None, None
+        window = running.engine.context_window
+        most = self.local.model.architecture.context_length
+        if most and window >= most:
+            return running.plan, None
+        wider = replace(self.asked, context_window=min(2 * window, most or 2 * window))
+        return running.plan, await self._services.plan_for(machine, self.local, wider)
+
+    async def begin_from_last(self) -> int:
+        """A new conversation that begins with the last exchange of this one; its number.
+
+        Raises:
+            UsageError: There is none yet.
+            StoreError: It cannot be stored.
+        """
+        if len(self.messages) < 2 or not self.messages[-1].text:
+            raise UsageError("There is no answer to begin from yet.", "", "Ask something first.")
+        question, reply = self.messages[-2:]
+        return await self._services.begin_from(question, reply, self.local.model.id)
 
     def _ready_session(self) -> ChatSession:
         if self.session is None:

@@ -19,6 +19,7 @@ from tui_scene import (
 )
 
 from localr1.tui.screens.answer_again import AnswerAgainChoice
+from localr1.tui.screens.context import ContextWindow
 from localr1.tui.screens.type_value import TypeValue
 from localr1.tui.widgets.code_block import CodeBlock
 from localr1.tui.widgets.question import Question
@@ -147,3 +148,33 @@ async def test_code_blocks_are_copied_and_saved_one_by_one(
         await pilot.click(".bar", offset=(11, 0))
         await pilot.pause()
         assert app.clipboard == "print(1)"
+
+
+async def test_the_context_window_is_explained_and_a_new_conversation_begins_from_here() -> None:
+    async with played_chat(size=(80, 34)) as (app, pilot, engine):
+        chat = chat_of(app)
+        await asked(app, pilot, "One?")
+        await asked(app, pilot, "Two?", answering("Second.", 2), generated())
+        number = chat._talk.conversation_id
+        await pilot.press("f5")
+        await until(pilot, lambda: isinstance(app.screen, ContextWindow))
+        await pilot.pause()
+        shown = texts(app, "ContextWindow > VerticalScroll")
+        assert "the conversation so far" in shown
+        assert "leave out the oldest messages" in shown
+        await pilot.press("end", "enter")
+        await until(pilot, lambda: chat._talk.conversation_id not in {number, None})
+        await until(pilot, lambda: len(chat.query(Question)) == 1)
+        assert [m.text for m in chat._talk.messages] == ["Two?", "Second."]
+        # A summary is an exchange like any other, and the beginning of the next conversation.
+        await pilot.press("f5")
+        await until(pilot, lambda: isinstance(app.screen, ContextWindow))
+        await pilot.press("home", "down", "enter")
+        await until(pilot, lambda: app.screen is chat)
+        before = chat._talk.conversation_id
+        await played(app, pilot, answering("In short.", 3), generated())
+        await until(pilot, lambda: chat._talk.conversation_id != before)
+        await until(pilot, lambda: len(chat._talk.messages) == 2)
+        assert chat._talk.messages[1].text == "In short."
+        assert len(await app.services.summaries()) == 3
+        assert len(engine.asked) == 3

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import ClassVar
 
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widgets import Footer, TextArea
+from textual.worker import WorkerError
 
+from localr1.chat.task import SUMMARY_QUESTION
+from localr1.chat.types import Ask
 from localr1.errors import LocalR1Error
 from localr1.fit.types import NOTHING, Asked
 from localr1.models.types import LocalModel
@@ -17,6 +21,7 @@ from localr1.printable import printable
 from localr1.tui.command import CHAT, COMPOSER, bindings
 from localr1.tui.runner import Runner
 from localr1.tui.screens.asking import Asking
+from localr1.tui.screens.context import ContextWindow, choices
 from localr1.tui.screens.conversations import Conversations, Outcome
 from localr1.tui.services import Services
 from localr1.tui.widgets.blank import Blank
@@ -126,6 +131,46 @@ class Chat(Asking):
             else:
                 await self._show_opened()
 
+    @work(exclusive=True, group="context")
+    async def action_context(self) -> None:
+        """Show what fills the context window, and do what is chosen."""
+        now, bigger = await self._talk.plans()
+        stats, said = self._talk.last_stats, bool(self._talk.messages)
+        offered = choices(
+            self.status.status, stats.prompt_tps if stats else 0.0, now, bigger, said=said
+        )
+        left_out = self._talk.session.left_out_turns if self._talk.session else 0
+        choice = await self.app.push_screen_wait(
+            ContextWindow(self.status.status, left_out, offered)
+        )
+        if choice is None:
+            return
+        if choice.way == "window":
+            self.use(self.local, replace(self.asked, context_window=choice.context_window))
+        elif choice.way == "from_here":
+            self._from_here()
+        elif choice.way == "summarise" and self._can_ask():
+            try:
+                await self._carry_out(Ask(SUMMARY_QUESTION)).wait()
+            except WorkerError:
+                return  # another conversation came
+            stats = self._talk.last_stats
+            if stats is not None and stats.finish_reason == "stop":
+                self._from_here()
+
+    @work(exclusive=True, group="switch")
+    async def _from_here(self) -> None:
+        """Go on in a new conversation that begins with the last exchange."""
+        try:
+            number = await self._talk.begin_from_last()
+            await self._leave()
+            await self._talk.open(number)
+        except LocalR1Error as error:
+            await self.transcript.add(Note.of(error))
+        else:
+            await self._show_opened()
+            self.composer.focus()
+
     async def _show_opened(self) -> None:
         unready = "loading" if self._loading.running else "not loaded"
         self._live.rest("" if self._talk.ready else unready)
@@ -138,6 +183,8 @@ class Chat(Asking):
 
     async def _leave(self) -> None:
         """Stop what runs and keep what there is, before another conversation comes."""
+        if self._edited is not None:
+            self._leave_editing()
         answered = await self._stop_and_wait()
         await self._waiting.give_back()
         if answered:
@@ -154,6 +201,8 @@ class Chat(Asking):
     async def finish(self) -> None:
         """Bring everything to the disk before the app ends."""
         answered = await self._stop_and_wait()
+        if self._edited is not None:
+            self._leave_editing()
         await self._waiting.give_back()
         await self._draft.save()
         if answered:

@@ -31,7 +31,7 @@ from localr1.chat.types import (
 )
 from localr1.printable import printable
 from localr1.tui import wording
-from localr1.tui.command import bindings
+from localr1.tui.command import CONTEXT, bindings
 from localr1.tui.message_command import REPLY
 from localr1.tui.widgets.answer import Answer
 from localr1.tui.widgets.chosen import Chosen
@@ -160,7 +160,8 @@ class Reply(Chosen, Vertical, can_focus=True):
             case LoopNotice():
                 await self._tell_loop(event)
             case Notice():
-                await self._add(Note(event.text))
+                todo = f"{CONTEXT.keys_text} shows what can be done." if event.about_window else ""
+                await self._add(Note(event.text, todo=todo))
             case Finished() | Failed():
                 await self._complete(event.stats if isinstance(event, Finished) else None)
 
