@@ -209,6 +209,14 @@ class ChatSession:
         self.context_used = _last_context_used(self.messages)
         self._idle.begin(self._engine, self._history())
 
+    async def count_tokens(self, text: str) -> int:
+        """How many tokens a text has for this model.
+
+        Raises:
+            EngineDied: The worker ended.
+        """
+        return (await self._engine.count_tokens([template.words(text)]))[0]
+
     def versions(self, message_id: int) -> tuple[int, ...]:
         """A message and what stands in its place on other branches, oldest first."""
         return tree.versions(self._record.all, message_id)

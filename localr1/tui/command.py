@@ -219,6 +219,14 @@ CHAT = (
     ),
     CONTEXT,
     Command(
+        "chat.editor",
+        "ctrl+g",
+        "editor",
+        "Editor",
+        "Write the prompt in your own editor ($VISUAL or $EDITOR).",
+        priority=True,
+    ),
+    Command(
         "chat.restart",
         "ctrl+r",
         "restart",
@@ -273,6 +281,16 @@ COMPOSER = (
         "New line",
         "Begin a new line.",
         palette=False,
+    ),
+    Command(
+        "composer.attach",
+        "tab",
+        "attach",
+        "Attach",
+        "Behind @ and a file's name: complete it. `@notes.txt` attaches the file; so does "
+        "dropping it here.",
+        palette=False,
+        display="@ and Tab",
     ),
     Command(
         "composer.earlier",

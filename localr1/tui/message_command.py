@@ -52,6 +52,15 @@ QUESTION = (
     ),
     _COPY,
     _QUOTE,
+    Command(
+        "question.open",
+        "space,o",
+        "open",
+        "Whole question",
+        "Show all of a long question, or only its beginning.",
+        palette=False,
+        display="Space",
+    ),
     *_VERSIONS,
     _LEAVE,
 )

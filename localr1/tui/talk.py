@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 
-from localr1.chat import tree
+from localr1.chat import budget, tree
 from localr1.chat.session import ChatSession
 from localr1.chat.types import (
     Conversation,
@@ -23,6 +23,9 @@ from localr1.models.types import LocalModel
 from localr1.track_record import Watch
 from localr1.tui.runner import Runner, Running
 from localr1.tui.services import Services
+
+_CHARACTERS_PER_TOKEN = 4
+"""Of English text, about; where nobody can count."""
 
 
 class Talk:
@@ -154,6 +157,22 @@ class Talk:
                 if isinstance(event, Finished):
                     await self._services.note_speed(self.local, event.stats, watch)
                 yield event
+
+    async def count_tokens(self, text: str) -> int:
+        """How many tokens a question has; about so many while the engine is busy or absent."""
+        if self.session is None or self.busy or not self.ready:
+            return len(text) // _CHARACTERS_PER_TOKEN
+        return await self.session.count_tokens(text)
+
+    @property
+    def reading(self) -> tuple[float, int]:
+        """How fast prompts are read in tokens per second, 0 if unknown; and a question's room."""
+        running, stats = self._runner.running, self.last_stats
+        if running is None or not self.ready:
+            return 0.0, 0
+        window = running.engine.context_window
+        measured = stats.prompt_tps if stats is not None else 0.0
+        return measured or running.plan.prompt_tps.expected, window - budget.reply_room(window)
 
     async def plans(self) -> tuple[Plan | None, Plan | None]:
         """How the model is loaded, and how it would be with a window of twice the size.

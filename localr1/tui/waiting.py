@@ -42,5 +42,5 @@ class Waiting:
     async def give_back(self) -> None:
         """Return the message to the prompt; nothing typed is lost."""
         if text := await self.take():
-            typed = self._composer.text
+            typed = self._composer.whole
             self._composer.load(f"{text}\n{typed}" if typed else text)

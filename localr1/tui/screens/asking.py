@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from textual import events, work
+from textual.app import SuspendNotSupported
 
 from localr1.chat.types import (
     AnswerAgain,
@@ -19,6 +20,8 @@ from localr1.errors import EngineError, LocalR1Error
 from localr1.fit.types import NOTHING, Asked
 from localr1.models.types import LocalModel
 from localr1.printable import printable
+from localr1.tui import editor
+from localr1.tui.prompt_cost import with_files
 from localr1.tui.runner import Runner
 from localr1.tui.screens.answer_again import AnswerAgainChoice
 from localr1.tui.screens.model_screen import ModelScreen
@@ -82,15 +85,20 @@ class Asking(ModelScreen):
         elif edited is not None and not self._talk.ready:
             self._not_ready()
         else:
+            try:
+                text = await with_files(event.text)
+            except LocalR1Error as error:
+                self.notify(printable(str(error)), severity="warning", markup=False)
+                return
             self.composer.accept(event.text)
             await self._draft.save()  # while it belongs to this conversation
             if edited is not None:
                 self._leave_editing()
-                self._carry_out(Edit(edited, event.text))
+                self._carry_out(Edit(edited, text))
             elif self._talk.ready:
-                self._send(event.text)
+                self._send(text)
             else:
-                await self._waiting.hold(event.text)
+                await self._waiting.hold(text)
                 self.load_model()
 
     def _send(self, text: str) -> None:
@@ -209,6 +217,20 @@ class Asking(ModelScreen):
 
     # Messages that were said
 
+    @work(exclusive=True, group="editor")
+    async def action_editor(self) -> None:
+        """Write the prompt in the user's own editor."""
+        try:
+            with self.app.suspend():
+                text = editor.edited(self.composer.whole)
+        except SuspendNotSupported:
+            self.notify("An editor cannot be opened from here.", markup=False)
+        except LocalR1Error as error:
+            self.notify(printable(str(error)), severity="warning", markup=False)
+        else:
+            self.composer.load(text)
+        self.composer.focus()
+
     def action_walk(self, step: int) -> None:
         """Choose the message before or after; behind the last one is the prompt."""
         if not self.transcript.choose(step) and step > 0:
@@ -233,7 +255,7 @@ class Asking(ModelScreen):
         """Put a question into the prompt, to be asked in other words."""
         event.stop()
         if self._edited is None:
-            self._put_aside = self.composer.text
+            self._put_aside = self.composer.whole
         self._edited = event.message.id
         self.composer.border_title = "In other words: Enter asks it, Esc leaves it"
         self.composer.load(event.message.text)
@@ -280,7 +302,8 @@ class Asking(ModelScreen):
         """Put a quotation into the prompt."""
         event.stop()
         quoted = "\n".join(f"> {line}".rstrip() for line in event.text.strip().splitlines())
-        before = f"{self.composer.text.rstrip()}\n\n" if self.composer.text.strip() else ""
+        typed = self.composer.whole.rstrip()
+        before = f"{typed}\n\n" if typed else ""
         self.composer.load(f"{before}{quoted}\n\n")
         self.composer.focus()
 

@@ -197,6 +197,7 @@ class Chat(Asking):
         """Keep the draft when the typing pauses."""
         event.stop()
         self._draft.save_later()
+        self._cost.tell_later()
 
     async def finish(self) -> None:
         """Bring everything to the disk before the app ends."""

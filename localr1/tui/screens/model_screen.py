@@ -13,6 +13,7 @@ from localr1.printable import printable
 from localr1.tui.draft import Draft
 from localr1.tui.live import Live
 from localr1.tui.loading import Loading
+from localr1.tui.prompt_cost import PromptCost
 from localr1.tui.runner import Runner
 from localr1.tui.screens.reading import Reading
 from localr1.tui.services import Services
@@ -53,8 +54,14 @@ class ModelScreen(Reading):
         self._idle = asyncio.Event()
         self._idle.set()
         self.transcript.versions_of = self._talk.versions
+        self._cost = PromptCost(
+            self.composer,
+            lambda: self.composer.whole,
+            self._talk.count_tokens,
+            lambda: self._talk.reading,
+        )
         self._draft = Draft(
-            self, services, lambda: (self._talk.conversation_id, self.composer.text)
+            self, services, lambda: (self._talk.conversation_id, self.composer.whole)
         )
 
     @property
