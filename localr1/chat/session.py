@@ -313,6 +313,7 @@ class ChatSession:
             answer_reserve_tokens=budget.answer_reserve(self.context_window),
             on_loop=options.on_loop,
             draft_tokens=options.draft_tokens,
+            grammar=options.grammar,
         )
 
     async def _pass_on_wishes(self) -> None:

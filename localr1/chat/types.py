@@ -32,6 +32,8 @@ class ReplyOptions:
     """When the answer fills the window: go on after making room, or end."""
     draft_tokens: int = 0
     """Tokens to guess ahead in one step; 0: no speculation."""
+    grammar: str = ""
+    """What the answer is held to after free thinking (`json_grammar`); empty: nothing."""
 
     @classmethod
     def preferred(cls, preferences: Preferences) -> ReplyOptions:

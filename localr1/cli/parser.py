@@ -137,7 +137,8 @@ def build() -> argparse.ArgumentParser:
         '  localr1 ask "What is 347 + 589?" --model demo\n'
         '  echo "12 + 30" | localr1 ask --model demo\n'
         '  localr1 ask --thinking 2000 "Why is the sky blue?" @notes.txt\n'
-        '  localr1 ask --json "Is 91 prime?" | jq -r .answer',
+        '  localr1 ask --json "Is 91 prime?" | jq -r .answer\n'
+        '  localr1 ask --schema person.json "Who wrote Faust?" | jq .name',
     )
     ask.add_argument(
         "prompt", nargs="*", metavar="PROMPT", help="the question; @FILE attaches a text file"
@@ -174,6 +175,11 @@ def build() -> argparse.ArgumentParser:
         help="longest reply, thinking included",
     )
     ask.add_argument("--context", type=_positive, metavar="N", help="context window in tokens")
+    ask.add_argument(
+        "--schema",
+        metavar="FILE",
+        help="hold the answer to a JSON schema, after free thinking; cut short, it exits 1",
+    )
     _json(ask)
 
     bench = command(

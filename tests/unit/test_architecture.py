@@ -38,7 +38,7 @@ OWNERS = {
     "textual": ("tui/",),
     "llama_cpp": (
         *("engine/native.py", "engine/loading.py", "engine/dry_run.py"),
-        *("engine/model.py", "engine/tokenizer.py", "engine/worker.py"),
+        *("engine/model.py", "engine/sampler.py", "engine/tokenizer.py", "engine/worker.py"),
     ),
     "huggingface_hub": ("models/hub.py", "models/refusal.py"),
     "psutil": ("machine/",),
