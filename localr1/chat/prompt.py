@@ -113,6 +113,20 @@ class Prompts:
         prompt, fits = await self._within(engine, past, begun, least_room=least)
         return prompt if fits else None
 
+    async def resuming(
+        self, engine: Engine, past: Sequence[Past], begun: template.Resumed
+    ) -> Prompt | None:
+        """The prompt on which a stopped reply goes on, its thinking included.
+
+        Returns:
+            None when too little room would be left even without all earlier exchanges.
+
+        Raises:
+            EngineDied: The worker ended.
+        """
+        prompt, fits = await self._within(engine, past, begun)
+        return prompt if fits else None
+
     async def beginning(self, engine: Engine, past: Sequence[Past]) -> Prompt:
         """What the next prompt will begin with, whatever is asked.
 

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from localr1.chat import tree
 from localr1.chat.types import Conversation, ConversationSummary, Message, ReplyStats, Role
 from localr1.errors import StoreError
 
@@ -56,6 +57,11 @@ _MIGRATIONS: Final = (
         INSERT INTO message_text(message_text, rowid, text) VALUES ('delete', old.id, old.text);
         INSERT INTO message_text(rowid, text) VALUES (new.id, new.text);
     END;
+    """,
+    """
+    ALTER TABLE conversation ADD COLUMN branch_id INTEGER;
+    ALTER TABLE conversation ADD COLUMN manner TEXT NOT NULL DEFAULT '';
+    ALTER TABLE message ADD COLUMN rating INTEGER NOT NULL DEFAULT 0;
     """,
 )
 _NO_CONVERSATION: Final = 0
@@ -127,18 +133,19 @@ class Store:
         )
 
     def conversation(self, conversation_id: int) -> Conversation:
-        """A conversation along its newest path.
+        """A conversation along the branch that was last shown.
 
         Raises:
             StoreError: When there is none with this id, or the database cannot be read.
         """
         with self._transaction("read") as connection:
             head = connection.execute(
-                "SELECT title, model_id FROM conversation WHERE id = ?", (conversation_id,)
+                "SELECT title, model_id, branch_id FROM conversation WHERE id = ?",
+                (conversation_id,),
             ).fetchone()
             rows = connection.execute(
-                "SELECT id, parent_id, role, text, thinking, stats, created_at FROM message"
-                " WHERE conversation_id = ? ORDER BY id",
+                "SELECT id, parent_id, role, text, thinking, stats, created_at, rating"
+                " FROM message WHERE conversation_id = ? ORDER BY id",
                 (conversation_id,),
             ).fetchall()
         if head is None:
@@ -147,14 +154,9 @@ class Store:
                 "It was deleted, or the number is wrong.",
                 "Run `localr1 history list`.",
             )
-        messages = {row[0]: _message(row) for row in rows}
-        path: list[Message] = []
-        at: int | None = rows[-1][0] if rows else None
-        while at in messages:  # ends at the root, and at whatever a damaged file lacks
-            message = messages.pop(at)
-            path.append(message)
-            at = message.parent_id
-        return Conversation(conversation_id, head[0], head[1], tuple(reversed(path)))
+        messages = tuple(_message(row) for row in rows)
+        path = tree.path_to(messages, tree.tip_below(messages, head[2]))
+        return Conversation(conversation_id, head[0], head[1], path, messages)
 
     def create(self, first_question: str, model_id: str) -> int:
         """Begin a conversation, titled after its first question; returns its id."""
@@ -172,23 +174,26 @@ class Store:
     ) -> tuple[Message, Message]:
         """Append a question and the empty reply under it, which `update` fills."""
         now = _now()
-        ids: list[int] = []
         with self._transaction("written") as connection:
-            for role, text in (("user", _storable(question)), ("assistant", "")):
-                cursor = connection.execute(
-                    "INSERT INTO message(conversation_id, parent_id, role, text, created_at)"
-                    " VALUES (?, ?, ?, ?, ?)",
-                    (conversation_id, ids[-1] if ids else parent_id, role, text, now),
-                )
-                ids.append(int(cursor.lastrowid or 0))
+            asked = _insert(connection, conversation_id, parent_id, "user", question, now)
+            return asked, _insert(connection, conversation_id, asked.id, "assistant", "", now)
+
+    def add_reply(self, conversation_id: int, question_id: int | None) -> Message:
+        """Put another empty reply under a question, beside those that are there."""
+        with self._transaction("written") as connection:
+            return _insert(connection, conversation_id, question_id, "assistant", "", _now())
+
+    def show_branch(self, conversation_id: int, message_id: int) -> None:
+        """Remember which branch is shown: the one with this message."""
+        with self._transaction("written") as connection:
             connection.execute(
-                "UPDATE conversation SET updated_at = ? WHERE id = ?", (now, conversation_id)
+                "UPDATE conversation SET branch_id = ? WHERE id = ?", (message_id, conversation_id)
             )
-        at = datetime.fromisoformat(now)
-        return (
-            Message(ids[0], parent_id, "user", question, "", None, at),
-            Message(ids[1], ids[0], "assistant", "", "", None, at),
-        )
+
+    def rate(self, message_id: int, rating: int) -> None:
+        """Keep what the user thinks of a reply: 1, -1, or 0 for nothing."""
+        with self._transaction("written") as connection:
+            connection.execute("UPDATE message SET rating = ? WHERE id = ?", (rating, message_id))
 
     def update(self, message_id: int, text: str, thinking: str, stats: ReplyStats | None) -> None:
         """Write a reply as far as it has come."""
@@ -236,7 +241,9 @@ class Store:
         found: dict[str, list[int]] = {}
         for model_id, text in reversed(rows):
             stats = _stats(text)
-            if stats is None or stats.finish_reason != "stop" or stats.forced_tokens:
+            if stats is None or stats.finish_reason != "stop":
+                continue
+            if stats.forced_tokens or stats.same_thinking:
                 continue
             if type(stats.thinking_tokens) is int and stats.thinking_tokens > 0:
                 found.setdefault(stats.model_id or model_id, []).append(stats.thinking_tokens)
@@ -323,6 +330,28 @@ def title_of(text: str) -> str:
     return _storable(cut.rstrip(" ,;:")) + "…"
 
 
+def _insert(  # noqa: PLR0913, PLR0917 - a row's columns
+    connection: sqlite3.Connection,
+    conversation_id: int,
+    parent_id: int | None,
+    role: Role,
+    text: str,
+    now: str,
+) -> Message:
+    """A new message; its branch is the one that is shown from now on."""
+    cursor = connection.execute(
+        "INSERT INTO message(conversation_id, parent_id, role, text, created_at)"
+        " VALUES (?, ?, ?, ?, ?)",
+        (conversation_id, parent_id, role, _storable(text), now),
+    )
+    number = int(cursor.lastrowid or 0)
+    connection.execute(
+        "UPDATE conversation SET updated_at = ?, branch_id = ? WHERE id = ?",
+        (now, number, conversation_id),
+    )
+    return Message(number, parent_id, role, text, "", None, datetime.fromisoformat(now))
+
+
 def _statements(script: str) -> Iterator[str]:
     """Split a script into statements (`executescript` would commit behind our back)."""
     pending = ""
@@ -363,5 +392,5 @@ def _stats(text: str) -> ReplyStats | None:
     return ReplyStats(**{name: value for name, value in values.items() if name in known})
 
 
-def _message(row: tuple[int, int | None, Role, str, str, str, str]) -> Message:
-    return Message(row[0], row[1], row[2], row[3], row[4], _stats(row[5]), _time(row[6]))
+def _message(row: tuple[int, int | None, Role, str, str, str, str, int]) -> Message:
+    return Message(row[0], row[1], row[2], row[3], row[4], _stats(row[5]), _time(row[6]), row[7])

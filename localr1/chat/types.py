@@ -20,6 +20,7 @@ class ReplyOptions:
     """What a user may ask of one reply; None means the model's recommendation."""
 
     temperature: float | None = None
+    top_p: float | None = None
     seed: int | None = None
     """None: a new random one for every reply."""
     max_tokens: int = 0
@@ -78,6 +79,10 @@ class ReplyStats:
     """Of the thinking and answer tokens, those that the engine fed to end the thinking."""
     model_id: str = ""
     """Which model replied: a conversation may change it."""
+    same_thinking: bool = False
+    """Whether the thinking is that of another reply, from which this one answers again."""
+    wish: str = ""
+    """How it was to answer then: `shorter`; empty where nothing was said about it."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,8 @@ class Message:
     thinking: str
     stats: ReplyStats | None
     created_at: datetime
+    rating: int = 0
+    """What the user thinks of it: 1 good, -1 bad, 0 nothing said."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,49 @@ class Conversation:
     title: str
     model_id: str
     messages: tuple[Message, ...]
+    """The branch that is shown."""
+    tree: tuple[Message, ...] = ()
+    """The messages of all branches, by id; empty where there is no other branch."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A new question at the end of the branch."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Edit:
+    """An earlier question in other words: a branch of its own beside it."""
+
+    question_id: int
+    text: str
+
+
+@dataclass(frozen=True)
+class ThinkAgain:
+    """Another reply beside an earlier one, thought anew."""
+
+    reply_id: int
+
+
+@dataclass(frozen=True)
+class AnswerAgain:
+    """Another reply beside an earlier one, from the same thinking."""
+
+    reply_id: int
+    wish: str = ""
+    """How: `shorter`, `in French`."""
+
+
+@dataclass(frozen=True)
+class GoOn:
+    """The branch's last reply goes on where it was stopped."""
+
+
+Wish = Ask | Edit | ThinkAgain | AnswerAgain | GoOn
+"""What a conversation is asked to do next; nothing of it overwrites anything."""
 
 
 @dataclass(frozen=True)
