@@ -137,7 +137,9 @@ class FileTemplate(Template):
         """As in `Template`; from its question on."""
         with self._lock:
             text = self._written("", (), self._hidden(question))
-            return self._segments(self._opened(text[len(self._head(text)) :], open_thinking=open_thinking))
+            return self._segments(
+                self._opened(text[len(self._head(text)) :], open_thinking=open_thinking)
+            )
 
     def continuation(self, begun: Turn) -> Segments:
         """As in `Template`; from its question on."""

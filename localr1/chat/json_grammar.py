@@ -352,21 +352,19 @@ def _times(least: int, most: int | None) -> str:
 
 
 def _is(value: object, kind: object) -> bool:
-    match kind:
-        case "number":
-            return isinstance(value, (int, float)) and not isinstance(value, bool)
-        case "integer":
-            return type(value) is int or (isinstance(value, float) and value.is_integer())
-        case "boolean":
-            return isinstance(value, bool)
-        case "null":
-            return value is None
-        case "string":
-            return isinstance(value, str)
-        case "array":
-            return isinstance(value, list)
-        case _:
-            return kind == "object" and isinstance(value, dict)
+    if kind == "integer":
+        return type(value) is int or (isinstance(value, float) and value.is_integer())
+    return type(value) in _PYTHON.get(str(kind), ())
+
+
+_PYTHON: Final[Mapping[str, tuple[type, ...]]] = {
+    "number": (int, float),
+    "boolean": (bool,),
+    "null": (type(None),),
+    "string": (str,),
+    "array": (list,),
+    "object": (dict,),
+}
 
 
 def _literal(value: object) -> str:

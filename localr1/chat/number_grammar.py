@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 BOUNDS: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
@@ -33,7 +33,7 @@ def between(schema: Mapping[str, Any], *, whole: bool) -> str:
     for name in BOUNDS:
         value = schema.get(name, 0)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ValueError(f"`{name}` is a number")
+            raise ValueError(f"`{name}` is a number")  # noqa: TRY004 - of the schema
         if not whole and value != int(value):
             raise ValueError(f"`{name}` must be a whole number, or the type `integer`")
     low, above = _tighter(schema, "minimum", "exclusiveMinimum", -_LARGEST, max)
@@ -50,7 +50,11 @@ def between(schema: Mapping[str, Any], *, whole: bool) -> str:
 
 
 def _tighter(
-    schema: Mapping[str, Any], inner: str, outer: str, default: int, pick: Any
+    schema: Mapping[str, Any],
+    inner: str,
+    outer: str,
+    default: int,
+    pick: Callable[[float, float], float],
 ) -> tuple[float, bool]:
     """The bound that counts, and whether it is left out itself."""
     limit = schema.get(inner, default)

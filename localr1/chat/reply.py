@@ -90,7 +90,11 @@ class Reply:
     @property
     def answer_ids(self) -> tuple[int, ...]:
         """The answer as the engine generated it; empty where it does not know all of it."""
-        return () if self.resumed else tuple(token for end in self.rounds for token in end.answer_token_ids)
+        return (
+            ()
+            if self.resumed
+            else tuple(token for end in self.rounds for token in end.answer_token_ids)
+        )
 
     @property
     def tokens(self) -> int:

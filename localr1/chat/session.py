@@ -38,7 +38,6 @@ from localr1.models.types import Model
 __all__ = ["ChatSession", "ReplyOptions"]
 
 
-
 class ChatSession:
     """A conversation with a model.
 

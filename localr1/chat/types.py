@@ -155,6 +155,15 @@ Wish = Ask | Edit | ThinkAgain | AnswerAgain | GoOn
 
 
 @dataclass(frozen=True)
+class Hit:
+    """Where a search found its words in a conversation."""
+
+    where: Literal["question", "answer", "thinking"]
+    excerpt: str
+    """The words and what is around them, each between `shelf.HIT_BEGIN` and `shelf.HIT_END`."""
+
+
+@dataclass(frozen=True)
 class ConversationSummary:
     """A line in the list of conversations."""
 
@@ -163,6 +172,14 @@ class ConversationSummary:
     model_id: str
     updated_at: datetime
     message_count: int
+    pinned: bool = False
+    archived: bool = False
+    """Put away: only a search, or the list of what was put away, shows it."""
+    titled_by: str = "question"
+    """Whose words the title are: `question`, `model` or `user`."""
+    tags: tuple[str, ...] = ()
+    hit: Hit | None = None
+    """Where a search found its words; None without one, or where the title has them."""
 
 
 @dataclass(frozen=True)
