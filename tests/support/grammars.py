@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import ctypes
 import math
 import random
@@ -93,7 +94,8 @@ def written(grammar: str, rng: random.Random, most: int = 400) -> str | None:
     text = b""
     try:
         for _ in range(most):
-            fitting = walk.allowed()
+            # llama.cpp lets bytes pass that are no UTF-8, which the app shows as U+FFFD.
+            fitting = [t for t in walk.allowed() if _begins_text(text + pieces[t])]
             closing = [t for t in fitting if t == end or pieces[t].strip()[:1] in b'"]},']
             # A text of JSON that only grows comes to no end.
             token = rng.choice(closing if closing and rng.random() < 0.6 else fitting)
@@ -106,7 +108,15 @@ def written(grammar: str, rng: random.Random, most: int = 400) -> str | None:
         walk.close()
 
 
-def satisfies(value: object, schema: Any, root: Any = None) -> bool:
+def _begins_text(data: bytes) -> bool:
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(data)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def satisfies(value: object, schema: Any, root: Any = None) -> bool:  # noqa: C901 - a list of words
     """Whether a value satisfies a schema, by the words of JSON Schema 2020-12."""
     root = schema if root is None else root
     if isinstance(schema, bool):
