@@ -89,16 +89,11 @@ _MIGRATIONS: Final = (
         INSERT INTO message_text(message_text, rowid, text, thinking)
             VALUES ('delete', old.id, old.text, old.thinking);
     END;
-    CREATE TRIGGER message_left AFTER UPDATE OF text, thinking, stats, role ON message
-        WHEN NOT (OLD-UNDER-WAY)
-    BEGIN
+    CREATE TRIGGER message_changed AFTER UPDATE OF role, text, thinking, stats ON message BEGIN
         INSERT INTO message_text(message_text, rowid, text, thinking)
-            VALUES ('delete', old.id, old.text, old.thinking);
-    END;
-    CREATE TRIGGER message_over AFTER UPDATE OF text, thinking, stats, role ON message
-        WHEN NOT (NEW-UNDER-WAY)
-    BEGIN
-        INSERT INTO message_text(rowid, text, thinking) VALUES (new.id, new.text, new.thinking);
+            SELECT 'delete', old.id, old.text, old.thinking WHERE NOT (OLD-UNDER-WAY);
+        INSERT INTO message_text(rowid, text, thinking)
+            SELECT new.id, new.text, new.thinking WHERE NOT (NEW-UNDER-WAY);
     END;
     CREATE INDEX message_under_way ON message(id) WHERE UNDER-WAY;
     INSERT INTO message_text(rowid, text, thinking)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from localr1.chat import tree
@@ -16,7 +16,7 @@ from localr1.chat.database import now as _now
 from localr1.chat.database import storable as _storable
 from localr1.chat.database import time_of as _time
 from localr1.chat.shelf import Shelf, title_of
-from localr1.chat.types import Conversation, Message, ReplyStats, Role
+from localr1.chat.types import Conversation, Incoming, Message, ReplyStats, Role
 from localr1.errors import StoreError
 
 _NO_CONVERSATION: Final = 0
@@ -63,6 +63,64 @@ class Store(Shelf):
                 (title_of(first_question), model_id, now, now),
             )
             return int(cursor.lastrowid or 0)
+
+    def take(self, incoming: Incoming) -> int | None:
+        """Keep a conversation that comes from a file; its times stay what they were.
+
+        Returns:
+            Its number; None where the same one is here already.
+
+        Raises:
+            StoreError: When the database cannot be written.
+        """
+        title = title_of(incoming.title)
+        times = [_stored(said.at) for said in incoming.messages] or [_now()]
+        with self._transaction("written") as connection:
+            known = connection.execute(
+                "SELECT 1 FROM conversation c JOIN message m ON m.conversation_id = c.id"
+                " WHERE c.title = ? AND c.created_at = ? AND c.discarded_at IS NULL"
+                " GROUP BY c.id HAVING COUNT(*) = ?",
+                (title, times[0], len(incoming.messages)),
+            ).fetchone()
+            if known is not None:
+                return None
+            cursor = connection.execute(
+                "INSERT INTO conversation(title, model_id, created_at, updated_at, titled_by,"
+                " pinned, archived) VALUES (?, ?, ?, ?, 'user', ?, ?)",
+                (
+                    title,
+                    _storable(incoming.model_id),
+                    times[0],
+                    max(times),
+                    incoming.pinned,
+                    incoming.archived,
+                ),
+            )
+            number = int(cursor.lastrowid or 0)
+            ids: list[int] = []
+            for said, time in zip(incoming.messages, times, strict=False):
+                cursor = connection.execute(
+                    "INSERT INTO message(conversation_id, parent_id, role, text, thinking, stats,"
+                    " created_at, rating) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        number,
+                        None if said.parent is None else ids[said.parent],
+                        said.role,
+                        _storable(said.text),
+                        _storable(said.thinking),
+                        json.dumps(asdict(said.stats)) if said.stats else "",
+                        time,
+                        said.rating,
+                    ),
+                )
+                ids.append(int(cursor.lastrowid or 0))
+            shown = len(ids) - 1 if incoming.shown is None else incoming.shown
+            connection.execute(
+                "UPDATE conversation SET branch_id = ? WHERE id = ?",
+                (ids[shown] if ids else None, number),
+            )
+        self.set_tags(number, incoming.tags)
+        return number
 
     def add_exchange(
         self, conversation_id: int, parent_id: int | None, question: str
@@ -173,6 +231,10 @@ def _insert(  # noqa: PLR0913, PLR0917 - a row's columns
         (now, number, conversation_id),
     )
     return Message(number, parent_id, role, text, "", None, datetime.fromisoformat(now))
+
+
+def _stored(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
 def _stats(text: str) -> ReplyStats | None:

@@ -183,6 +183,34 @@ class ConversationSummary:
 
 
 @dataclass(frozen=True)
+class Said:
+    """A message that comes in."""
+
+    parent: int | None
+    """Which one of the conversation's messages it follows."""
+    role: Role
+    text: str
+    thinking: str
+    at: datetime
+    stats: ReplyStats | None = None
+    rating: int = 0
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A conversation that comes in; questions and replies take turns on every path."""
+
+    title: str
+    model_id: str
+    messages: tuple[Said, ...]
+    shown: int | None = None
+    """The message at the end of the branch to show; None for the last one."""
+    pinned: bool = False
+    archived: bool = False
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class PromptProgress:
     """The prompt is being processed."""
 

@@ -15,7 +15,7 @@ from textual.widgets import Markdown
 from textual.widgets.markdown import MarkdownBlock
 
 from localr1.mathematics import in_a_block
-from localr1.tui.maths import INLINE
+from localr1.markdown import INLINE
 
 
 class Formula(MarkdownBlock):
