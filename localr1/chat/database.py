@@ -9,7 +9,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -209,9 +209,10 @@ def storable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def now() -> str:
-    """This moment as it is stored: later ones sort after it."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+def now(ago_seconds: float = 0.0) -> str:
+    """This moment as it is stored, or one before it: later ones sort after it."""
+    moment = datetime.now(UTC) - timedelta(seconds=ago_seconds)
+    return moment.isoformat(timespec="milliseconds")
 
 
 def time_of(text: object) -> datetime:

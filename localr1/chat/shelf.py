@@ -15,6 +15,7 @@ HIT_BEGIN: Final = "\x02"
 HIT_END: Final = "\x03"
 """Around the words of a hit in its excerpt; no text that is shown has them."""
 _TITLE_LENGTH: Final = 60
+_UNDO_SECONDS: Final = 24 * 3600.0
 _TAG_LENGTH: Final = 30
 _EXCERPT_WORDS: Final = 14
 _AROUND: Final = 40
@@ -131,6 +132,10 @@ class Shelf(Database):
             ).fetchall()
         for (number,) in rows:
             self.delete(number)
+
+    def purge_abandoned(self) -> None:
+        """Delete what an app that died had thrown away; another one may still bring its own back."""
+        self.purge(now(_UNDO_SECONDS))
 
     def delete(self, conversation_id: int) -> None:
         """Remove a conversation with all its messages."""
