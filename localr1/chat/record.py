@@ -18,6 +18,18 @@ from localr1.errors import StoreError
 _SAVE_SECONDS: Final = 1.0
 
 
+def begin_from(store: Store, question: Message, reply: Message, model_id: str) -> int:
+    """A new conversation that begins with one exchange of another; returns its number.
+
+    Raises:
+        StoreError: It cannot be stored.
+    """
+    number = store.create(question.text, model_id)
+    _, answered = store.add_exchange(number, None, question.text)
+    store.update(answered.id, reply.text, reply.thinking, reply.stats)
+    return number
+
+
 class Record:
     """The messages of all branches, and the branch that is shown.
 

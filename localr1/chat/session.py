@@ -97,6 +97,11 @@ class ChatSession:
         """Tokens the engine's context holds."""
         return self._engine.context_window
 
+    @property
+    def left_out_turns(self) -> int:
+        """The oldest exchanges that were not sent lately."""
+        return self._left_out_turns
+
     def replace_engine(self, engine: Engine) -> None:
         """Go on with another engine, after the worker died or the model was changed."""
         self._idle.engine_replaced()
@@ -204,6 +209,14 @@ class ChatSession:
         self.context_used = _last_context_used(self.messages)
         self._idle.begin(self._engine, self._history())
 
+    async def count_tokens(self, text: str) -> int:
+        """How many tokens a text has for this model.
+
+        Raises:
+            EngineDied: The worker ended.
+        """
+        return (await self._engine.count_tokens([template.words(text)]))[0]
+
     def versions(self, message_id: int) -> tuple[int, ...]:
         """A message and what stands in its place on other branches, oldest first."""
         return tree.versions(self._record.all, message_id)
@@ -264,7 +277,8 @@ class ChatSession:
             yield Notice(self._template.system_note)
         first, prompt = await self._first_request(making, past, task, options)
         if prompt.left_out_turns > self._left_out_turns:
-            yield Notice(f"{budget.left_out_words(prompt.left_out_turns)}. Nothing is deleted.")
+            words = f"{budget.left_out_words(prompt.left_out_turns)}. Nothing is deleted."
+            yield Notice(words, about_window=True)
         self._left_out_turns = prompt.left_out_turns
         request: protocol.Generate | None = first
         while request is not None:
@@ -281,7 +295,7 @@ class ChatSession:
             self._request_id = None
             request, notice = await self._next_round(making, past, task.question, options)
             if notice:
-                yield Notice(notice)
+                yield Notice(notice, about_window=True)
 
     async def _first_request(
         self, making: Reply, past: Sequence[Past], task: Task, options: ReplyOptions

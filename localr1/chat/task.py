@@ -21,6 +21,11 @@ from localr1.chat.types import (
 )
 from localr1.errors import UsageError
 
+SUMMARY_QUESTION: Final = (
+    "Summarise our conversation so far, so that we can go on from the summary alone: what I "
+    "wanted, what was found out, the values, names and code that matter, and what is still open."
+)
+"""Asked like any question; a new conversation begins with it and its answer."""
 UNFINISHED: Final[frozenset[FinishReason]] = frozenset({"cancelled", "length", "failed", ""})
 """How replies end that can go on."""
 

@@ -245,6 +245,8 @@ class Notice:
     """Something the user should know about this reply: messages left out, thinking ended."""
 
     text: str
+    about_window: bool = False
+    """Whether it is that the context window is full: there is a choice of what to do then."""
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from localr1 import track_record, workflow
+from localr1.chat.record import begin_from
 from localr1.chat.session import ChatSession
 from localr1.chat.store import Store
-from localr1.chat.types import Conversation, ConversationSummary, ReplyStats
+from localr1.chat.types import Conversation, ConversationSummary, Message, ReplyStats
 from localr1.config import Goal, network_allowed
 from localr1.errors import FileError, StoreError
 from localr1.fit.types import NOTHING, Advice, Asked, Plan
@@ -220,6 +221,16 @@ class Services:
         """One conversation with all its messages."""
         store = await self.store()
         return await asyncio.to_thread(store.conversation, conversation_id)
+
+    async def show_branch(self, conversation_id: int, message_id: int) -> None:
+        """Remember which branch of a conversation is shown."""
+        store = await self.store()
+        await asyncio.to_thread(store.show_branch, conversation_id, message_id)
+
+    async def begin_from(self, question: Message, reply: Message, model_id: str) -> int:
+        """A new conversation that begins with one exchange of another; its number."""
+        store = await self.store()
+        return await asyncio.to_thread(begin_from, store, question, reply, model_id)
 
     async def discard_conversation(self, conversation_id: int) -> None:
         """Throw a conversation away, its computed state at once, its text when the app ends."""

@@ -13,8 +13,8 @@ from tui_scene import ask, chat_of, in_chat, until
 from localr1.chat import kv_state
 from localr1.tui.app import LocalR1App
 from localr1.tui.screens.conversations import Conversations
+from localr1.tui.widgets.question import Question
 from localr1.tui.widgets.reply import Reply
-from localr1.tui.widgets.transcript import Question
 
 LONG_AGO = 1_000_000_000
 
