@@ -43,4 +43,5 @@ def request_for(  # noqa: PLR0913 - each is a fact of its own
         answer_reserve_tokens=budget.answer_reserve(context_window),
         on_loop=options.on_loop,
         draft_tokens=options.draft_tokens,
+        grammar=options.grammar,
     )

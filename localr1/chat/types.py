@@ -33,6 +33,8 @@ class ReplyOptions:
     """When the answer fills the window: go on after making room, or end."""
     draft_tokens: int = 0
     """Tokens to guess ahead in one step; 0: no speculation."""
+    grammar: str = ""
+    """What the answer is held to after free thinking (`json_grammar`); empty: nothing."""
 
     @classmethod
     def preferred(cls, preferences: Preferences) -> ReplyOptions:
@@ -153,6 +155,15 @@ Wish = Ask | Edit | ThinkAgain | AnswerAgain | GoOn
 
 
 @dataclass(frozen=True)
+class Hit:
+    """Where a search found its words in a conversation."""
+
+    where: Literal["question", "answer", "thinking"]
+    excerpt: str
+    """The words and what is around them, each between `shelf.HIT_BEGIN` and `shelf.HIT_END`."""
+
+
+@dataclass(frozen=True)
 class ConversationSummary:
     """A line in the list of conversations."""
 
@@ -161,6 +172,42 @@ class ConversationSummary:
     model_id: str
     updated_at: datetime
     message_count: int
+    pinned: bool = False
+    archived: bool = False
+    """Put away: only a search, or the list of what was put away, shows it."""
+    titled_by: str = "question"
+    """Whose words the title are: `question`, `model` or `user`."""
+    tags: tuple[str, ...] = ()
+    hit: Hit | None = None
+    """Where a search found its words; None without one, or where the title has them."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """A message that comes in."""
+
+    parent: int | None
+    """Which one of the conversation's messages it follows."""
+    role: Role
+    text: str
+    thinking: str
+    at: datetime
+    stats: ReplyStats | None = None
+    rating: int = 0
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A conversation that comes in; questions and replies take turns on every path."""
+
+    title: str
+    model_id: str
+    messages: tuple[Said, ...]
+    shown: int | None = None
+    """The message at the end of the branch to show; None for the last one."""
+    pinned: bool = False
+    archived: bool = False
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

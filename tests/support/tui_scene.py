@@ -399,8 +399,12 @@ class FrozenServices(Services):
     ) -> ChatSession:
         return await super().session(engine, local, conversation or self.talk)
 
-    async def summaries(self, query: str = "") -> tuple[ConversationSummary, ...]:
-        return () if self.talk is not None else await super().summaries(query)
+    async def summaries(
+        self, query: str = "", *, archived: bool = False, tag: str = ""
+    ) -> tuple[ConversationSummary, ...]:
+        if self.talk is not None:
+            return ()
+        return await super().summaries(query, archived=archived, tag=tag)
 
 
 async def hold_still(pilot: Pilot[None]) -> None:

@@ -247,8 +247,6 @@ async def test_a_new_conversation_begins_empty_and_the_old_one_is_listed_searche
         await pilot.press(*"936")
         await until(pilot, lambda: len(listing._summaries) == 1)
         await pilot.press("ctrl+d")
-        await until(pilot, lambda: app.screen is not listing)
-        await pilot.press("y")
         await until(pilot, lambda: not listing._summaries and app.screen is listing)
         await pilot.press("escape")
         await until(pilot, lambda: in_chat(app))

@@ -43,8 +43,6 @@ async def delete(app: LocalR1App, pilot: Pilot[None], conversations: int, *keys:
     """Delete the conversation that some keys lead to."""
     listing = await at_list(app, pilot, conversations)
     await pilot.press(*keys, "ctrl+d")
-    await until(pilot, lambda: app.screen is not listing)
-    await pilot.press("y")
     await until(pilot, lambda: len(listing._summaries) == conversations - 1)
     await pilot.press("escape")
     await until(pilot, lambda: in_chat(app))

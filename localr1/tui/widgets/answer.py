@@ -9,8 +9,8 @@ from markdown_it.token import Token
 from textual.widgets import Markdown
 from textual.widgets.markdown import MarkdownBlock
 
+from localr1 import markdown as maths
 from localr1.printable import printable
-from localr1.tui import maths
 from localr1.tui.widgets import formula
 from localr1.tui.widgets.code_block import CodeBlock
 
