@@ -8,12 +8,11 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from localr1 import doctor
+from localr1 import doctor, home
 from localr1.cli import output
 from localr1.cli.building import Building
 from localr1.config import Directories, expanded, load_preferences, network_allowed
 from localr1.errors import SettingsError, UsageError
-from localr1.home import examine_machine
 from localr1.install import look, mend
 from localr1.install.types import TESTED_ENGINE
 from localr1.machine.types import Machine
@@ -36,11 +35,11 @@ def run(arguments: argparse.Namespace) -> int:
     if mend.repair():
         output.note("A change of the engine that was cut short has been put right.")
     bench = doctor.Bench(look.place(), look.tools(), _source(arguments), offline)
-    machine = asyncio.run(examine_machine(directories))
+    machine = asyncio.run(home.look(directories))
     if arguments.fix is not None and not _fix(arguments.fix, machine, bench, directories):
         output.note("Nothing is to mend: this is the engine for this computer.")
     elif arguments.fix is not None:
-        machine = asyncio.run(examine_machine(directories))
+        machine = asyncio.run(home.look(directories))
     findings = [
         *doctor.engine(machine, bench),
         *doctor.disk(directories),
