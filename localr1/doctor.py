@@ -19,7 +19,7 @@ from localr1.errors import HubUnreachable, LocalR1Error
 from localr1.fit.explain import gib
 from localr1.install import recipes
 from localr1.install.diagnosis import best, diagnose
-from localr1.install.types import Backend, Build, Place, Tools, Trouble
+from localr1.install.types import Backend, Bench, Build, Trouble
 from localr1.machine.types import Device, Machine
 from localr1.models import catalog
 from localr1.models.place import free_bytes
@@ -43,17 +43,6 @@ class Finding:
     todo: str = ""
     command: str = ""
     """The command that `todo` ends with, to be copied whole."""
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What a build of the engine would be made on."""
-
-    place: Place
-    tools: Tools
-    source: str = ""
-    """An archive, a folder or a wheel on this disk to build from; empty for none."""
-    offline: bool = False
 
 
 def engine(machine: Machine, bench: Bench) -> list[Finding]:

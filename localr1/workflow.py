@@ -6,7 +6,6 @@ first steps are in `home`.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress

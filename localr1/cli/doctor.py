@@ -14,7 +14,7 @@ from localr1.cli.building import Building
 from localr1.config import Directories, expanded, load_preferences, network_allowed
 from localr1.errors import SettingsError, UsageError
 from localr1.install import look, mend
-from localr1.install.types import TESTED_ENGINE
+from localr1.install.types import TESTED_ENGINE, Bench
 from localr1.machine.types import Machine
 from localr1.printable import printable
 
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         directories = directories.preferring(load_preferences(directories))
     if mend.repair():
         output.note("A change of the engine that was cut short has been put right.")
-    bench = doctor.Bench(look.place(), look.tools(), _source(arguments), offline)
+    bench = look.bench(_source(arguments), offline=offline)
     machine = asyncio.run(home.look(directories))
     if arguments.fix is not None and not _fix(arguments.fix, machine, bench, directories):
         output.note("Nothing is to mend: this is the engine for this computer.")
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if worst == "ok" else 1
 
 
-def _fix(wanted: str, machine: Machine, bench: doctor.Bench, directories: Directories) -> bool:
+def _fix(wanted: str, machine: Machine, bench: Bench, directories: Directories) -> bool:
     """Replace the engine; False where there is no reason to."""
     builds = doctor.ways(machine, bench, None if wanted == "best" else wanted)  # type: ignore[arg-type]  # the parser's choices
     if not builds:

@@ -57,7 +57,7 @@ def diagnose(machine: Machine, place: Place, tools: Tools) -> tuple[Trouble, ...
                 current(info),
             )
         )
-    idle = (device for device in machine.devices if _is_idle(device, machine))
+    idle = (device for device in machine.devices if is_idle(device, machine))
     found += [_idle(device, machine, tools) for device in idle]
     return tuple(found)
 
@@ -78,7 +78,7 @@ def best(machine: Machine, tools: Tools) -> Backend:
     gpus = [one for one in machine.devices if one.kind != "cpu" and not _driver_fails(one)]
     if not gpus:
         return "cpu"
-    return _backend_for(max(gpus, key=lambda one: (not one.unified, one.total_bytes)), tools)
+    return backend_for(max(gpus, key=lambda one: (not one.unified, one.total_bytes)), tools)
 
 
 def emulated(machine: Machine, place: Place) -> bool:
@@ -87,7 +87,8 @@ def emulated(machine: Machine, place: Place) -> bool:
     return place.system == "Darwin" and apple and place.architecture == "x86_64"
 
 
-def _backend_for(device: Device, tools: Tools) -> Backend:
+def backend_for(device: Device, tools: Tools) -> Backend:
+    """Return the build that drives a GPU best."""
     if device.vendor == "apple":
         return "metal"
     if device.vendor == "nvidia":
@@ -236,7 +237,7 @@ def _driver_fails(device: Device) -> bool:
     return "driver does not work" in device.reason
 
 
-def _is_idle(device: Device, machine: Machine) -> bool:
+def is_idle(device: Device, machine: Machine) -> bool:
     """Whether the engine leaves a GPU that it could use; not one that it knows by another name."""
     if device.kind == "cpu" or device.usable_by_engine or "same card as" in device.reason:
         return False
@@ -252,7 +253,7 @@ def _idle(device: Device, machine: Machine, tools: Tools) -> Trouble:
     if _driver_fails(device):
         advice = _INSTALL_DRIVER.get(device.vendor, "Install its driver, and restart.")
         return Trouble("driver", what, device.reason, advice=advice, device=name, idle_bytes=size)
-    wanted = _backend_for(device, tools)
+    wanted = backend_for(device, tools)
     able = [one for one in gpu_backends(info) if drives(one, device.vendor)]
     if able:
         why = f"The engine is built for {', '.join(able)}, but does not find the card."

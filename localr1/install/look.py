@@ -11,7 +11,7 @@ import sysconfig
 from pathlib import Path
 from typing import Final
 
-from localr1.install.types import Manager, Place, Tools
+from localr1.install.types import Bench, Manager, Place, Tools
 from localr1.machine.host import Host, ProbeError
 
 _COMPILERS: Final = ("c++", "g++", "clang++", "cl")
@@ -23,6 +23,16 @@ _LIBRARY_FOLDERS: Final = (
 _VULKAN_HEADER: Final = "vulkan/vulkan_core.h"
 _VISUAL_STUDIO: Final = r"SOFTWARE\Microsoft\VisualStudio\Setup"
 _VERSION_SECONDS: Final = 5.0
+
+
+def bench(source: str = "", *, offline: bool = False) -> Bench:
+    """Return what a build of the engine would be made on.
+
+    Args:
+        source: As in `Bench`.
+        offline: As in `Bench`.
+    """
+    return Bench(place(), tools(), source, offline)
 
 
 def place() -> Place:

@@ -57,6 +57,17 @@ class Tools:
 
 
 @dataclass(frozen=True)
+class Bench:
+    """What a build of the engine would be made on."""
+
+    place: Place
+    tools: Tools
+    source: str = ""
+    """An archive, a folder or a wheel on this disk to build from; empty for none."""
+    offline: bool = False
+
+
+@dataclass(frozen=True)
 class Command:
     """A command, the same for people and for programs."""
 

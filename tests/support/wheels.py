@@ -16,7 +16,9 @@ def installed() -> dict[str, bytes]:
     """The installed engine's own files: the package and what describes it."""
     found = metadata.distribution(PACKAGE)
     about = f"llama_cpp_python-{found.version}.dist-info"
-    left_out = {f"{about}/{name}" for name in ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")}
+    left_out = {
+        f"{about}/{name}" for name in ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
+    }
     return {
         str(file): Path(str(file.locate())).read_bytes()
         for file in found.files or ()

@@ -10,10 +10,11 @@ from test_install_recipes import ALL, APPLE, ARC, BARE, LINUX, MAC, RADEON, RTX,
 
 from localr1 import doctor
 from localr1.install.diagnosis import diagnose
-from localr1.install.types import Place, Tools, Trouble
+from localr1.install.prospect import prospect
+from localr1.install.types import Bench, Place, Tools, Trouble
 from localr1.machine.types import Device, EngineInfo, Machine
 
-BENCH = doctor.Bench(LINUX, ALL)
+BENCH = Bench(LINUX, ALL)
 
 
 def troubles(here: Machine, place: Place = LINUX, tools: Tools = ALL) -> tuple[Trouble, ...]:
@@ -179,3 +180,31 @@ def test_a_build_that_the_user_names_is_made_whatever_there_is() -> None:
     (way,) = doctor.ways(machine(), with_source)
     assert way.backend == "cpu"
     assert way.command.arguments[-1] == with_source.source
+
+
+def test_what_a_mended_engine_would_make_of_an_idle_card() -> None:
+    here = machine(RTX, replace(ARC, unified=True))
+    found = prospect(here, BENCH)
+    assert found is not None
+    assert found.words == "nvidia card 12.0 GiB is not used: the engine is a CPU build."
+    assert found.machine is not None
+    (used,) = found.machine.gpus
+    assert (used.name, used.backend, used.total_bytes) == ("CUDA0", "CUDA", RTX.total_bytes)
+    # Once it is used there is nothing to say.
+    assert prospect(found.machine, BENCH) is None
+    assert prospect(machine(), BENCH) is None
+
+
+def test_two_equal_cards_get_names_of_their_own() -> None:
+    found = prospect(machine(RTX, replace(RTX, name="nvidia card #2")), BENCH)
+    assert found is not None
+    assert found.machine is not None
+    assert [gpu.name for gpu in found.machine.gpus] == ["CUDA0", "CUDA1"]
+
+
+def test_a_failing_driver_promises_nothing() -> None:
+    failing = replace(RTX, reason="the driver does not work: Driver Not Loaded.")
+    found = prospect(machine(failing), BENCH)
+    assert found is not None
+    assert found.machine is None
+    assert "its driver fails" in found.words
