@@ -69,7 +69,7 @@ def _fix(wanted: str, machine: Machine, bench: Bench, directories: Directories) 
             mend.mend(
                 builds,
                 machine=machine,
-                place=bench.place,
+                bench=bench,
                 logs=directories.logs,
                 on_event=shown.show,
             )

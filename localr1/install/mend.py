@@ -13,13 +13,13 @@ from typing import Final
 from localr1.chat import template
 from localr1.engine import protocol
 from localr1.engine.client import Engine, probe
-from localr1.errors import BuildFailed, EngineError, FileError, LocalR1Error
+from localr1.errors import BuildFailed, EngineError, FileError, LocalR1Error, OfflineError
 from localr1.fit.types import Settings
 from localr1.gguf.file import recognise
 from localr1.install import installer
 from localr1.install.installer import Progress
 from localr1.install.swap import FOLDER, Site
-from localr1.install.types import TESTED_ENGINE, Backend, Build, Command, Place
+from localr1.install.types import TESTED_ENGINE, Backend, Bench, Build, Command, Place
 from localr1.machine.types import EngineInfo, Machine
 from localr1.models.library import DEMO_PATH
 from localr1.models.lock import held_now
@@ -70,7 +70,7 @@ async def mend(  # noqa: PLR0913 - each by keyword
     builds: Sequence[Build],
     *,
     machine: Machine,
-    place: Place,
+    bench: Bench,
     logs: Path,
     on_event: Callable[[Event], None],
     site: Site | None = None,
@@ -80,23 +80,30 @@ async def mend(  # noqa: PLR0913 - each by keyword
     Args:
         builds: The likeliest first; those that still lack something are left out.
         machine: What the new build must be able to use.
-        place: Where the engine is installed.
+        bench: What it is made on.
         logs: For the installer's output, and the worker's.
         on_event: Called with what happens.
         site: The folder of packages; that of the running Python by default.
 
     Raises:
+        OfflineError: It would have to be fetched.
         BuildFailed: None of them was made, or works. The old one is in place.
         FileError: The folder of packages cannot be written, or another localr1 is at it.
     """
     ready = [build for build in builds if not build.first]
     if not ready:
-        raise _lacking(builds, place)
+        raise _lacking(builds, bench.place)
+    if bench.offline and not bench.source:
+        raise OfflineError(
+            "Another engine would have to be fetched.",
+            "localr1 is offline.",
+            "Give a source on this disk: localr1 doctor --fix --source FILE.",
+        )
     site = site or Site.current()
     async with _alone(site):
         for build in ready:
             try:
-                return await _one(build, site, machine, place, logs, on_event)
+                return await _one(build, site, machine, bench.place, logs, on_event)
             except BuildFailed as error:
                 if build is ready[-1]:
                     raise

@@ -69,7 +69,7 @@ APP = (
     ),
     Command(
         "app.fix",
-        "f4",
+        "f6",
         "fix",
         "Mend the engine",
         "See why a graphics card lies idle or the engine fails, and mend it.",

@@ -25,12 +25,12 @@ async def idle_words(services: Services, machine: Machine, scenario: Scenario | 
     if found is None:
         return ""
     if found.machine is None:
-        return f"{found.words} F4 says more."
+        return f"{found.words} F6 says more."
     if scenario is None:
-        return f"{found.words} F4 to fix."
+        return f"{found.words} F6 to fix."
     advice = await services.advise(found.machine, scenario.goal, scenario.asked)
     best = next((plan for plan in advice.plans if plan.fits and not plan.model.demo), None)
     if best is None:
-        return f"{found.words} F4 to fix."
+        return f"{found.words} F6 to fix."
     name = f"{best.model.name} {best.variant.quantization}"
-    return f"{found.words} F4 to fix; then: {name}, about {tps(best.generation_tps)}."
+    return f"{found.words} F6 to fix; then: {name}, about {tps(best.generation_tps)}."

@@ -141,7 +141,7 @@ class Services:
         return await mend.mend(
             builds,
             machine=machine,
-            place=bench.place,
+            bench=bench,
             logs=self.home.directories.logs,
             on_event=on_event,
         )

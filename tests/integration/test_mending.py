@@ -241,3 +241,10 @@ def test_built_from_source_and_back(scratch: Scratch) -> None:
         code, out, err = scratch.run("doctor", "--fix", backend)
         assert code == 0, (out, err)
         assert set(scratch.compiled()) == has
+
+
+def test_offline_nothing_is_fetched(scratch: Scratch) -> None:
+    code, _, err = scratch.run("--offline", "doctor", "--fix", "rpc")
+    assert code == 4
+    assert "--source FILE" in err
+    assert not (scratch.packages / FOLDER).exists()

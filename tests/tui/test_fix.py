@@ -59,7 +59,7 @@ async def test_a_card_that_lies_idle_is_said_at_the_top() -> None:
         await at_idle(pilot)
         text = text_of(pilot, "#idle")
         assert text.startswith(
-            "NVIDIA GeForce RTX 4070 12.0 GiB is not used: the engine is a CPU build. F4 to fix"
+            "NVIDIA GeForce RTX 4070 12.0 GiB is not used: the engine is a CPU build. F6 to fix"
         )
         # What would run then stands beside it.
         assert "then: DeepSeek-R1" in text
@@ -74,7 +74,7 @@ async def test_nothing_is_said_where_the_card_is_used() -> None:
         assert not pilot.app.screen.query_one("#idle").display
 
 
-async def test_f4_explains_and_mends_and_the_line_goes() -> None:
+async def test_f6_explains_and_mends_and_the_line_goes() -> None:
     services = services_of(IDLE)
     go_on = asyncio.Event()
 
@@ -91,7 +91,7 @@ async def test_f4_explains_and_mends_and_the_line_goes() -> None:
     app = LocalR1App(offline_home(), services=services)
     async with app.run_test(size=(100, 40)) as pilot:
         await at_idle(pilot)
-        await pilot.press("f4")
+        await pilot.press("f6")
         await until(pilot, lambda: isinstance(app.screen, Fix))
         screen = app.screen
         assert isinstance(screen, Fix)
@@ -129,7 +129,7 @@ async def test_a_build_that_fails_or_is_stopped_changes_nothing(stopped: bool) -
     app = LocalR1App(offline_home(), services=services)
     async with app.run_test(size=(100, 40)) as pilot:
         await at_idle(pilot)
-        await pilot.press("f4")
+        await pilot.press("f6")
         await until(pilot, lambda: isinstance(app.screen, Fix))
         await pilot.press("enter")
         wanted = "Getting it." if stopped else "nvcc fatal"
@@ -141,11 +141,11 @@ async def test_a_build_that_fails_or_is_stopped_changes_nothing(stopped: bool) -
         assert app.screen.query_one("#idle").display
 
 
-async def test_f4_without_trouble_says_so() -> None:
+async def test_f6_without_trouble_says_so() -> None:
     app = LocalR1App(offline_home(), services=services_of(MACHINE))
     async with app.run_test(size=(100, 40)) as pilot:
         await until(pilot, lambda: app.runner.machine is not None)
-        await pilot.press("f4")
+        await pilot.press("f6")
         await until(pilot, lambda: isinstance(app.screen, Fix))
         assert "Nothing is wrong" in text_of(pilot, ".state")
         assert app.screen.check_action("start", ()) is False
