@@ -74,6 +74,13 @@ APP = (
         "See what is being downloaded; pause it, or change the order and the speed.",
     ),
     Command(
+        "app.fix",
+        "f6",
+        "fix",
+        "Mend the engine",
+        "See why a graphics card lies idle or the engine fails, and mend it.",
+    ),
+    Command(
         "app.help",
         "f1",
         "show_help",

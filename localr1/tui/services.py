@@ -6,7 +6,7 @@ File and database work runs in threads, so that nothing blocks the event loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -21,6 +21,8 @@ from localr1.chat.types import Conversation, ConversationSummary, Message, Reply
 from localr1.config import Goal, network_allowed
 from localr1.errors import FileError, StoreError
 from localr1.fit.types import NOTHING, Advice, Asked, Plan
+from localr1.install import look, mend
+from localr1.install.types import Bench, Build
 from localr1.machine import network
 from localr1.machine.types import Machine
 from localr1.models.downloads import Downloads
@@ -124,6 +126,26 @@ class Services:
     ) -> LocalModel:
         model, variant = await asyncio.to_thread(workflow.queued_variant, self.home, item)
         return await self.fetch(model, variant, on_event)
+
+    async def bench(self) -> Bench:
+        """What a build of the engine would be made on."""
+        return await asyncio.to_thread(look.bench, offline=self.home.offline)
+
+    async def mend(
+        self,
+        builds: Sequence[Build],
+        machine: Machine,
+        bench: Bench,
+        on_event: Callable[[mend.Event], None],
+    ) -> mend.Mended:
+        """Replace the engine by the first of the builds that works."""
+        return await mend.mend(
+            builds,
+            machine=machine,
+            bench=bench,
+            logs=self.home.directories.logs,
+            on_event=on_event,
+        )
 
     async def free_disk_bytes(self) -> int:
         """Room where downloads go."""

@@ -16,6 +16,7 @@ PACKAGE = Path(localr1.__file__).parent
 LAYERS = (
     ("tui", "cli", "__main__"),
     ("workflow", "doctor"),
+    ("install",),
     ("home",),
     ("track_record",),
     ("exact",),
