@@ -94,7 +94,7 @@ def choices(
     return tuple(found)
 
 
-def parts_content(status: Status, left_out_turns: int) -> Content:
+def parts_content(status: Status, left_out_messages: int) -> Content:
     """The window's parts in words."""
     window = status.context_window
     history = status.context_used - status.thinking_tokens - status.answer_tokens
@@ -115,8 +115,8 @@ def parts_content(status: Status, left_out_turns: int) -> Content:
                 (sign, style), f" {wording.count(tokens):>8} ", (f"{share}  {words}", "dim")
             )
         )
-    if left_out_turns:
-        lines += [Content(""), Content(f"{left_out_words(left_out_turns)}. Nothing is deleted.")]
+    if left_out_messages:
+        lines += [Content(""), Content(f"{left_out_words(left_out_messages)}. Nothing is deleted.")]
     return Content("\n").join(lines)
 
 
@@ -125,7 +125,7 @@ class ContextWindow(ModalScreen[Choice | None]):
 
     Args:
         status: What fills the window.
-        left_out_turns: Exchanges that were not sent lately.
+        left_out_messages: Of the oldest, those that were not sent lately.
         offered: What can be done.
     """
 
@@ -148,9 +148,9 @@ class ContextWindow(ModalScreen[Choice | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = bindings(_COMMANDS)
 
-    def __init__(self, status: Status, left_out_turns: int, offered: Sequence[Choice]) -> None:
+    def __init__(self, status: Status, left_out_messages: int, offered: Sequence[Choice]) -> None:
         super().__init__()
-        self._status, self._left_out_turns, self._offered = status, left_out_turns, offered
+        self._status, self._left_out_messages, self._offered = status, left_out_messages, offered
 
     def compose(self) -> ComposeResult:
         """The parts, and what can be done."""
@@ -159,7 +159,7 @@ class ContextWindow(ModalScreen[Choice | None]):
             window = wording.count(self._status.context_window)
             box.border_title = f"Context window: {window} tokens"
             box.border_subtitle = "Enter takes it · Esc leaves it"
-            yield Static(parts_content(self._status, self._left_out_turns), markup=False)
+            yield Static(parts_content(self._status, self._left_out_messages), markup=False)
             yield Static("When it is full", classes="title", markup=False)
             yield OptionList(*(self._option(each) for each in self._offered), markup=False)
 
