@@ -164,7 +164,9 @@ async def stream(
     for number in range(int(seconds * DELTAS_PER_SECOND)):
         engine.events.put_nowait(make(text[at : at + 4 * step], (number + 1) * step))
         at += 4 * step
-        await asyncio.sleep(max(0.0, began + (number + 1) / DELTAS_PER_SECOND - time.perf_counter()))
+        await asyncio.sleep(
+            max(0.0, began + (number + 1) / DELTAS_PER_SECOND - time.perf_counter())
+        )
 
 
 def a_thought(text: str, tokens: int) -> Any:

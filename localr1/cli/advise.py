@@ -10,7 +10,7 @@ from localr1.cli.columns import Column
 from localr1.cli.machine import machine_for
 from localr1.engine import runs
 from localr1.errors import NothingFits
-from localr1.fit import explain
+from localr1.fit import explain, time_words
 from localr1.fit.types import Advice, Asked, Plan
 from localr1.home import Home, advise
 from localr1.machine.types import Machine
@@ -44,6 +44,13 @@ def run(arguments: argparse.Namespace) -> int:
         output.print_json({**told, "record": record, "idle_gpu": idle or None, "after_fix": after})
     else:
         lines = _lines(advice, machine, columns.width(), every_variant=arguments.all)
+        if (arguments.ram or arguments.gpu) and not arguments.profile:
+            output.print_lines(
+                columns.wrapped(
+                    f"Another machine, with this one's processor ({machine.cpu.name}).",
+                    columns.width(),
+                )
+            )
         output.print_lines([*lines, *([record] if record else [])])
         output.print_lines(_idle_lines(idle, mended, columns.width()))
     return 0 if fits else NothingFits.exit_code
@@ -111,6 +118,8 @@ def _lines(advice: Advice, machine: Machine, width: int, *, every_variant: bool)
         yield from _nothing(shown(advice, every_variant=False), width)
     else:
         yield f"Best here ({advice.goal}): {best.model.name} {best.variant.quantization}"
+        for line in _times(best):
+            yield from columns.wrapped(line, width, mark="- ", indent=1)
         for reason in best.reasons:
             yield from columns.wrapped(reason, width, mark="- ", indent=1)
         yield f"Get it: localr1 pull {best.model.id}:{best.variant.quantization}"
@@ -149,12 +158,11 @@ def _almost(plans: Sequence[Plan], width: int) -> Iterator[str]:
 
 
 def _columns(width: int) -> list[Column]:
-    titles = [Column("model"), Column("variant"), Column("fits")]
+    titles = [Column("model"), Column("variant"), Column("answer in")]
     if width >= _NARROW:
         titles.append(Column("needs", right=True))
-    titles.append(Column("tok/s", right=True))
     if width >= _MEDIUM:
-        titles.append(Column("typical answer"))
+        titles.append(Column("tok/s", right=True))
     if width >= _WIDE:
         titles.append(Column("why"))
     return titles
@@ -162,17 +170,38 @@ def _columns(width: int) -> list[Column]:
 
 def _cells(plan: Plan, width: int) -> list[str]:
     name = "demo" if plan.model.demo else plan.model.name.removeprefix("DeepSeek-")
-    cells = [name, plan.variant.quantization, "yes" if plan.fits else "no"]
+    times = plan.time_to_answer
+    time = f"{time_words.short_time_range(times.typical)}{_star(plan, times.assumed)}"
+    cells = [name, plan.variant.quantization, time if plan.fits else explain.lacking(plan)]
     if width >= _NARROW:
         cells.append(explain.gib(plan.total_bytes))
-    cells.append(_tps(plan))
     if width >= _MEDIUM:
-        seconds = plan.time_to_answer.typical.expected
-        told = f"about {explain.duration(seconds)}" if plan.fits else ""
-        cells.append(told if plan.fits or width >= _WIDE else explain.lacking(plan))
+        cells.append(_tps(plan))
     if width >= _WIDE:
         cells.append(explain.brief(plan))
     return [output.line(cell) for cell in cells]
+
+
+def _star(plan: Plan, assumed: bool) -> str:
+    return "*" if assumed and not plan.model.demo else ""
+
+
+def _times(plan: Plan) -> Iterator[str]:
+    """How long the kinds of question take."""
+    times = plan.time_to_answer
+    kinds = (
+        ("A typical answer in", times.typical, times.assumed),
+        ("a hard one in", times.hard, times.hard_assumed),
+        ("one about a long document in", times.long_document, times.assumed),
+    )
+    yield (
+        ", ".join(
+            f"{kind} {time_words.time_range(time)}{_star(plan, assumed)}"
+            for kind, time, assumed in kinds
+        )
+    )
+    if times.assumed or times.hard_assumed:
+        yield "The length of its thinking is assumed (*)"
 
 
 def _tps(plan: Plan) -> str:

@@ -47,9 +47,7 @@ OWNERS = {
     "pynvml": ("machine/",),
     "rich": ("cli/", "tui/"),
     "jinja2": ("chat/sandbox.py", "chat/metering.py", "chat/file_template.py"),
-    "sqlite3": (
-        *("chat/database.py", "chat/ollama_chats.py", "chat/shelf.py", "chat/store.py"),
-    ),
+    "sqlite3": (*("chat/database.py", "chat/ollama_chats.py", "chat/shelf.py", "chat/store.py"),),
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

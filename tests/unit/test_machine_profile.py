@@ -463,6 +463,8 @@ def test_a_laptops_geforce_is_never_faster_than_its_desktop_namesake() -> None:
     [
         ("4090", "rtx 4090"),
         ("rtx4070ti", "rtx 4070 ti"),
+        ("Strix Halo", "8060s"),
+        ("AMD Ryzen AI Max+ 395", "8060s"),
         ("4070 ti super", "rtx 4070 ti super"),
         ("4060 laptop", "rtx 4060 laptop"),
         ("RTX 4060 Mobile", "rtx 4060 laptop"),

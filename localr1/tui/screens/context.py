@@ -15,6 +15,7 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from localr1.chat.budget import answer_reserve, left_out_words
+from localr1.fit import time_words
 from localr1.fit.types import Plan
 from localr1.tui import wording
 from localr1.tui.command import Command, bindings
@@ -186,4 +187,4 @@ def _read_words(tokens: int, prompt_tps: float) -> str:
     text = wording.plural(tokens, "token")
     if prompt_tps <= 0:
         return text
-    return f"{text} (about {wording.rough_duration(tokens / prompt_tps)})"
+    return f"{text} (about {time_words.rough_duration(tokens / prompt_tps)})"

@@ -14,12 +14,12 @@ from textual.widgets import Footer, ProgressBar, Static
 
 from localr1 import doctor
 from localr1.errors import LocalR1Error
+from localr1.fit import time_words
 from localr1.install import mend
 from localr1.install.installer import Progress
 from localr1.install.types import Bench, Build
 from localr1.machine.types import Machine
 from localr1.printable import printable
-from localr1.tui import wording
 from localr1.tui.command import Command, bindings
 from localr1.tui.services import Services
 
@@ -141,7 +141,7 @@ class Fix(ModalScreen[bool]):
                 self.query_one(ProgressBar).update(
                     total=None if event.share is None else 1.0, progress=event.share or 0.0
                 )
-                self._say(f"{event.stage} · {wording.rough_duration(event.seconds)}")
+                self._say(f"{event.stage} · {time_words.rough_duration(event.seconds)}")
 
     def _say(self, text: str) -> None:
         if self.is_attached:
