@@ -127,6 +127,8 @@ def describe(machine: Machine) -> list[tuple[str, str]]:
         )
     if machine.power.on_battery is not None:
         percent = f", {machine.power.percent:.0f} %" if machine.power.percent is not None else ""
-        rows.append(("Power", ("battery" if machine.power.on_battery else "mains") + percent))
+        watts = f", drawing {machine.power.watts:.0f} W" if machine.power.watts else ""
+        source = "battery" if machine.power.on_battery else "mains"
+        rows.append(("Power", source + percent + watts))
     rows += [("Note", problem) for problem in machine.problems]
     return rows

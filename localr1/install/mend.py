@@ -20,6 +20,7 @@ from localr1.install import installer
 from localr1.install.installer import Progress
 from localr1.install.swap import FOLDER, Site
 from localr1.install.types import TESTED_ENGINE, Backend, Bench, Build, Command, Place
+from localr1.machine.awake import awake
 from localr1.machine.types import EngineInfo, Machine
 from localr1.models.library import DEMO_PATH
 from localr1.models.lock import held_now
@@ -101,14 +102,25 @@ async def mend(  # noqa: PLR0913 - each by keyword
         )
     site = site or Site.current()
     async with _alone(site):
-        for build in ready:
-            try:
-                return await _one(build, site, machine, bench.place, logs, on_event)
-            except BuildFailed as error:
-                if build is ready[-1]:
-                    raise
-                on_event(Refused(build, error))
-    raise AssertionError  # the last one either works or raises
+        with awake("localr1 builds its engine"):
+            return await _first(ready, site, machine, bench.place, logs, on_event)
+
+
+async def _first(  # noqa: PLR0913, PLR0917 - as `mend`
+    ready: Sequence[Build],
+    site: Site,
+    machine: Machine,
+    place: Place,
+    logs: Path,
+    on_event: Callable[[Event], None],
+) -> Mended:
+    *others, last = ready
+    for build in others:
+        try:
+            return await _one(build, site, machine, place, logs, on_event)
+        except BuildFailed as error:
+            on_event(Refused(build, error))
+    return await _one(last, site, machine, place, logs, on_event)
 
 
 def repair(site: Site | None = None) -> bool:

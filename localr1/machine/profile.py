@@ -93,6 +93,7 @@ def to_json(machine: Machine) -> dict[str, Any]:
         "power": {
             "on_battery": machine.power.on_battery,
             "percent": machine.power.percent,
+            "watts": machine.power.watts,
         },
         "problems": [_without_home(problem) for problem in machine.problems],
         "corrections": [asdict(one) for one in machine.corrections],
@@ -122,7 +123,7 @@ def from_json(obj: object) -> Machine:
         memory=memory,
         devices=devices or (_main_memory(cpu, memory),),
         engine=_engine(top.inside("engine", needed=False)),
-        power=Power(power.flag("on_battery"), power.number("percent")),
+        power=Power(power.flag("on_battery"), power.number("percent"), power.number("watts")),
         problems=top.texts("problems"),
         corrections=tuple(_correction(reader) for reader in top.each("corrections")),
     )

@@ -76,6 +76,8 @@ class Power:
     on_battery: bool | None
     """None where there is no way to tell."""
     percent: float | None
+    watts: float | None = None
+    """What is drawn from the battery; None where it rests or the system does not say."""
 
 
 @dataclass(frozen=True)

@@ -291,9 +291,12 @@ def test_models_lists_what_is_here() -> None:
 def test_doctor() -> None:
     done = localr1("--offline", "doctor", "--json")
     report = json.loads(done.stdout)
-    assert done.returncode == 0
+    # A slow disk is a reason to say so, here as well.
+    assert done.returncode == (0 if report["status"] == "ok" else 1)
     names = {check["name"] for check in report["checks"]}
-    assert {"engine", "gpu", "disk", "settings", "terminal", "hub"} <= names
+    assert {"engine", "gpu", "disk", "settings", "cache", "terminal", "clock"} <= names
+    # The hub is asked only when the user asks for it.
+    assert "hub" not in names
     for check in report["checks"]:
         assert check["what"]
         assert check["status"] == "ok" or check["todo"]

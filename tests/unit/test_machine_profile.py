@@ -88,7 +88,7 @@ def test_json_has_the_contracts_keys() -> None:
         "reason",
     } <= set(obj["devices"][0])
     assert {"version", "backends", "devices"} <= set(obj["engine"])
-    assert set(obj["power"]) == {"on_battery", "percent"}
+    assert set(obj["power"]) == {"on_battery", "percent", "watts"}
 
 
 _count = st.integers(0, 1 << 50)

@@ -427,6 +427,24 @@ def test_battery_states() -> None:
     assert power.probe(linux(battery=[None, 41.0])).on_battery is None
 
 
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"power_now": "12400000\n"},
+        # What counts charge gives current and voltage; some say it as a negative number.
+        {"current_now": "-1000000\n", "voltage_now": "12400000\n"},
+    ],
+)
+def test_what_is_drawn_from_the_battery(files: dict[str, str]) -> None:
+    folder = "/sys/class/power_supply"
+    supply = {f"{folder}/BAT0/type": "Battery\n", f"{folder}/AC/type": "Mains\n"}
+    given = {f"{folder}/BAT0/{name}": text for name, text in files.items()}
+    state = power.probe(linux(battery=[False, 41.0], files={**supply, **given}))
+    assert state.watts == pytest.approx(12.4)
+    assert power.probe(linux(battery=[True, 41.0], files={**supply, **given})).watts is None
+    assert power.probe(linux(battery=[False, 41.0], files=supply)).watts is None
+
+
 def test_probe_that_fails_or_hangs_is_named_and_the_others_go_on() -> None:
     host = RecordedHost.load("linux-h100")
     release = threading.Event()
