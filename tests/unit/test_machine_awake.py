@@ -33,7 +33,7 @@ def inhibitor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program = tmp_path / awake.command(sys.platform, 1, "")[0]  # type: ignore[index]  # POSIX has one
     program.write_text(
         f"#!/bin/sh\nprintf 'held %s\\n' \"$*\" >> {log}\n"
-        f"trap 'echo ended >> {log}; exit' TERM\ncat & wait\necho ended >> {log}\n",
+        f"trap 'echo ended >> {log}; exit' TERM\nexec 3<&0; cat <&3 >/dev/null & wait\necho ended >> {log}\n",
         encoding="utf-8",
     )
     program.chmod(0o755)
