@@ -47,11 +47,13 @@ def to_json(machine: Machine) -> dict[str, Any]:
             "logical_cores": machine.cpu.logical_cores,
             "performance_cores": machine.cpu.performance_cores,
             "features": list(machine.cpu.features),
+            "numa_nodes": machine.cpu.numa_nodes,
         },
         "memory": {
             "total_bytes": machine.memory.total_bytes,
             "available_bytes": machine.memory.available_bytes,
             "bandwidth_bytes_per_second": machine.memory.bandwidth_bytes_per_second,
+            "swap_bytes": machine.memory.swap_bytes,
         },
         "devices": [
             {
@@ -252,6 +254,7 @@ def _cpu(reader: _Reader) -> Cpu:
         reader.whole("logical_cores", physical),
         reader.whole("performance_cores", physical),
         reader.texts("features"),
+        reader.whole("numa_nodes", 1),
     )
 
 
@@ -261,6 +264,7 @@ def _memory(reader: _Reader) -> Memory:
         total_bytes,
         reader.whole("available_bytes", total_bytes),
         reader.number("bandwidth_bytes_per_second"),
+        reader.whole("swap_bytes", 0),
     )
 
 

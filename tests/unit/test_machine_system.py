@@ -583,3 +583,18 @@ def test_our_own_processes_are_not_named() -> None:
     assert host.process_name(os.getpid()) is None
     assert host.process_name(1 << 30) is None
     assert host.process_name(os.getppid())
+
+
+def test_where_it_runs_is_part_of_the_systems_name() -> None:
+    assert detect(linux(release="6.8")).operating_system == "Linux 6.8 x86_64"
+    inside = linux(release="6.8", files={"/.dockerenv": ""})
+    assert detect(inside).operating_system == "Linux 6.8 x86_64 (container)"
+    below = detect(RecordedHost.load("wsl-rtx-4080"))
+    assert below.operating_system.endswith("WSL2 x86_64 (WSL)")
+
+
+def test_swap_and_groups_of_cores_are_told() -> None:
+    nodes = {"/sys/devices/system/node": ["node0", "node1", "possible", "has_cpu"]}
+    system = detect(linux(swap=8 * GIB, directories=nodes))
+    assert (system.memory.swap_bytes, system.cpu.numa_nodes) == (8 * GIB, 2)
+    assert detect(linux()).cpu.numa_nodes == 1
