@@ -53,6 +53,8 @@ class Building:
         match event:
             case Stage():
                 self._say(event.text)
+                if event.command:
+                    self._say(event.command)
             case Refused():
                 self._say(f"{event.build.about}: {event.error} Trying another way.")
             case Progress():

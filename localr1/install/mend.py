@@ -44,6 +44,8 @@ class Stage:
     """A step of mending begins."""
 
     text: str
+    command: str = ""
+    """What is run for it, as a person would type it."""
 
 
 @dataclass(frozen=True)
@@ -225,7 +227,8 @@ async def _one(  # noqa: PLR0913, PLR0917 - as `mend`
     log = logs / time.strftime("build-%Y%m%d-%H%M%S.log")
     await asyncio.to_thread(site.prepare)
     try:
-        on_event(Stage(f"Getting {build.about}. It takes {build.minutes}."))
+        words = f"Getting {build.about}. It takes {build.minutes}. What runs, beside the old one:"
+        on_event(Stage(words, build.command.text(place.system)))
         await installer.run(staged(build.command, place, site.new), log, on_event)
         on_event(Stage("Trying it out, before anything is replaced."))
         await verify(build.backend, machine, logs, site.new)

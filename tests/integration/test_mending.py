@@ -52,6 +52,9 @@ class Scratch:
         return self.root / "env" / "lib" / name / "site-packages"
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        # A pip that is killed leaves what it unpacked.
+        temporary = self.root / "tmp"
+        temporary.mkdir(exist_ok=True)
         return subprocess.Popen(
             [self.root / "env" / "bin" / "python", "-m", "localr1", *arguments],
             stdout=subprocess.PIPE,
@@ -62,6 +65,7 @@ class Scratch:
                 "PYTHONPATH": str(ROOT),
                 "LOCALR1_HOME": str(self.root / "home"),
                 "COLUMNS": "80",
+                "TMPDIR": str(temporary),
                 **environment,
             },
         )
@@ -177,14 +181,19 @@ def test_a_build_that_fails_says_why(scratch: Scratch) -> None:
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_build_that_is_cut_short(scratch: Scratch, how: signal.Signals) -> None:
     mark = scratch.root / "building"
-    backend = f"import pathlib, time; pathlib.Path({str(mark)!r}).write_text(''); time.sleep(600)"
+    backend = (
+        f"import os, pathlib, time; pathlib.Path({str(mark)!r}).write_text(str(os.getpid()));"
+        " time.sleep(600)"
+    )
     source = archive(scratch.root / "endless", backend)
     process = scratch.start("doctor", "--fix", "cpu", "--source", str(source))
-    while not mark.exists():
+    while not (mark.exists() and mark.read_text(encoding="utf-8")):
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(how)
     _, err = process.communicate(timeout=60)
+    if how == signal.SIGKILL:  # what it started ends with its next line of output
+        os.killpg(os.getpgid(int(mark.read_text(encoding="utf-8"))), signal.SIGKILL)
     assert process.returncode == (130 if how == signal.SIGINT else -how)
     left = (scratch.packages / FOLDER).exists()
     assert left == (how == signal.SIGKILL)
