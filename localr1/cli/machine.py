@@ -124,8 +124,8 @@ def describe(machine: Machine) -> list[tuple[str, str]]:
                 f" {gib(device.total_bytes)}{pool}{usable}",
             )
         )
-        if device.reason:
-            rows.append(("", device.reason))
+        runs = ", ".join(filter(None, (device.capability, device.runtime)))
+        rows += [("", text) for text in (device.reason, runs and f"runs {runs}") if text]
     if not gpus:
         rows.append(("GPU", "none found"))
     engine = machine.engine

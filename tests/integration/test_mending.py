@@ -257,3 +257,41 @@ def test_offline_nothing_is_fetched(scratch: Scratch) -> None:
     assert code == 4
     assert "--source FILE" in err
     assert not (scratch.packages / FOLDER).exists()
+
+
+@pytest.mark.parametrize(
+    ("beginning", "told"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGILL)", "for another processor"),
+        (
+            "raise OSError('libvulkan.so.1: cannot open shared object file: No such file')",
+            "a library that it needs is missing",
+        ),
+        (None, "llama-cpp-python is not installed"),
+    ],
+    ids=["illegal-instruction", "missing-library", "missing"],
+)
+def test_an_engine_that_does_not_start_is_explained_and_mended(
+    scratch: Scratch, own_files: dict[str, bytes], beginning: str | None, told: str
+) -> None:
+    package = scratch.packages / "llama_cpp"
+    if beginning is None:
+        # The tests' own engine lies further back; this one hides it.
+        shutil.rmtree(package)
+        code = "raise ModuleNotFoundError(\"No module named 'llama_cpp'\", name='llama_cpp')\n"
+        (scratch.packages / "llama_cpp.py").write_text(code, encoding="utf-8")
+    else:
+        start = package / "__init__.py"
+        start.write_text(f"{beginning}\n{start.read_text(encoding='utf-8')}", encoding="utf-8")
+    code_, out, _ = scratch.run("--offline", "doctor", "--json")
+    assert code_ == 1
+    (check, *_) = json.loads(out)["checks"]
+    assert check["status"] == "failed"
+    assert told in check["what"]
+    assert "pip install" in check["command"] or check["todo"]
+    if beginning is None:
+        return
+    wheel = wheels.write(scratch.root / "plain", own_files)
+    _, out, err = scratch.run("doctor", "--fix", "--source", str(wheel))
+    assert "Done: " in err, (out, err)
+    assert scratch.compiled() == ["CPU"]

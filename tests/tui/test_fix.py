@@ -11,14 +11,17 @@ from textual.pilot import Pilot
 from textual.widgets import Static
 from tui_scene import MACHINE, FrozenServices, a_chat, in_chat, offline_home, until
 
+from localr1 import workflow
+from localr1.config import Quiet
 from localr1.errors import BuildFailed
 from localr1.install import mend
 from localr1.install.installer import Progress
 from localr1.install.types import Build
-from localr1.machine.types import Machine
+from localr1.machine.types import Machine, Power
 from localr1.tui.app import LocalR1App
 from localr1.tui.screens.fix import Fix
 from localr1.tui.screens.welcome import Welcome
+from localr1.tui.widgets.machine_panel import machine_lines
 
 CPU, CARD = MACHINE.devices
 IDLE = replace(
@@ -164,3 +167,33 @@ async def test_the_chat_says_it_once() -> None:
         await pilot.pause(0.1)
         told = [one.message for one in app._notifications]
         assert len([text for text in told if "is not used" in text]) == 1
+
+
+def test_a_battery_is_shown_while_it_is_used() -> None:
+    def words(power: Power) -> str:
+        return "\n".join(str(line) for line in machine_lines(replace(MACHINE, power=power), 80))
+
+    assert "on battery · 41 % · drawing 12 W" in words(Power(True, 41.0, 12.4))
+    assert "on battery" in words(Power(True, None))
+    assert "battery ·" not in words(Power(False, 80.0))
+
+
+@pytest.mark.parametrize(
+    ("quiet", "on_battery", "half"),
+    [
+        ("never", True, False),
+        ("battery", True, True),
+        ("battery", False, False),
+        ("always", False, True),
+    ],
+)
+def test_quiet_halves_the_threads(quiet: Quiet, on_battery: bool, half: bool) -> None:
+    home = offline_home()
+    home = replace(home, preferences=replace(home.preferences, quiet=quiet))
+    machine = replace(MACHINE, power=Power(on_battery, 50.0))
+    (local,) = [one for one in workflow.local_models(home) if one.model.demo]
+    big = replace(local, size_bytes=4 << 30)
+    loud = workflow.plan_for(offline_home(), machine, big).settings
+    plan = workflow.plan_for(home, machine, big).settings
+    assert plan.threads == (max(1, loud.threads // 2) if half else loud.threads)
+    assert plan.ubatch == (128 if half else loud.ubatch)
