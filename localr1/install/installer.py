@@ -163,7 +163,9 @@ async def _follow(
 
 
 def _environment(command: Command) -> Mapping[str, str]:
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PIP_NO_INPUT": "1"}
+    # A user's own `--user` would contradict the folder that a build goes to.
+    ours = {"PYTHONUNBUFFERED": "1", "PIP_NO_INPUT": "1", "PIP_USER": "0"}
+    environment = {**os.environ, **ours}
     # localr1's own way to other libraries must not reach into a build.
     for name in ("PYTHONPATH", "LLAMA_CPP_LIB_PATH"):
         environment.pop(name, None)

@@ -171,11 +171,26 @@ async def verify(
         raise _broken(f"It has {wanted[0]}, but finds no GPU.", info.words)
     if "AVX2" in machine.cpu.features and "AVX2 = 1" not in info.system_info:
         raise _broken("It does not use this processor's AVX2 instructions.", info.system_info)
-    return info, await _calculated(gpus, logs, packages)
+    return info, await calculated(gpus, logs, packages)
 
 
-async def _calculated(gpus: list[str], logs: Path, packages: Path | None) -> str:
+async def calculated(
+    gpus: Sequence[str],
+    logs: Path,
+    packages: Path | None = None,
+    *,
+    rpc_endpoints: Sequence[str] = (),
+) -> str:
     """Have the demonstration model add two numbers, on the GPU where there is one.
+
+    Args:
+        gpus: The engine's names; all layers go to the first.
+        logs: For the worker's output.
+        packages: As in `verify`.
+        rpc_endpoints: Servers whose devices may be named.
+
+    Returns:
+        Where the layers went, by the engine's own account.
 
     Raises:
         BuildFailed: It cannot, or the sum is wrong.
@@ -198,7 +213,13 @@ async def _calculated(gpus: list[str], logs: Path, packages: Path | None) -> str
     )
     said = ""
     try:
-        engine = await Engine.start(DEMO_PATH, settings, log_directory=logs, packages=packages)
+        engine = await Engine.start(
+            DEMO_PATH,
+            settings,
+            log_directory=logs,
+            packages=packages,
+            rpc_endpoints=rpc_endpoints,
+        )
         try:
             buffers = engine.buffers
             async for event in engine.generate(request):

@@ -21,6 +21,7 @@ import pytest
 import wheels
 
 import localr1
+from localr1.install import mend
 from localr1.install.swap import FOLDER
 
 SOAK = os.environ.get("LOCALR1_SOAK") == "1"
@@ -125,6 +126,22 @@ def test_another_build_and_back(scratch: Scratch, own_files: dict[str, bytes]) -
     assert "Done: " in err, (code, out, err)
     assert scratch.compiled() == ["CPU"]
     assert not (scratch.packages / FOLDER).exists()
+
+
+@pytest.mark.skipif(
+    lender.library_folder() is None,
+    reason="NOT TESTED: there is no llama.cpp with RPC; `make rpc` builds it",
+)
+async def test_layers_on_a_device_are_read_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = lender.library_folder()
+    assert folder is not None
+    monkeypatch.setenv("LLAMA_CPP_LIB_PATH", str(folder))
+    with lender.lent(folder, 4 << 30, tmp_path / "lender.log") as server:
+        on = await mend.calculated(["RPC0"], tmp_path, rpc_endpoints=[server.endpoint])
+    assert on == "RPC0"
+    assert await mend.calculated([], tmp_path) == "CPU"
 
 
 def test_a_broken_build_never_takes_the_place_of_the_old_one(
