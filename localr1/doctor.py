@@ -108,7 +108,7 @@ def _trouble(trouble: Trouble, machine: Machine, bench: Bench) -> Finding:
             )
         )
         if trouble.advice:
-            todo = f"{trouble.advice} Or for the processor alone: {todo}"
+            todo = f"{trouble.advice} Or, where that cannot be: {todo}"
     name = "gpu" if trouble.device else "engine"
     status: Status = "failed" if trouble.grave else "warning"
     return Finding(name, status, trouble.what, trouble.why, todo, command)
