@@ -17,10 +17,11 @@ from localr1.errors import BuildFailed
 from localr1.install import mend
 from localr1.install.installer import Progress
 from localr1.install.types import Build
-from localr1.machine.types import Machine, Power
+from localr1.machine.types import EngineInfo, Machine, Power
 from localr1.tui.app import LocalR1App
 from localr1.tui.screens.fix import Fix
 from localr1.tui.screens.welcome import Welcome
+from localr1.tui.services import Services
 from localr1.tui.widgets.machine_panel import machine_lines
 
 CPU, CARD = MACHINE.devices
@@ -197,3 +198,21 @@ def test_quiet_halves_the_threads(quiet: Quiet, on_battery: bool, half: bool) ->
     plan = workflow.plan_for(home, machine, big).settings
     assert plan.threads == (max(1, loud.threads // 2) if half else loud.threads)
     assert plan.ubatch == (128 if half else loud.ubatch)
+
+
+async def test_an_engine_left_half_replaced_is_put_right_at_the_next_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broken = replace(MACHINE, engine=EngineInfo("", (), (), problem="No module named 'llama_cpp'"))
+    answers = [broken, MACHINE, broken, broken]
+    repaired = [True, False]
+
+    async def examine(_home: object) -> Machine:
+        return answers.pop(0)
+
+    monkeypatch.setattr(workflow, "examine", examine)
+    monkeypatch.setattr(mend, "repair", lambda: repaired.pop(0))
+    services = Services(offline_home())
+    assert await services.examine() == MACHINE
+    assert await services.examine() == broken
+    assert answers == [broken]
