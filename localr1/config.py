@@ -122,7 +122,8 @@ class Preferences:
     """When fewer cores and smaller prompt batches are used, for a cool and lasting laptop:
     `never`, on `battery`, or `always`."""
     speculation: bool = False
-    """Whether words are guessed ahead from the conversation itself; answers stay the same."""
+    """Whether words are guessed ahead from the conversation itself; answers stay the same, but for
+    rounding."""
     model_folders: tuple[Path, ...] = ()
     """More folders to look for model files in; they are used where they lie."""
 

@@ -292,10 +292,22 @@ def delete_conversation(home: Home, store: Store, conversation_id: int) -> None:
     kv_states(home).forget(conversation_id)
 
 
+def discard_conversation(home: Home, store: Store, conversation_id: int) -> None:
+    """Throw a conversation away; `Store.restore` brings it back, without what was computed for it.
+
+    Raises:
+        StoreError: The database cannot be written.
+    """
+    store.discard(conversation_id)
+    kv_states(home).forget(conversation_id)
+
+
 def open_store(home: Home) -> Store:
-    """The conversations.
+    """The conversations; what was thrown away before the app died is deleted.
 
     Raises:
         StoreError: The database cannot be opened.
     """
-    return Store(home.directories.database)
+    store = Store(home.directories.database)
+    store.purge_abandoned()
+    return store

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from localr1 import __version__
-from localr1.cli import parser_library
+from localr1.cli import parser_history, parser_library
 
 _SIZES = "Sizes: 24G and 24GiB are 2^30, 24GB is 10^9."
 _MODEL = "a catalogue id (r1-distill-qwen-7b, demo), an unambiguous part (7b), or a .gguf file"
@@ -137,7 +137,8 @@ def build() -> argparse.ArgumentParser:
         '  localr1 ask "What is 347 + 589?" --model demo\n'
         '  echo "12 + 30" | localr1 ask --model demo\n'
         '  localr1 ask --thinking 2000 "Why is the sky blue?" @notes.txt\n'
-        '  localr1 ask --json "Is 91 prime?" | jq -r .answer',
+        '  localr1 ask --json "Is 91 prime?" | jq -r .answer\n'
+        '  localr1 ask --schema person.json "Who wrote Faust?" | jq .name',
     )
     ask.add_argument(
         "prompt", nargs="*", metavar="PROMPT", help="the question; @FILE attaches a text file"
@@ -174,6 +175,11 @@ def build() -> argparse.ArgumentParser:
         help="longest reply, thinking included",
     )
     ask.add_argument("--context", type=_positive, metavar="N", help="context window in tokens")
+    ask.add_argument(
+        "--schema",
+        metavar="FILE",
+        help="hold the answer to a JSON schema, after free thinking; cut short, it exits 1",
+    )
     _json(ask)
 
     bench = command(
@@ -219,19 +225,26 @@ def build() -> argparse.ArgumentParser:
     doctor.add_argument("--hub", action="store_true", help="ask whether the hub answers, too")
     _json(doctor)
 
-    history = command(
-        "history",
-        "conversations without the app",
-        "List, search, show or delete conversations.",
-        "  localr1 history list\n  localr1 history search prime\n  localr1 history show 3",
+    parser_history.add(command)
+
+    completion = command(
+        "completion",
+        "Tab completion for bash, zsh, fish and PowerShell",
+        "Print a script that lets a shell complete localr1's commands, options and models. Its first\n"
+        "lines say where it goes.",
+        '  eval "$(localr1 completion bash)"\n'
+        '  eval "$(localr1 completion zsh)"\n'
+        "  localr1 completion fish | source\n"
+        "  localr1 completion powershell | Out-String | Invoke-Expression",
     )
-    history.add_argument("action", choices=("list", "search", "show", "delete"))
-    history.add_argument(
-        "words",
-        nargs="*",
-        metavar="WORDS|ID",
-        help="what to search for, or the conversation's number",
+    completion.add_argument(
+        "shell",
+        choices=("bash", "zsh", "fish", "powershell", "words"),
+        metavar="bash|zsh|fish|powershell",
     )
+    # What the scripts ask with.
+    completion.add_argument("--line", default="localr1 ", help=argparse.SUPPRESS)
+    completion.add_argument("--cut", action="store_true", help=argparse.SUPPRESS)
     return parser
 
 

@@ -326,6 +326,8 @@ class Worker:
                     "context_window": error.context_window,
                 },
             )
+        except self._generation.GrammarProblem as error:
+            self._fail(identity, "engine", "The form of the answer cannot be kept.", str(error))
         except self._model_module.DecodeError as error:
             model.truncate(0)
             self._fail(

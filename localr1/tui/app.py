@@ -180,24 +180,27 @@ class LocalR1App(App[None]):
         """The keys of this screen, and those that work everywhere."""
         if isinstance(self.screen, Help):
             return
-        own = getattr(self.screen, "COMMANDS_HELPED", _commands_of(self.screen))
-        title = getattr(self.screen, "HELP_TITLE", "Here")
-        sections: list[Section] = [(title, own)] if own else []
+        sections: list[Section] = []
+        for place in (self.screen.focused, self.screen):
+            own = getattr(place, "COMMANDS_HELPED", _commands_of(self.screen))
+            if own and place is not None:
+                sections.append((getattr(place, "HELP_TITLE", "Here"), own))
         self.push_screen(Help([*sections, ("Everywhere", APP)]))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette: this screen's commands, the app's, and the themes."""
         for command in _commands_of(screen):
-            if command.palette and screen.check_action(command.action, ()) is not False:
+            name = command.action.partition("(")[0]
+            if command.palette and screen.check_action(name, ()) is not False:
                 yield SystemCommand(
-                    f"{command.label} ({command.keys_text})",
+                    command.title,
                     command.help,
                     lambda action=command.action: self.run_action(action, screen),
                 )
         for command in APP:
             if command.palette:
                 yield SystemCommand(
-                    f"{command.label} ({command.keys_text})",
+                    command.title,
                     command.help,
                     lambda action=command.action: self.run_action(action),
                 )

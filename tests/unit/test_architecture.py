@@ -29,6 +29,7 @@ LAYERS = (
     ("config",),
     ("crash",),
     ("amount",),
+    ("markdown",),
     ("mathematics",),
     ("errors", "printable", "__init__"),
 )
@@ -39,14 +40,16 @@ OWNERS = {
     "textual": ("tui/",),
     "llama_cpp": (
         *("engine/native.py", "engine/loading.py", "engine/dry_run.py"),
-        *("engine/model.py", "engine/tokenizer.py", "engine/worker.py"),
+        *("engine/model.py", "engine/sampler.py", "engine/tokenizer.py", "engine/worker.py"),
     ),
     "huggingface_hub": ("models/hub.py", "models/refusal.py"),
     "psutil": ("machine/",),
     "pynvml": ("machine/",),
     "rich": ("cli/", "tui/"),
     "jinja2": ("chat/sandbox.py", "chat/metering.py", "chat/file_template.py"),
-    "sqlite3": ("chat/store.py",),
+    "sqlite3": (
+        *("chat/database.py", "chat/ollama_chats.py", "chat/shelf.py", "chat/store.py"),
+    ),
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
