@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from textual.pilot import Pilot
@@ -12,6 +14,7 @@ from textual.widgets import Static
 from tui_scene import MACHINE, FrozenServices, a_chat, in_chat, offline_home, until
 
 from localr1 import workflow
+from localr1.chat.types import ThinkingDelta
 from localr1.config import Quiet
 from localr1.errors import BuildFailed
 from localr1.install import mend
@@ -19,10 +22,13 @@ from localr1.install.installer import Progress
 from localr1.install.types import Build
 from localr1.machine.types import EngineInfo, Machine, Power
 from localr1.tui.app import LocalR1App
+from localr1.tui.live import Live
 from localr1.tui.screens.fix import Fix
 from localr1.tui.screens.welcome import Welcome
 from localr1.tui.services import Services
+from localr1.tui.talk import Talk
 from localr1.tui.widgets.machine_panel import machine_lines
+from localr1.tui.widgets.status_line import Status, StatusLine
 
 CPU, CARD = MACHINE.devices
 IDLE = replace(
@@ -216,3 +222,25 @@ async def test_an_engine_left_half_replaced_is_put_right_at_the_next_look(
     assert await services.examine() == MACHINE
     assert await services.examine() == broken
     assert answers == [broken]
+
+
+def test_a_computer_that_slows_down_is_said_once() -> None:
+    class Line:
+        status = Status()
+        screen = SimpleNamespace(refresh_bindings=lambda: None)
+
+        def __init__(self) -> None:
+            self.told: list[str] = []
+
+        def notify(self, text: str, **_options: object) -> None:
+            self.told.append(text)
+
+    line = Line()
+    live = Live(cast("StatusLine", line), cast("Talk", SimpleNamespace(session=None)))
+    tokens = 0
+    for second in range(240):
+        tokens += 12 if second < 60 else 5
+        live.follow(ThinkingDelta("word ", tokens, float(second)))
+    assert len(line.told) == 1
+    assert "from 12 to" in line.told[0]
+    assert "quiet" in line.told[0]
