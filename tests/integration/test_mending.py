@@ -195,7 +195,9 @@ def test_a_build_that_fails_says_why(scratch: Scratch) -> None:
     assert scratch.compiled() == ["CPU"]
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "how", [pytest.param(signal.SIGINT, marks=pytest.mark.soak), signal.SIGKILL]
+)
 def test_a_build_that_is_cut_short(scratch: Scratch, how: signal.Signals) -> None:
     mark = scratch.root / "building"
     backend = (
@@ -306,7 +308,7 @@ def test_an_engine_that_does_not_start_is_explained_and_mended(
     assert check["status"] == "failed"
     assert told in check["what"]
     assert "pip install" in check["command"] or check["todo"]
-    if beginning is None:
+    if "SIGILL" not in (beginning or ""):
         return
     wheel = wheels.write(scratch.root / "plain", own_files)
     _, out, err = scratch.run("doctor", "--fix", "--source", str(wheel))
