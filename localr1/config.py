@@ -23,6 +23,7 @@ from localr1.errors import FileError, SettingsError, UsageError
 ThinkingDisplay = Literal["folded", "open", "hidden"]
 Goal = Literal["best", "balanced", "fast"]
 WhenFull = Literal["continue", "stop"]
+Quiet = Literal["never", "battery", "always"]
 """What happens when an answer fills the context window: it goes on after room was made, or
 it ends."""
 
@@ -117,6 +118,9 @@ class Preferences:
     kv_state_limit: str = "4GiB"
     """Disk space for the computed state of conversations, which lets them open faster; `0`
     keeps none."""
+    quiet: Quiet = "never"
+    """When fewer cores and smaller prompt batches are used, for a cool and lasting laptop:
+    `never`, on `battery`, or `always`."""
     speculation: bool = False
     """Whether words are guessed ahead from the conversation itself; answers stay the same, but for
     rounding."""
@@ -301,6 +305,7 @@ def _problem(key: str, value: object) -> str:
         "thinking": get_args(ThinkingDisplay),
         "goal": get_args(Goal),
         "when_full": get_args(WhenFull),
+        "quiet": get_args(Quiet),
     }
     if key in choices:
         allowed = choices[key]

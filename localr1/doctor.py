@@ -1,17 +1,18 @@
 """What is wrong and how to mend it: each check is a finding with a remedy.
 
-`engine` and `ways` are pure; the others look at the world themselves.
+`engine`, `ways` and `terminal` are pure; the others look at the world themselves.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import queue
-import shutil
-import sys
+import tempfile
 import threading
-from collections.abc import Mapping
+import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
 from localr1.config import Directories, load_preferences
@@ -20,14 +21,20 @@ from localr1.fit.explain import gib
 from localr1.install import recipes
 from localr1.install.diagnosis import best, diagnose
 from localr1.install.types import Backend, Bench, Build, Trouble
+from localr1.machine.terminal import Terminal
 from localr1.machine.types import Device, Machine
 from localr1.models import catalog
-from localr1.models.place import free_bytes
+from localr1.models.place import free_bytes, read_sidecar
 
 Status = Literal["ok", "warning", "failed"]
 
 _SMALLEST_DISK_BYTES: Final = 6 << 30
 """Room for the usual 7B or 8B file."""
+_SLOW_DISK_BYTES_PER_SECOND: Final = 20e6
+"""As a hard disk over USB 2, or an SD card."""
+_WRITTEN_BYTES: Final = 4 << 20
+_MOST_WRITTEN_BYTES: Final = 32 << 20
+_DAY_SECONDS: Final = 86_400.0
 _HUB_SECONDS: Final = 6.0
 _SMALLEST_COLUMNS, _SMALLEST_LINES = 60, 20
 
@@ -101,7 +108,7 @@ def _trouble(trouble: Trouble, machine: Machine, bench: Bench) -> Finding:
             )
         )
         if trouble.advice:
-            todo = f"{trouble.advice} Or for the processor alone: {todo}"
+            todo = f"{trouble.advice} Or, where that cannot be: {todo}"
     name = "gpu" if trouble.device else "engine"
     status: Status = "failed" if trouble.grave else "warning"
     return Finding(name, status, trouble.what, trouble.why, todo, command)
@@ -157,7 +164,28 @@ def disk(directories: Directories) -> list[Finding]:
                 "Free some space, or set `models_directory` in settings.toml to another disk.",
             )
         ]
-    return [Finding("disk", "ok", f"{gib(free)} free for downloads at {place}.")]
+    speed = _write_speed(existing)
+    words = f"{gib(free)} free for downloads at {place}, written at {speed / 1e6:,.0f} MB/s."
+    if speed < _SLOW_DISK_BYTES_PER_SECOND:
+        why = "A model of 5 GB takes long to arrive there, and to be read at each start."
+        todo = "Set `models_directory` in settings.toml to a faster disk."
+        return [Finding("disk", "warning", words, why, todo)]
+    return [Finding("disk", "ok", words)]
+
+
+def _write_speed(folder: Path) -> float:
+    """Bytes per second that reach a disk; of a little, so that it takes a second at most."""
+    began = time.monotonic()
+    written = 0
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            while written < _MOST_WRITTEN_BYTES and time.monotonic() - began < 1.0:
+                written += file.write(os.urandom(_WRITTEN_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+    except OSError:
+        return float("inf")  # a download would tell the reason itself
+    return written / max(1e-6, time.monotonic() - began)
 
 
 def settings(directories: Directories) -> list[Finding]:
@@ -171,41 +199,97 @@ def settings(directories: Directories) -> list[Finding]:
     return [Finding("settings", "ok", "Settings and the list of models are sound.")]
 
 
-def terminal(environment: Mapping[str, str] = os.environ) -> list[Finding]:
-    """Whether the app can be drawn here."""
-    columns, lines = shutil.get_terminal_size()
-    encoding = (sys.stdout.encoding or "").lower().replace("-", "")
-    if environment.get("TERM") == "dumb":
-        return [
-            Finding(
-                "terminal",
-                "warning",
-                "This terminal cannot draw the app.",
-                "TERM is dumb.",
-                "Use `localr1 ask` here.",
-            )
-        ]
-    if encoding not in {"utf8", "utf16le"}:
-        return [
-            Finding(
-                "terminal",
-                "warning",
-                "This terminal may not show every character.",
-                f"Its encoding is {sys.stdout.encoding}.",
-                "Set a UTF-8 locale (LANG=C.UTF-8), or `chcp 65001` on Windows.",
-            )
-        ]
-    if columns < _SMALLEST_COLUMNS or lines < _SMALLEST_LINES:
-        return [
-            Finding(
-                "terminal",
-                "warning",
-                f"This terminal is small: {columns}×{lines}.",
-                f"The app wants at least {_SMALLEST_COLUMNS}×{_SMALLEST_LINES}.",
-                "Make the window larger, or the letters smaller.",
-            )
-        ]
-    return [Finding("terminal", "ok", f"Terminal {columns}×{lines}, {sys.stdout.encoding}.")]
+def terminal(here: Terminal) -> list[Finding]:
+    """Whether the app can be drawn here, and its keys told apart; pure."""
+
+    def wrong(what: str, why: str, todo: str) -> list[Finding]:
+        return [Finding("terminal", "warning", what, why, todo)]
+
+    if here.dumb:
+        return wrong(
+            "This terminal cannot draw the app.", "TERM is dumb.", "Use `localr1 ask` here."
+        )
+    if here.encoding.lower().replace("-", "") not in {"utf8", "utf16le"}:
+        return wrong(
+            "This terminal may not show every character.",
+            f"Its encoding is {here.encoding}.",
+            "Set a UTF-8 locale (LANG=C.UTF-8), or `chcp 65001` on Windows.",
+        )
+    if not here.interactive:
+        return [Finding("terminal", "ok", "No terminal here: the output goes elsewhere.")]
+    if here.columns < _SMALLEST_COLUMNS or here.lines < _SMALLEST_LINES:
+        return wrong(
+            f"This terminal is small: {here.columns}×{here.lines}.",
+            f"The app wants at least {_SMALLEST_COLUMNS}×{_SMALLEST_LINES}.",
+            "Make the window larger, or the letters smaller.",
+        )
+    colours = f"{here.colours:,} colours" if here.colours else "no colours, as NO_COLOR asks"
+    keys = "" if here.modified_keys else " Shift+Enter may be Enter here: Ctrl+J begins a new line."
+    words = f"Terminal {here.columns}×{here.lines}, {here.encoding}, {colours}.{keys}"
+    return [Finding("terminal", "ok", words)]
+
+
+def clock(now_seconds: float) -> list[Finding]:
+    """Whether the computer's clock can be right; pure but for the age of localr1's own files.
+
+    With a clock far behind every secure connection fails: no certificate is valid yet.
+    """
+    oldest = Path(__file__).stat().st_mtime
+    if now_seconds >= oldest - _DAY_SECONDS:
+        return [Finding("clock", "ok", f"The clock says {time.ctime(now_seconds)}.")]
+    return [
+        Finding(
+            "clock",
+            "warning",
+            f"The clock says {time.ctime(now_seconds)}, which cannot be.",
+            f"localr1 itself is of {time.ctime(oldest)}. Secure connections fail with it.",
+            "Set the clock, or let the system do so (timedatectl set-ntp true).",
+        )
+    ]
+
+
+def cache(directories: Directories) -> list[Finding]:
+    """Whether what is kept between runs can be read, and downloads are as long as they were."""
+    kept = [*directories.cache.glob("*.json"), directories.data / "state.json"]
+    damaged = [path for path in kept if path.is_file() and not _is_json(path)]
+    found = [
+        Finding(
+            "cache",
+            "warning",
+            f"{path.name} is damaged.",
+            "It is not JSON. It is ignored and made anew when it can be.",
+            f"Remove it: {path}",
+        )
+        for path in damaged
+    ]
+    changed = []
+    count = 0
+    for note in directories.models.glob("*/*.json"):
+        target = note.with_suffix("")
+        if (sidecar := read_sidecar(target)) is not None:
+            count += 1
+            if not target.is_file() or target.stat().st_size != sidecar.size_bytes:
+                changed.append(target)
+    found += [
+        Finding(
+            "cache",
+            "warning",
+            f"{target.name} is gone, or has not the length it was downloaded with.",
+            f"It lies at {target}.",
+            "Download it again with localr1 pull; localr1 verify tells more.",
+        )
+        for target in changed
+    ]
+    words = f"What is kept is sound; {count} downloaded files have their length."
+    return found or [Finding("cache", "ok", f"{words} localr1 verify --all reads them whole.")]
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def hub(*, offline: bool) -> list[Finding]:

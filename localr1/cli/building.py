@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Final, Self
 from localr1.cli import output
 from localr1.install.installer import Progress
 from localr1.install.mend import Event, Refused, Stage
+from localr1.printable import one_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
 _LINE_SECONDS: Final = 20.0
+_REASON_CHARACTERS: Final = 200
 
 
 class Building:
@@ -53,8 +55,11 @@ class Building:
         match event:
             case Stage():
                 self._say(event.text)
+                if event.command:
+                    self._say(event.command)
             case Refused():
-                self._say(f"{event.build.about}: {event.error} Trying another way.")
+                why = one_line(event.error.why, _REASON_CHARACTERS)
+                self._say(f"{event.error.what} {why} Trying another way.")
             case Progress():
                 self._progress(event)
 

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import time
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from localr1 import doctor, home
-from localr1.cli import output
+from localr1.cli import columns, output
 from localr1.cli.building import Building
 from localr1.config import Directories, expanded, load_preferences, network_allowed
 from localr1.errors import SettingsError, UsageError
 from localr1.install import look, mend
 from localr1.install.types import TESTED_ENGINE, Bench
+from localr1.machine import terminal
 from localr1.machine.types import Machine
-from localr1.printable import printable
 
 SCHEMA = 1
+_LABEL_CELLS = 9
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -44,7 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
         *doctor.engine(machine, bench),
         *doctor.disk(directories),
         *doctor.settings(directories),
-        *doctor.terminal(),
+        *doctor.cache(directories),
+        *doctor.terminal(terminal.look()),
+        *doctor.clock(time.time()),
     ]
     if arguments.hub:
         findings += doctor.hub(offline=offline)
@@ -96,10 +100,10 @@ def _source(arguments: argparse.Namespace) -> str:
 
 
 def _print(finding: doctor.Finding) -> None:
-    console = output.console()
+    width = columns.width()
     for label, part in ((finding.status, finding.what), ("", finding.why), ("", finding.todo)):
         if part:
-            console.print(f"{label:<8} {printable(part)}")
+            output.print_lines(columns.wrapped(part, width, mark=f"{label:<{_LABEL_CELLS}}"))
     if finding.command:
         # Whole, however wide: it is to be copied.
-        console.print(f"{'':<8} {printable(finding.command)}", soft_wrap=True)
+        output.print_lines([" " * _LABEL_CELLS + finding.command])

@@ -21,6 +21,7 @@ from localr1.errors import (
     RpcUnavailable,
 )
 from localr1.fit.types import Settings
+from localr1.machine.awake import Awake
 from localr1.machine.types import EngineDevice, EngineInfo
 
 _Answer = TypeVar("_Answer", bound=protocol.Event)
@@ -140,16 +141,19 @@ class Engine:
         """
         request_id, inbox = self._worker.open()
         finished = False
+        awake = Awake("localr1 writes an answer")
         try:
             await self._worker.send(replace(request, request_id=request_id))
             while not finished:
                 event = await inbox.get()
+                awake.hold_if_long()
                 if isinstance(event, (LocalR1Error, protocol.Failure)):
                     finished = True
                     raise _error(event)
                 finished = isinstance(event, protocol.Generated)
                 yield event
         finally:
+            awake.release()
             self._worker.forget(request_id)
             if not finished:
                 await self.stop(request_id)

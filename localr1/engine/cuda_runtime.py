@@ -46,10 +46,11 @@ def preload() -> tuple[str, ...]:
     loaded = []
     for name in _LIBRARIES:
         for each in _folders("lib"):
-            path = each / f"{name}.{major}"
-            # What does not load here is told by the engine itself, in its loader's words.
+            # CUDA 11's is libcudart.so.11.0. What does not load here is told by the engine itself,
+            # in its loader's words.
+            path = next(iter(sorted(each.glob(f"{name}.{major}*"))), None)
             with suppress(OSError):
-                if path.is_file():
+                if path is not None:
                     ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
                     loaded.append(str(path))
                     break

@@ -83,8 +83,10 @@ class WorkerProcess:
             raise
         except EngineError as error:
             await worker.close()
+            # How it ended matters as well: an illegal instruction leaves no words of its own.
+            why = " ".join(part for part in (error.what, error.why) if part)
             raise EngineMissing(
-                "The engine does not start.", error.why, "Run `localr1 doctor`."
+                "The engine does not start.", why, "Run `localr1 doctor`."
             ) from None
         except asyncio.CancelledError:
             await worker.close()

@@ -21,6 +21,8 @@ _INSTALL_DRIVER: Final = {
     "amd": "Install the amdgpu driver (it is in the kernel and in linux-firmware), and restart.",
     "intel": "Install Intel's graphics driver, and restart.",
 }
+# The build's runtime is newer than the driver, or has no code for the card (CUDA errors 35, 209).
+_TOO_NEW: Final = re.compile(r"driver version is insufficient|no kernel image is available")
 _OF_BACKEND: Final[dict[str, Backend]] = {
     "CUDA": "cuda",
     "ROCm": "rocm",
@@ -58,7 +60,7 @@ def diagnose(machine: Machine, place: Place, tools: Tools) -> tuple[Trouble, ...
             )
         )
     idle = (device for device in machine.devices if is_idle(device, machine))
-    found += [_idle(device, machine, tools) for device in idle]
+    found += [_idle(device, machine, place, tools) for device in idle]
     return tuple(found)
 
 
@@ -246,7 +248,7 @@ def is_idle(device: Device, machine: Machine) -> bool:
     return not (device.unified and cards)
 
 
-def _idle(device: Device, machine: Machine, tools: Tools) -> Trouble:
+def _idle(device: Device, machine: Machine, place: Place, tools: Tools) -> Trouble:
     info, name = machine.engine, device.description or device.name
     what = f"{name} is not used."
     size = device.total_bytes
@@ -258,13 +260,15 @@ def _idle(device: Device, machine: Machine, tools: Tools) -> Trouble:
     if able:
         why = f"The engine is built for {', '.join(able)}, but does not find the card."
         heard = info.words or "It gives no reason."
+        advice = _INSTALL_DRIVER.get(device.vendor, "Install its driver, and restart.")
+        backend = None
+        if _TOO_NEW.search(info.words):
+            advice, backend = "Update the card's driver.", wanted
+        elif place.hiding:
+            heard = f"{' and '.join(place.hiding)} may hide it. {heard}"
+            advice = f"Start localr1 without {' and '.join(place.hiding)}."
         return Trouble(
-            "driver",
-            what,
-            f"{why} {heard}",
-            advice=_INSTALL_DRIVER.get(device.vendor, "Install its driver, and restart."),
-            device=name,
-            idle_bytes=size,
+            "driver", what, f"{why} {heard}", backend, advice=advice, device=name, idle_bytes=size
         )
     built = gpu_backends(info)
     kind: Kind = "other_build" if built else "cpu_build"

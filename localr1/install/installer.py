@@ -20,6 +20,7 @@ from localr1.errors import BuildFailed
 from localr1.install.types import Command
 from localr1.models.place import disk_errors
 
+_NEW_GROUP: Final = int(getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0))  # only Windows has it
 _LINE_BYTES: Final = 1 << 20
 _END_SECONDS: Final = 5.0
 _KEPT_LINES: Final = 400
@@ -89,7 +90,9 @@ async def run(command: Command, log: Path, on_progress: Callable[[Progress], Non
                 stderr=asyncio.subprocess.STDOUT,
                 env=_environment(command),
                 limit=_LINE_BYTES,
-                **_own_group(),
+                # Compilers are grandchildren: all of them end together.
+                start_new_session=os.name != "nt",
+                creationflags=_NEW_GROUP,
             )
         except OSError as error:
             raise BuildFailed(
@@ -160,7 +163,9 @@ async def _follow(
 
 
 def _environment(command: Command) -> Mapping[str, str]:
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PIP_NO_INPUT": "1"}
+    # A user's own `--user` would contradict the folder that a build goes to.
+    ours = {"PYTHONUNBUFFERED": "1", "PIP_NO_INPUT": "1", "PIP_USER": "0"}
+    environment = {**os.environ, **ours}
     # localr1's own way to other libraries must not reach into a build.
     for name in ("PYTHONPATH", "LLAMA_CPP_LIB_PATH"):
         environment.pop(name, None)
@@ -172,13 +177,6 @@ def _environment(command: Command) -> Mapping[str, str]:
         else:
             environment[name] = value
     return environment
-
-
-def _own_group() -> dict[str, object]:
-    """Compilers are grandchildren: all of them end together."""
-    if sys.platform == "win32":
-        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-    return {"start_new_session": True}
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

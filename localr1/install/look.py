@@ -22,6 +22,11 @@ _LIBRARY_FOLDERS: Final = (
 )
 _VULKAN_HEADER: Final = "vulkan/vulkan_core.h"
 _VISUAL_STUDIO: Final = r"SOFTWARE\Microsoft\VisualStudio\Setup"
+# Of CUDA, ROCm (twice), and llama.cpp's Vulkan.
+_HIDING: Final = (
+    *("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"),
+    *("ROCR_VISIBLE_DEVICES", "GGML_VK_VISIBLE_DEVICES"),
+)
 _VERSION_SECONDS: Final = 5.0
 
 
@@ -50,6 +55,7 @@ def place() -> Place:
         environment_name=prefix.name,
         musl=host.system == "Linux" and "musl" in (sysconfig.get_config_var("HOST_GNU_TYPE") or ""),
         managed=not in_environment and (standard / "EXTERNALLY-MANAGED").is_file(),
+        hiding=tuple(name for name in _HIDING if name in os.environ),
         dated="SOURCE_DATE_EPOCH" in os.environ,
         has_backend=importlib.util.find_spec("scikit_build_core") is not None,
     )

@@ -20,6 +20,7 @@ from localr1.install import installer
 from localr1.install.installer import Progress
 from localr1.install.swap import FOLDER, Site
 from localr1.install.types import TESTED_ENGINE, Backend, Bench, Build, Command, Place
+from localr1.machine.awake import awake
 from localr1.machine.types import EngineInfo, Machine
 from localr1.models.library import DEMO_PATH
 from localr1.models.lock import held_now
@@ -43,6 +44,8 @@ class Stage:
     """A step of mending begins."""
 
     text: str
+    command: str = ""
+    """What is run for it, as a person would type it."""
 
 
 @dataclass(frozen=True)
@@ -101,14 +104,25 @@ async def mend(  # noqa: PLR0913 - each by keyword
         )
     site = site or Site.current()
     async with _alone(site):
-        for build in ready:
-            try:
-                return await _one(build, site, machine, bench.place, logs, on_event)
-            except BuildFailed as error:
-                if build is ready[-1]:
-                    raise
-                on_event(Refused(build, error))
-    raise AssertionError  # the last one either works or raises
+        with awake("localr1 builds its engine"):
+            return await _first(ready, site, machine, bench.place, logs, on_event)
+
+
+async def _first(  # noqa: PLR0913, PLR0917 - as `mend`
+    ready: Sequence[Build],
+    site: Site,
+    machine: Machine,
+    place: Place,
+    logs: Path,
+    on_event: Callable[[Event], None],
+) -> Mended:
+    *others, last = ready
+    for build in others:
+        try:
+            return await _one(build, site, machine, place, logs, on_event)
+        except BuildFailed as error:
+            on_event(Refused(build, error))
+    return await _one(last, site, machine, place, logs, on_event)
 
 
 def repair(site: Site | None = None) -> bool:
@@ -157,11 +171,26 @@ async def verify(
         raise _broken(f"It has {wanted[0]}, but finds no GPU.", info.words)
     if "AVX2" in machine.cpu.features and "AVX2 = 1" not in info.system_info:
         raise _broken("It does not use this processor's AVX2 instructions.", info.system_info)
-    return info, await _calculated(gpus, logs, packages)
+    return info, await calculated(gpus, logs, packages)
 
 
-async def _calculated(gpus: list[str], logs: Path, packages: Path | None) -> str:
+async def calculated(
+    gpus: Sequence[str],
+    logs: Path,
+    packages: Path | None = None,
+    *,
+    rpc_endpoints: Sequence[str] = (),
+) -> str:
     """Have the demonstration model add two numbers, on the GPU where there is one.
+
+    Args:
+        gpus: The engine's names; all layers go to the first.
+        logs: For the worker's output.
+        packages: As in `verify`.
+        rpc_endpoints: Servers whose devices may be named.
+
+    Returns:
+        Where the layers went, by the engine's own account.
 
     Raises:
         BuildFailed: It cannot, or the sum is wrong.
@@ -184,7 +213,13 @@ async def _calculated(gpus: list[str], logs: Path, packages: Path | None) -> str
     )
     said = ""
     try:
-        engine = await Engine.start(DEMO_PATH, settings, log_directory=logs, packages=packages)
+        engine = await Engine.start(
+            DEMO_PATH,
+            settings,
+            log_directory=logs,
+            packages=packages,
+            rpc_endpoints=rpc_endpoints,
+        )
         try:
             buffers = engine.buffers
             async for event in engine.generate(request):
@@ -213,7 +248,8 @@ async def _one(  # noqa: PLR0913, PLR0917 - as `mend`
     log = logs / time.strftime("build-%Y%m%d-%H%M%S.log")
     await asyncio.to_thread(site.prepare)
     try:
-        on_event(Stage(f"Getting {build.about}. It takes {build.minutes}."))
+        words = f"Getting {build.about}. It takes {build.minutes}. What runs, beside the old one:"
+        on_event(Stage(words, build.command.text(place.system)))
         await installer.run(staged(build.command, place, site.new), log, on_event)
         on_event(Stage("Trying it out, before anything is replaced."))
         await verify(build.backend, machine, logs, site.new)

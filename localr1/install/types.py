@@ -34,6 +34,8 @@ class Place:
     """The system's own Python, which pip leaves alone unless told otherwise (PEP 668)."""
     dated: bool = False
     """SOURCE_DATE_EPOCH is set: llama.cpp then leaves every newer instruction out."""
+    hiding: tuple[str, ...] = ()
+    """Variables that are set and can hide GPUs from programs: `CUDA_VISIBLE_DEVICES`."""
     has_backend: bool = False
     """scikit-build-core, which builds the engine, is installed here."""
 

@@ -24,6 +24,8 @@ class Cpu:
     """Cores worth giving to llama.cpp: the fast ones where there are two kinds, else physical."""
     features: tuple[str, ...]
     """Instruction sets that llama.cpp uses, in its own spelling: `AVX2`, `FMA`, `NEON`, ..."""
+    numa_nodes: int = 1
+    """Groups of cores with memory of their own; with more than one, far memory is slower."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Memory:
     available_bytes: int
     bandwidth_bytes_per_second: float | None = None
     """Read bandwidth; None where nobody measured it."""
+    swap_bytes: int = 0
+    """Room on a disk for what does not fit; a model that gets there is a hundred times slower."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,8 @@ class Power:
     on_battery: bool | None
     """None where there is no way to tell."""
     percent: float | None
+    watts: float | None = None
+    """What is drawn from the battery; None where it rests or the system does not say."""
 
 
 @dataclass(frozen=True)

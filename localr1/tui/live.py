@@ -14,7 +14,9 @@ from localr1.chat.types import (
     PromptProgress,
     ThinkingDelta,
 )
+from localr1.fit.heat import Heat
 from localr1.printable import printable
+from localr1.tui import wording
 from localr1.tui.talk import Talk
 from localr1.tui.widgets.status_line import Status, StatusLine
 
@@ -41,6 +43,7 @@ class Live:
     def __init__(self, line: StatusLine, talk: Talk) -> None:
         self._line = line
         self._talk = talk
+        self._heat = Heat()
 
     @property
     def state(self) -> str:
@@ -68,6 +71,20 @@ class Live:
         self._line.status = after(before, event, session.context_window if session else 0)
         if self._line.status.state != before.state:
             self._line.screen.refresh_bindings()
+        if isinstance(event, ThinkingDelta | AnswerDelta):
+            self._watch_heat(event)
+
+    def _watch_heat(self, event: ThinkingDelta | AnswerDelta) -> None:
+        """Say once that the computer grows slower as it writes."""
+        if (fallen := self._heat.notice(event.tokens, event.seconds)) is None:
+            return
+        before, now = (wording.speed(rate) for rate in fallen)
+        self._line.notify(
+            f"The computer has slowed down from {before} to {now} tok/s: it is hot, or other"
+            ' programs are busy. quiet = "always" in settings.toml keeps it cooler.',
+            severity="warning",
+            markup=False,
+        )
 
 
 def after(status: Status, event: Event, context_window: int) -> Status:

@@ -46,7 +46,7 @@ class Runner:
         self.running: Running | None = None
         self.machine: Machine | None = None
         """As last examined."""
-        self.on_examined: Callable[[Machine], None] = lambda _machine: None
+        self.on_examined: Callable[[Machine], object] = lambda _machine: None
         """Called whenever it was; the app sets it."""
 
     async def examine(self) -> Machine:

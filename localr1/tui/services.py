@@ -68,8 +68,16 @@ class Services:
         return urlsplit(endpoint_url()).netloc
 
     async def examine(self) -> Machine:
-        """What this computer has and what llama.cpp can use of it."""
-        return await workflow.examine(self.home)
+        """What this computer has and what llama.cpp can use of it.
+
+        An engine that was being replaced when something ended localr1 is put right on the way.
+        """
+        machine = await workflow.examine(self.home)
+        if machine.engine.problem:
+            with suppress(FileError):  # doctor tells why
+                if await asyncio.to_thread(mend.repair):
+                    machine = await workflow.examine(self.home)
+        return machine
 
     async def advise(self, machine: Machine, goal: Goal, asked: Asked = NOTHING) -> Advice:
         """Ranked plans for a machine."""

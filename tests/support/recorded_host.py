@@ -79,6 +79,23 @@ class RecordedNvml:
     ) -> list[SimpleNamespace]:
         return self._processes(card, "graphics_processes")
 
+    def nvmlDeviceGetMigMode(self, card: dict[str, Any]) -> tuple[int, int]:  # noqa: N802
+        if "parts" not in card:
+            raise NvmlNotSupportedError("Not Supported")
+        return 1, 1
+
+    def nvmlDeviceGetMaxMigDeviceCount(self, card: dict[str, Any]) -> int:  # noqa: N802
+        del card
+        return 7
+
+    def nvmlDeviceGetMigDeviceHandleByIndex(  # noqa: N802
+        self, card: dict[str, Any], index: int
+    ) -> dict[str, Any]:
+        if index >= len(card["parts"]):
+            raise NvmlError("Not Found")
+        part: dict[str, Any] = card["parts"][index]
+        return part
+
     def nvmlDeviceGetCudaComputeCapability(  # noqa: N802
         self, card: dict[str, Any]
     ) -> tuple[int, int]:
@@ -150,6 +167,10 @@ class RecordedHost(Host):
     def virtual_memory(self) -> tuple[int, int]:
         total, available = self._r["memory"]
         return total, available
+
+    def swap_bytes(self) -> int:
+        size: int = self._r.get("swap", 0)
+        return size
 
     def battery(self) -> tuple[bool | None, float] | None:
         state = self._r.get("battery")

@@ -5,20 +5,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Static
 from tui_scene import MACHINE, FrozenServices, a_chat, in_chat, offline_home, until
 
+from localr1 import workflow
+from localr1.chat.types import ThinkingDelta
+from localr1.config import Quiet
 from localr1.errors import BuildFailed
 from localr1.install import mend
 from localr1.install.installer import Progress
 from localr1.install.types import Build
-from localr1.machine.types import Machine
+from localr1.machine.types import EngineInfo, Machine, Power
 from localr1.tui.app import LocalR1App
+from localr1.tui.live import Live
 from localr1.tui.screens.fix import Fix
 from localr1.tui.screens.welcome import Welcome
+from localr1.tui.services import Services
+from localr1.tui.talk import Talk
+from localr1.tui.widgets.machine_panel import machine_lines
+from localr1.tui.widgets.status_line import Status, StatusLine
 
 CPU, CARD = MACHINE.devices
 IDLE = replace(
@@ -164,3 +174,73 @@ async def test_the_chat_says_it_once() -> None:
         await pilot.pause(0.1)
         told = [one.message for one in app._notifications]
         assert len([text for text in told if "is not used" in text]) == 1
+
+
+def test_a_battery_is_shown_while_it_is_used() -> None:
+    def words(power: Power) -> str:
+        return "\n".join(str(line) for line in machine_lines(replace(MACHINE, power=power), 80))
+
+    assert "on battery · 41 % · drawing 12 W" in words(Power(True, 41.0, 12.4))
+    assert "on battery" in words(Power(True, None))
+    assert "battery ·" not in words(Power(False, 80.0))
+
+
+@pytest.mark.parametrize(
+    ("quiet", "on_battery", "half"),
+    [
+        ("never", True, False),
+        ("battery", True, True),
+        ("battery", False, False),
+        ("always", False, True),
+    ],
+)
+def test_quiet_halves_the_threads(quiet: Quiet, on_battery: bool, half: bool) -> None:
+    home = offline_home()
+    home = replace(home, preferences=replace(home.preferences, quiet=quiet))
+    machine = replace(MACHINE, power=Power(on_battery, 50.0))
+    (local,) = [one for one in workflow.local_models(home) if one.model.demo]
+    big = replace(local, size_bytes=4 << 30)
+    loud = workflow.plan_for(offline_home(), machine, big).settings
+    plan = workflow.plan_for(home, machine, big).settings
+    assert plan.threads == (max(1, loud.threads // 2) if half else loud.threads)
+    assert plan.ubatch == (128 if half else loud.ubatch)
+
+
+async def test_an_engine_left_half_replaced_is_put_right_at_the_next_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broken = replace(MACHINE, engine=EngineInfo("", (), (), problem="No module named 'llama_cpp'"))
+    answers = [broken, MACHINE, broken, broken]
+    repaired = [True, False]
+
+    async def examine(_home: object) -> Machine:
+        return answers.pop(0)
+
+    monkeypatch.setattr(workflow, "examine", examine)
+    monkeypatch.setattr(mend, "repair", lambda: repaired.pop(0))
+    services = Services(offline_home())
+    assert await services.examine() == MACHINE
+    assert await services.examine() == broken
+    assert answers == [broken]
+
+
+def test_a_computer_that_slows_down_is_said_once() -> None:
+    class Line:
+        status = Status()
+        screen = SimpleNamespace(refresh_bindings=lambda: None)
+
+        def __init__(self) -> None:
+            self.told: list[str] = []
+
+        def notify(self, text: str, **_options: object) -> None:
+            self.told.append(text)
+
+    line = Line()
+    live = Live(cast("StatusLine", line), cast("Talk", SimpleNamespace(session=None)))
+    tokens = 0
+    for second in range(240):
+        tokens += 12 if second < 60 else 5
+        live.follow(ThinkingDelta("word ", tokens, float(second)))
+    assert len(line.told) == 1
+    assert "from 12 to" in line.told[0]
+    assert "quiet" in line.told[0]

@@ -129,6 +129,31 @@ def test_a_gpu_build_whose_runtime_fails_says_it_in_the_engines_words() -> None:
     assert not finding.command
 
 
+def test_an_engine_newer_than_the_driver_gets_the_one_for_it() -> None:
+    # The words of ollama/ollama issue 7666.
+    words = (
+        "ggml_cuda_init: failed to initialize CUDA: CUDA driver version is insufficient for CUDA"
+        " runtime version"
+    )
+    card = replace(RTX, runtime="CUDA 11.8")
+    here = with_engine(machine(card), compiled=("CUDA", "CPU"), words=words)
+    (finding,) = [one for one in doctor.engine(here, BENCH) if one.name == "gpu"]
+    assert finding.todo.startswith("Update the card's driver. Or, where that cannot be: ")
+    assert "whl/cu118" in finding.command
+    assert doctor.ways(here, BENCH)[0].backend == "cuda"
+
+
+def test_a_variable_that_hides_the_card_is_named() -> None:
+    hiding = replace(LINUX, hiding=("CUDA_VISIBLE_DEVICES",))
+    words = "ggml_cuda_init: failed to initialize CUDA: no CUDA-capable device is detected"
+    here = with_engine(machine(RTX), compiled=("CUDA", "CPU"), words=words)
+    (trouble,) = troubles(here, hiding)
+    assert trouble.advice == "Start localr1 without CUDA_VISIBLE_DEVICES."
+    assert trouble.backend is None
+    # With an engine for the processor alone it has nothing to do with it.
+    assert troubles(machine(RTX), hiding)[0].kind == "cpu_build"
+
+
 def test_a_card_whose_driver_does_not_work() -> None:
     reason = "the driver does not work: Driver Not Loaded."
     (trouble,) = troubles(machine(replace(RTX, reason=reason)))

@@ -96,7 +96,7 @@ def test_toolkits_are_read_with_their_releases() -> None:
 def test_windows_and_mac_have_their_own_package_managers() -> None:
     assert look.tools(host("Windows")).packages == "winget"
     assert look.tools(host("Darwin")).packages == "brew"
-    studio = {r"SOFTWARE\Microsoft\VisualStudio\Setup\Instances": {}}
+    studio: dict[str, dict[str, str]] = {r"SOFTWARE\Microsoft\VisualStudio\Setup\Instances": {}}
     assert look.tools(host("Windows", registry=studio)).compiler
 
 

@@ -163,6 +163,7 @@ TABLE = [
     # Apple.
     ("metal", MAC, ALL, APPLE, f"{PIP} --extra-index-url {WHL}/metal {READY}"),
     # The processor alone.
+    ("cpu", LINUX, ALL, None, f'CMAKE_ARGS="{NATIVE}" {PIP} {SOURCE}'),
     ("cpu", LINUX, BARE, None, f"{PIP} --extra-index-url {WHL}/cpu {READY}"),
     (
         *("cpu", replace(LINUX, musl=True, dated=True), ALL, None),

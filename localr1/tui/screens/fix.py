@@ -134,7 +134,7 @@ class Fix(ModalScreen[bool]):
     def _show(self, event: mend.Event) -> None:
         match event:
             case mend.Stage():
-                self._say(event.text)
+                self._say(event.text.partition(" What runs")[0])
             case mend.Refused():
                 self._say(f"{event.error.what} {event.error.why} Trying another way.")
             case Progress():
