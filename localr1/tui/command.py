@@ -134,6 +134,14 @@ CHAT = (
         "chat.new", "ctrl+n", "new", "New", "Begin a new conversation.", shown=True, priority=True
     ),
     Command(
+        "chat.private",
+        "f6",
+        "private",
+        "New private",
+        "Begin a conversation of which nothing is ever written to the disk.",
+        priority=True,
+    ),
+    Command(
         "chat.list",
         "ctrl+l",
         "conversations",

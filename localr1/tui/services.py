@@ -46,6 +46,7 @@ class Services:
     def __init__(self, home: Home) -> None:
         self.home = home
         self._store: Store | None = None
+        self._private: Store | None = None
         self._store_lock = asyncio.Lock()
         self._limit = workflow.speed_limit(home)
         self.downloads = Downloads(workflow.queue_file(home), self._fetch_item, self._limit)
@@ -168,7 +169,24 @@ class Services:
         """How well the last replies here were predicted, as a sentence; empty without any."""
         return await asyncio.to_thread(track_record.record_line, self.home.directories, machine)
 
+    @property
+    def private(self) -> bool:
+        """Whether the conversation in work is never written."""
+        return self._private is not None
+
+    async def keep_private(self, private: bool) -> None:
+        """Begin a conversation that is never written, or forget the one there was."""
+        before, self._private = self._private, None
+        if before is not None:
+            await asyncio.to_thread(before.close)
+        if private:
+            self._private = await asyncio.to_thread(Store, None)
+
     async def store(self) -> Store:
+        """Where the conversation in work is kept: the database, or memory for a private one."""
+        return self._private or await self.kept()
+
+    async def kept(self) -> Store:
         """The conversation database, opened at first use."""
         async with self._store_lock:
             if self._store is None:
@@ -185,37 +203,37 @@ class Services:
             store,
             local.model,
             conversation=conversation,
-            states=workflow.kv_states(self.home),
+            states=None if self.private else workflow.kv_states(self.home),
         )
 
     async def summaries(
         self, query: str = "", *, archived: bool = False, tag: str = ""
     ) -> tuple[ConversationSummary, ...]:
         """Earlier conversations; see `Shelf.summaries`."""
-        store = await self.store()
+        store = await self.kept()
         return await asyncio.to_thread(store.summaries, query=query, archived=archived, tag=tag)
 
     async def tags(self) -> tuple[str, ...]:
         """Every tag in use."""
-        return await asyncio.to_thread((await self.store()).tags)
+        return await asyncio.to_thread((await self.kept()).tags)
 
     async def set_tags(self, conversation_id: int, tags: tuple[str, ...]) -> None:
         """Give a conversation these tags, and no others."""
-        await asyncio.to_thread((await self.store()).set_tags, conversation_id, tags)
+        await asyncio.to_thread((await self.kept()).set_tags, conversation_id, tags)
 
     async def pin(self, conversation_id: int, *, pinned: bool) -> None:
         """Keep a conversation at the top of the list, or no longer."""
-        store = await self.store()
+        store = await self.kept()
         await asyncio.to_thread(store.pin, conversation_id, pinned=pinned)
 
     async def archive(self, conversation_id: int, *, archived: bool) -> None:
         """Put a conversation away, or back into the list."""
-        store = await self.store()
+        store = await self.kept()
         await asyncio.to_thread(store.archive, conversation_id, archived=archived)
 
     async def rename(self, conversation_id: int, title: str) -> None:
         """Give a conversation another title."""
-        await asyncio.to_thread((await self.store()).rename, conversation_id, title)
+        await asyncio.to_thread((await self.kept()).rename, conversation_id, title)
 
     async def conversation(self, conversation_id: int) -> Conversation:
         """One conversation with all its messages."""
@@ -234,12 +252,12 @@ class Services:
 
     async def discard_conversation(self, conversation_id: int) -> None:
         """Throw a conversation away, its computed state at once, its text when the app ends."""
-        store = await self.store()
+        store = await self.kept()
         await asyncio.to_thread(workflow.discard_conversation, self.home, store, conversation_id)
 
     async def restore_conversation(self, conversation_id: int) -> None:
         """Take a conversation back that was thrown away."""
-        await asyncio.to_thread((await self.store()).restore, conversation_id)
+        await asyncio.to_thread((await self.kept()).restore, conversation_id)
 
     async def draft(self, conversation_id: int | None) -> str:
         """What was typed and not sent; None for the next new conversation."""
@@ -254,6 +272,7 @@ class Services:
     async def close(self) -> None:
         """Stop the downloads, which keep what is here, and close the database."""
         await self.downloads.close()
+        await self.keep_private(private=False)
         async with self._store_lock:
             if self._store is not None:
                 with suppress(StoreError):  # the next start deletes it

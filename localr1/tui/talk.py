@@ -249,10 +249,17 @@ class Talk:
         Raises:
             StoreError: It cannot be read.
         """
+        if conversation_id >= 0:  # the numbers of private ones are below
+            await self._services.keep_private(private=False)
         await self._begin(await self._services.conversation(conversation_id))
 
-    async def new(self) -> None:
-        """Begin a new conversation."""
+    async def new(self, *, private: bool = False) -> None:
+        """Begin a new conversation.
+
+        Args:
+            private: Whether it is never written, neither its text nor what is computed for it.
+        """
+        await self._services.keep_private(private)
         await self._begin(None)
 
     async def _begin(self, conversation: Conversation | None) -> None:

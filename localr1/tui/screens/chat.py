@@ -99,16 +99,26 @@ class Chat(Asking):
                 earlier = len(await self._services.summaries())
             except LocalR1Error:
                 earlier = 0  # said in full where the list is opened
-            blank = Blank(self._talk.local, earlier)
+            blank = Blank(self._talk.local, earlier, private=self._services.private)
         await self.transcript.show(messages, blank)
         self.composer.remember([m.text for m in messages if m.role == "user"])
-        self.query_one(Heading).show(messages)
+        heading = self.query_one(Heading)
+        heading.private = self._services.private
+        heading.show(messages)
 
     @work(exclusive=True, group="switch")
     async def action_new(self) -> None:
         """Begin a new conversation."""
+        await self._begin_new(private=False)
+
+    @work(exclusive=True, group="switch")
+    async def action_private(self) -> None:
+        """Begin a conversation that is never written."""
+        await self._begin_new(private=True)
+
+    async def _begin_new(self, *, private: bool) -> None:
         await self._leave()
-        await self._talk.new()
+        await self._talk.new(private=private)
         await self._show_opened()
         self.composer.focus()
 
