@@ -119,6 +119,8 @@ class Preferences:
     keeps none."""
     speculation: bool = False
     """Whether words are guessed ahead from the conversation itself; answers stay the same."""
+    model_titles: bool = True
+    """Whether the model names new conversations while nothing else is to do."""
     model_folders: tuple[Path, ...] = ()
     """More folders to look for model files in; they are used where they lie."""
 
@@ -307,7 +309,7 @@ def _problem(key: str, value: object) -> str:
     if key == "context_window":
         good = isinstance(value, int) and not isinstance(value, bool) and value >= 0
         return "" if good else f"must be a whole number of tokens, 0 or more, not {value!r}"
-    if key == "speculation":
+    if key in {"speculation", "model_titles"}:
         return "" if isinstance(value, bool) else f"must be true or false, not {value!r}"
     if key == "model_folders":
         named = isinstance(value, list) and all(isinstance(f, str) and f.strip() for f in value)

@@ -250,6 +250,11 @@ class Services:
         store = await self.store()
         return await asyncio.to_thread(begin_from, store, question, reply, model_id)
 
+    async def title(self, conversation_id: int, title: str) -> None:
+        """Give the conversation in work a title in the model's words, where it has none of a user."""
+        store = await self.store()
+        await asyncio.to_thread(store.rename, conversation_id, title, "model")
+
     async def discard_conversation(self, conversation_id: int) -> None:
         """Throw a conversation away, its computed state at once, its text when the app ends."""
         store = await self.kept()

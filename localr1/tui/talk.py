@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 
-from localr1.chat import budget, tree
+from localr1.chat import budget, title, tree
 from localr1.chat.session import ChatSession
 from localr1.chat.types import (
     Conversation,
@@ -17,13 +18,15 @@ from localr1.chat.types import (
     ReplyStats,
     Wish,
 )
-from localr1.errors import UsageError
+from localr1.errors import LocalR1Error, UsageError
 from localr1.fit.types import NOTHING, Asked, Plan
 from localr1.models.types import LocalModel
 from localr1.track_record import Watch
 from localr1.tui.runner import Runner, Running
 from localr1.tui.services import Services
 
+_TITLE_SECONDS = 3.0
+"""After a reply, until the model is asked for a title."""
 _CHARACTERS_PER_TOKEN = 4
 """Of English text, about; where nobody can count."""
 
@@ -47,6 +50,7 @@ class Talk:
         self.asked = asked
         self.session: ChatSession | None = None
         self._conversation: Conversation | None = None
+        self._titling: asyncio.Task[None] | None = None
 
     @property
     def ready(self) -> bool:
@@ -150,6 +154,7 @@ class Talk:
             StoreError: The question cannot be stored.
         """
         session = self._ready_session()
+        self._drop_title()
         options = ReplyOptions.preferred(self._services.home.preferences)
         watch = await self._watch()
         async with aclosing(session.carry_out(wish, options)) as events:
@@ -157,6 +162,29 @@ class Talk:
                 if isinstance(event, Finished):
                     await self._services.note_speed(self.local, event.stats, watch)
                 yield event
+        self._title_later(session)
+
+    def _title_later(self, session: ChatSession) -> None:
+        """Let the model find a title when the user does nothing for a moment."""
+        wanted = self._services.home.preferences.model_titles
+        if wanted and title.wanted(self.local.model, session.messages):
+            self._titling = asyncio.create_task(self._make_title(session))
+
+    async def _make_title(self, session: ChatSession) -> None:
+        await asyncio.sleep(_TITLE_SECONDS)
+        await session.settle()
+        running, number = self._runner.running, session.conversation_id
+        if running is None or number is None or session.busy or session is not self.session:
+            return
+        with suppress(LocalR1Error):  # the next reply meets it too, and says so
+            found = await title.make(running.engine, running.local.model, session.messages)
+            if found:
+                await self._services.title(number, found)
+
+    def _drop_title(self) -> None:
+        if self._titling is not None:
+            self._titling.cancel()
+            self._titling = None
 
     async def count_tokens(self, text: str) -> int:
         """How many tokens a question has; about so many while the engine is busy or absent."""
@@ -216,6 +244,7 @@ class Talk:
 
     async def stop(self) -> None:
         """End the running reply, if one runs; what came so far is kept."""
+        self._drop_title()
         if self.session is not None:
             await self.session.stop()
 

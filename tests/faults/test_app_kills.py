@@ -42,7 +42,7 @@ class Paced(Scripted):
 async def main():
     store = Store(Path(sys.argv[1]))
     while True:
-        engine = Paced(context_window=10**6, script=[Says("thinking " * 30, "answer " * 30)] * 99)
+        engine = Paced(context_window=10**6, script=[Says("thinking " * 30 + ".", "answer " * 30 + ".")] * 99)
         session = ChatSession(engine.engine, store, demo_model())
         for number in range(3):
             shown = ""
