@@ -11,7 +11,7 @@ from localr1 import workflow
 from localr1.chat.shelf import HIT_BEGIN, HIT_END
 from localr1.chat.store import Store
 from localr1.chat.types import ConversationSummary
-from localr1.cli import output
+from localr1.cli import opening, output
 from localr1.cli.parser_history import FORMATS
 from localr1.config import expanded, write_atomically
 from localr1.errors import UsageError
@@ -25,7 +25,7 @@ _EXCERPT_WIDTH: Final = 68
 
 def run(arguments: argparse.Namespace) -> int:
     """List, search, show, export, import or delete conversations."""
-    home = workflow.open_home(offline=True)
+    home = opening.home(arguments, offline=True)
     store = workflow.open_store(home)
     try:
         match arguments.action:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
-from textual import work
+from textual import constants, work
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import BindingType
 from textual.content import Content
@@ -14,6 +15,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from localr1 import crash
+from localr1.config import Preferences
 from localr1.errors import LocalR1Error
 from localr1.fit.types import NOTHING
 from localr1.models.queue import Item
@@ -25,6 +27,7 @@ from localr1.tui.runner import Runner
 from localr1.tui.screens.chat import Chat
 from localr1.tui.screens.downloads import DownloadQueue, brief
 from localr1.tui.screens.help import Help, Section
+from localr1.tui.screens.settings import Settings
 from localr1.tui.screens.welcome import Taken, Welcome
 from localr1.tui.services import Services
 
@@ -61,8 +64,7 @@ class LocalR1App(App[None]):
         self.runner = Runner(self.services)
         for each in theme.THEMES:
             self.register_theme(each)
-        chosen = home.preferences.theme
-        self.theme = chosen if chosen in self.available_themes else theme.DEFAULT
+        self._look(home.preferences)
 
     def compose(self) -> ComposeResult:
         """The first frame; the first screen comes over it as soon as it is known."""
@@ -75,6 +77,9 @@ class LocalR1App(App[None]):
         wanted = self._home.preferences.theme
         if wanted and wanted not in self.available_themes:
             self.notify(f"There is no theme “{wanted}”.", severity="warning", markup=False)
+        if (broken := self._home.broken_settings) is not None:
+            words = one_line(f"{broken.what} {broken.why}. The usual value holds there.", 400)
+            self.notify(words, severity="warning", timeout=15, markup=False)
         if unused := self._home.unused_list:
             self.notify(one_line(unused, 400), severity="warning", markup=False)
         downloads = self.services.downloads
@@ -118,6 +123,26 @@ class LocalR1App(App[None]):
         """What is being downloaded."""
         if not isinstance(self.screen, DownloadQueue):
             self.push_screen(DownloadQueue(self.services.downloads, online=self.services.online))
+
+    def action_settings(self) -> None:
+        """See and change every setting."""
+        if not isinstance(self.screen, Settings):
+            self.push_screen(Settings(self.services, tuple(self.available_themes)))
+
+    def on_settings_changed(self, event: Settings.Changed) -> None:
+        """Let the settings hold from now on."""
+        self._home = replace(self._home, preferences=event.preferences)
+        self.services.home = replace(self.services.home, preferences=event.preferences)
+        self._look(event.preferences)
+        if (chat := self._chat) is not None:
+            chat.transcript.use(event.preferences.thinking, event.preferences.thinking_limits)
+
+    def _look(self, preferences: Preferences) -> None:
+        """Colours and motion as the settings have them."""
+        wanted = preferences.theme or theme.DEFAULT
+        self.theme = wanted if wanted in self.available_themes else theme.DEFAULT
+        moving = constants.TEXTUAL_ANIMATIONS
+        self.animation_level = "none" if preferences.reduced_motion else moving
 
     def _show_downloads(self) -> None:
         if not self.is_running:

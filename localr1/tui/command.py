@@ -73,6 +73,7 @@ APP = (
         "Downloads",
         "See what is being downloaded; pause it, or change the order and the speed.",
     ),
+    Command("app.settings", "f9", "settings", "Settings", "See and change every setting."),
     Command(
         "app.help",
         "f1",
@@ -308,6 +309,16 @@ COMPOSER = (
         "In an empty prompt: bring back what you sent before.",
         palette=False,
     ),
+)
+
+SETTINGS = (
+    Command("settings.next", "right", "step(1)", "Next", "Take the next value.", palette=False),
+    Command(
+        "settings.before", "left", "step(-1)", "Before", "Take the value before.", palette=False
+    ),
+    Command("settings.reset", "delete", "reset", "Usual", "Take the usual value.", palette=False),
+    Command("settings.help", "f1", "app.show_help", "Keys", "Show the keys.", palette=False),
+    Command("settings.close", "escape", "close", "Close", "Go back.", palette=False),
 )
 
 CONVERSATIONS = (

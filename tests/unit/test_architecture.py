@@ -22,6 +22,7 @@ LAYERS = (
     ("chat",),
     ("engine",),
     ("fit",),
+    ("settings",),
     ("models",),
     ("gguf",),
     ("machine",),

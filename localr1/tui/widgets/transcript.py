@@ -69,6 +69,10 @@ class Transcript(VerticalScroll, can_focus=False):
         """The messages in a message's place on all branches."""
         self._page = Vertical(id="page")
 
+    def use(self, display: str, budget: ThinkingBudget) -> None:
+        """Show the thinking of replies from now on in another way."""
+        self._display, self._budget = display, budget
+
     def compose(self) -> ComposeResult:
         """The page that everything stands on."""
         yield self._page
