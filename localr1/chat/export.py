@@ -11,7 +11,7 @@ from collections.abc import Iterable, MutableMapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from markdown_it.renderer import RendererHTML
+from markdown_it.renderer import RendererProtocol
 from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 
@@ -140,9 +140,8 @@ def _rendered(text: str) -> str:
     parser = MathsParser()
     tokens = parser.parse(printable(text))
     _without_pictures(tokens)
-    renderer = RendererHTML()
-    renderer.rules[BLOCK] = _formula
-    return str(renderer.render(tokens, parser.options, {}))
+    parser.add_render_rule(BLOCK, _formula)
+    return str(parser.renderer.render(tokens, parser.options, {}))
 
 
 def _without_pictures(tokens: Sequence[Token]) -> None:
@@ -156,9 +155,13 @@ def _without_pictures(tokens: Sequence[Token]) -> None:
 
 
 def _formula(
-    tokens: Sequence[Token], at: int, options: OptionsDict, env: MutableMapping[str, Any]
+    renderer: RendererProtocol,
+    tokens: Sequence[Token],
+    at: int,
+    options: OptionsDict,
+    env: MutableMapping[str, Any],
 ) -> str:
-    del options, env
+    del renderer, options, env
     drawn = in_a_block(tokens[at].content, _FORMULA_CELLS) if tokens[at].meta["closed"] else None
     text = html.escape("\n".join(drawn) if drawn is not None else tokens[at].content)
     source = html.escape(tokens[at].content, quote=True)

@@ -67,7 +67,9 @@ class Shelf(Database):
                 tags.setdefault(number, []).append(name)
         return tuple(
             ConversationSummary(
-                *row[:3],
+                row[0],
+                row[1],
+                row[2],
                 time_of(row[3]),
                 row[4],
                 pinned=bool(row[5]),

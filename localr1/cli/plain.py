@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from localr1 import workflow
 from localr1.chat.session import ChatSession, ReplyOptions
+from localr1.chat.store import Store
 from localr1.chat.types import (
     AnswerDelta,
     Event,
@@ -108,7 +109,7 @@ class _Plain:
             store.close()
         return 0
 
-    def _new(self, engine: Engine, store: workflow.Store) -> ChatSession:
+    def _new(self, engine: Engine, store: Store) -> ChatSession:
         states = workflow.kv_states(self._home)
         return ChatSession(engine, store, self._local.model, states=states)
 

@@ -6,15 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
-from test_chat_demo import first_run
 from textual.pilot import Pilot
-from tui_scene import ask, chat_of, in_chat, texts, until
+from tui_scene import ask, chat_of, first_run, in_chat, texts, until
 
 from localr1.chat import kv_state
 from localr1.tui.app import LocalR1App
 from localr1.tui.screens.conversations import Conversations
+from localr1.tui.widgets.question import Question
 from localr1.tui.widgets.reply import Reply
-from localr1.tui.widgets.transcript import Question
 
 SECRET = "What is 8147 + 1265?"
 WORDS = (b"8147", b"9412", b"unsent secret")
