@@ -23,6 +23,7 @@ from localr1.models.types import Choice
 from localr1.printable import one_line, printable
 from localr1.tui import theme
 from localr1.tui.command import APP, Command, bindings
+from localr1.tui.garbage import GARBAGE
 from localr1.tui.runner import Runner
 from localr1.tui.screens.chat import Chat
 from localr1.tui.screens.downloads import DownloadQueue, brief
@@ -33,6 +34,9 @@ from localr1.tui.services import Services
 
 if TYPE_CHECKING:
     from localr1.workflow import Home
+
+_SETTLED_SECONDS = 1.0
+"""After the first frame, what belongs to the program itself is loaded."""
 
 
 class LocalR1App(App[None]):
@@ -87,6 +91,7 @@ class LocalR1App(App[None]):
         if self.services.online:
             self._go_on_downloading()
         self._begin()
+        self.set_timer(_SETTLED_SECONDS, GARBAGE.begin)
 
     @work(exclusive=True, group="downloads")
     async def _go_on_downloading(self) -> None:
@@ -215,6 +220,7 @@ class LocalR1App(App[None]):
 
     async def on_unmount(self) -> None:
         """End the engine and close the database, however the app ends."""
+        GARBAGE.end()
         await self.runner.close()
         await self.services.close()
 

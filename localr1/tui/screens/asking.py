@@ -33,6 +33,8 @@ from localr1.tui.widgets.note import LoopNote, Note
 from localr1.tui.widgets.question import Question
 from localr1.tui.widgets.reply import Reply
 
+_QUIET_SECONDS = 1.0
+
 
 class Asking(ModelScreen):
     """A conversation in which questions are asked, and asked again.
@@ -122,6 +124,12 @@ class Asking(ModelScreen):
             self._idle.set()
             if self.is_attached:
                 self.refresh_bindings()
+                self.set_timer(_QUIET_SECONDS, self._quiet)
+
+    def _quiet(self) -> None:
+        """A while after a reply nobody sees a pause."""
+        if not self._talk.busy:
+            self._garbage.look()
 
     async def _make_room(self, wish: Wish) -> Reply:
         """Show what is about to be asked, and the place of the reply."""
@@ -143,8 +151,14 @@ class Asking(ModelScreen):
                 if begun is not None:
                     await transcript.cut(begun.id)
         reply = transcript.new_reply(begun)
+        reply.on_draw = self._drawn
         await transcript.add(reply, follow=True)
         return reply
+
+    def _drawn(self) -> None:
+        """A reply that streams was drawn: so is the rest of the screen."""
+        self._live.show()
+        self._garbage.look_if_due()
 
     def _from_thinking(self, number: int, how: str) -> Message | None:
         """What is there of a reply that answers again."""

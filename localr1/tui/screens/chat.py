@@ -58,6 +58,7 @@ class Chat(Asking):
     ) -> None:
         super().__init__(services, runner, local, asked)
         self._quit_asked = 0.0
+        self._app_focus = True
 
     def compose(self) -> ComposeResult:
         """Heading, transcript, prompt, status."""
@@ -67,6 +68,17 @@ class Chat(Asking):
         yield self.composer
         yield self.status
         yield Footer(show_command_palette=False)
+
+    def update_node_styles(self, animate: bool = True) -> None:
+        """Apply the styles anew, but not because the terminal was left or come back to.
+
+        Nothing here looks different then but the widget that had the keyboard, which sees to
+        itself; all widgets together take half a second.
+        """
+        focus = self.app.app_focus
+        if focus == self._app_focus:
+            super().update_node_styles(animate)
+        self._app_focus = focus
 
     def show_download(self, text: str) -> None:
         """Say in the status line how far a download is; nothing: there is none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -39,7 +40,8 @@ from localr1.tui.widgets.code_block import CodeBlock
 from localr1.tui.widgets.note import LoopNote, Note
 from localr1.tui.widgets.thinking import ThinkingBlock
 
-_DRAW_SECONDS = 0.1
+_DRAW_SECONDS = 0.25
+"""As often as the engine sends more; every drawing takes from what a CPU model has."""
 _BUDGET_CELLS = 6
 _STEADY_SECONDS = 0.5
 """Before this a rate says more about the clock than about the machine."""
@@ -63,6 +65,7 @@ class Reply(Chosen, Vertical, can_focus=True):
         formulas_as_source: Whether formulas are shown as LaTeX.
         growing: Whether it is about to stream.
         versions: The messages in its place on all branches.
+        asleep: Whether its answer is drawn only when it comes near the view.
     """
 
     HELP_TITLE = "A reply"
@@ -84,8 +87,12 @@ class Reply(Chosen, Vertical, can_focus=True):
         formulas_as_source: bool = False,
         growing: bool = False,
         versions: tuple[int, ...] = (),
+        asleep: bool = False,
     ) -> None:
         super().__init__()
+        self._asleep = asleep
+        self.on_draw: Callable[[], None] = lambda: None
+        """Called at every drawing, for what is drawn elsewhere with it."""
         self._as_source = formulas_as_source
         self._growing = growing or message is None
         self.message, self.versions = message, versions
@@ -124,14 +131,17 @@ class Reply(Chosen, Vertical, can_focus=True):
             return
         if message.text:
             self._answer = Answer(
-                message.text, growing=self._growing, formulas_as_source=self._as_source
+                message.text,
+                growing=self._growing,
+                formulas_as_source=self._as_source,
+                asleep=self._asleep,
             )
             yield self._answer
         if not self._growing and (figures := self._figures_text(message.stats or ReplyStats())):
             yield Static(figures, classes="figures", markup=False)
 
     def on_mount(self) -> None:
-        """Begin to draw at most ten times a second; a finished reply is never drawn again."""
+        """Begin to draw at most four times a second; a finished reply is never drawn again."""
         if self.message is not None:
             self._thinking.label(thought_text(self.message.stats or ReplyStats()))
             self._thinking.display = self._growing or bool(self.message.thinking)
@@ -167,6 +177,7 @@ class Reply(Chosen, Vertical, can_focus=True):
 
     async def draw(self) -> None:
         """Show what came since the last drawing."""
+        self.on_draw()
         self._label()
         if not self._dirty:
             return
