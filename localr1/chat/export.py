@@ -7,8 +7,10 @@ the branch that is shown in the app.
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Iterable, MutableMapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Final
 
 from markdown_it.renderer import RendererProtocol
@@ -16,6 +18,7 @@ from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 
 from localr1.chat.types import Conversation, ConversationSummary, Message
+from localr1.errors import UsageError
 from localr1.markdown import BLOCK, MathsParser
 from localr1.mathematics import in_a_block
 from localr1.printable import one_line, printable
@@ -30,8 +33,33 @@ _ENDINGS: Final = {
     "": "The reply was not finished.",
 }
 
+_FORMS: Final = {
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".html": "html",
+    ".htm": "html",
+    ".txt": "text",
+    ".json": "json",
+}
+
 Kept = tuple[ConversationSummary, Conversation]
 """What the list knows of a conversation, and what it holds."""
+
+
+def form_of(path: Path) -> str:
+    """What to write to a file, by its name: `markdown`, `html`, `text` or `json`.
+
+    Raises:
+        UsageError: Its name does not tell.
+    """
+    form = _FORMS.get(path.suffix.lower())
+    if form is None:
+        raise UsageError(
+            f"It is not clear what to write to {path}.",
+            "Its name does not end in .md, .html, .txt or .json.",
+            "Choose one of these.",
+        )
+    return form
 
 
 def document(kept: Iterable[Kept], *, thinking: bool = True) -> dict[str, Any]:
@@ -51,6 +79,14 @@ def document(kept: Iterable[Kept], *, thinking: bool = True) -> dict[str, Any]:
             }
         )
     return {"format": FORMAT, "schema": SCHEMA, "conversations": found}
+
+
+def as_form(form: str, kept: Kept, *, thinking: bool = True) -> str:
+    """One conversation in a form that `form_of` names."""
+    if form == "json":
+        return json.dumps(document([kept], thinking=thinking), ensure_ascii=False, indent=2) + "\n"
+    write = {"markdown": as_markdown, "html": as_html, "text": as_text}[form]
+    return write(kept[1], thinking=thinking)
 
 
 def as_markdown(conversation: Conversation, *, thinking: bool = True) -> str:

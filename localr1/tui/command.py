@@ -365,6 +365,13 @@ CONVERSATIONS = (
         "What was put away",
         "Show what was put away, or the list again.",
     ),
+    Command(
+        "conversations.export",
+        "f10",
+        "export",
+        "Export",
+        "Write it to a file: Markdown, HTML, text, or JSON for another localr1.",
+    ),
     Command("conversations.help", "f1", "app.show_help", "Keys", "Show what the keys do here."),
     Command(
         "conversations.close", "escape", "close", "Close", "Go back.", shown=True, palette=False

@@ -10,15 +10,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from localr1 import track_record, workflow
+from localr1.chat import export
 from localr1.chat.record import begin_from
 from localr1.chat.session import ChatSession
 from localr1.chat.store import Store
 from localr1.chat.types import Conversation, ConversationSummary, Message, ReplyStats
-from localr1.config import Goal, network_allowed
+from localr1.config import Goal, network_allowed, write_atomically
 from localr1.errors import FileError, StoreError
 from localr1.fit.types import NOTHING, Advice, Asked, Plan
 from localr1.machine import network
@@ -254,6 +256,17 @@ class Services:
         """Give the conversation in work a title in the model's words, where it has none of a user."""
         store = await self.store()
         await asyncio.to_thread(store.rename, conversation_id, title, "model")
+
+    async def export(self, summary: ConversationSummary, path: Path) -> None:
+        """Write a conversation to a file, in the form that its name tells.
+
+        Raises:
+            LocalR1Error: It cannot be read or written.
+        """
+        form = export.form_of(path)
+        whole = await asyncio.to_thread((await self.kept()).conversation, summary.id)
+        text = await asyncio.to_thread(export.as_form, form, (summary, whole))
+        await asyncio.to_thread(write_atomically, path, text)
 
     async def discard_conversation(self, conversation_id: int) -> None:
         """Throw a conversation away, its computed state at once, its text when the app ends."""
