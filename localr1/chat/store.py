@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from localr1.chat import tree
+from localr1.chat.manner import Manner
 from localr1.chat.types import Conversation, ConversationSummary, Message, ReplyStats, Role
 from localr1.errors import StoreError
 
@@ -140,7 +141,7 @@ class Store:
         """
         with self._transaction("read") as connection:
             head = connection.execute(
-                "SELECT title, model_id, branch_id FROM conversation WHERE id = ?",
+                "SELECT title, model_id, branch_id, manner FROM conversation WHERE id = ?",
                 (conversation_id,),
             ).fetchone()
             rows = connection.execute(
@@ -156,7 +157,8 @@ class Store:
             )
         messages = tuple(_message(row) for row in rows)
         path = tree.path_to(messages, tree.tip_below(messages, head[2]))
-        return Conversation(conversation_id, head[0], head[1], path, messages)
+        manner = Manner.from_text(head[3])
+        return Conversation(conversation_id, head[0], head[1], path, messages, manner)
 
     def create(self, first_question: str, model_id: str) -> int:
         """Begin a conversation, titled after its first question; returns its id."""
@@ -185,10 +187,11 @@ class Store:
 
     def show_branch(self, conversation_id: int, message_id: int) -> None:
         """Remember which branch is shown: the one with this message."""
-        with self._transaction("written") as connection:
-            connection.execute(
-                "UPDATE conversation SET branch_id = ? WHERE id = ?", (message_id, conversation_id)
-            )
+        self._set("branch_id", conversation_id, message_id)
+
+    def save_manner(self, conversation_id: int, manner: Manner) -> None:
+        """Keep what the user chose for a conversation."""
+        self._set("manner", conversation_id, manner.to_text())
 
     def rate(self, message_id: int, rating: int) -> None:
         """Keep what the user thinks of a reply: 1, -1, or 0 for nothing."""
@@ -210,11 +213,12 @@ class Store:
 
     def rename(self, conversation_id: int, title: str) -> None:
         """Give a conversation another title."""
+        self._set("title", conversation_id, title_of(title))
+
+    def _set(self, column: str, conversation_id: int, value: object) -> None:
+        statement = f"UPDATE conversation SET {column} = ? WHERE id = ?"  # noqa: S608 - our own
         with self._transaction("written") as connection:
-            connection.execute(
-                "UPDATE conversation SET title = ? WHERE id = ?",
-                (title_of(title), conversation_id),
-            )
+            connection.execute(statement, (value, conversation_id))
 
     def delete(self, conversation_id: int) -> None:
         """Remove a conversation with all its messages."""

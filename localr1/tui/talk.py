@@ -7,9 +7,12 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from localr1.chat import budget, tree
+from localr1.chat.manner import USUAL, Manner
 from localr1.chat.session import ChatSession
 from localr1.chat.types import (
+    Ask,
     Conversation,
+    Edit,
     Event,
     Finished,
     Message,
@@ -21,9 +24,12 @@ from localr1.errors import UsageError
 from localr1.fit.types import NOTHING, Asked, Plan
 from localr1.models.types import LocalModel
 from localr1.track_record import Watch
+from localr1.tui import wording
 from localr1.tui.runner import Runner, Running
 from localr1.tui.services import Services
 
+_LONG_SECONDS = 60.0
+"""A reply that takes so long is told beforehand."""
 _CHARACTERS_PER_TOKEN = 4
 """Of English text, about; where nobody can count."""
 
@@ -47,6 +53,8 @@ class Talk:
         self.asked = asked
         self.session: ChatSession | None = None
         self._conversation: Conversation | None = None
+        self.manner = USUAL
+        """What the user chose for this conversation."""
 
     @property
     def ready(self) -> bool:
@@ -150,10 +158,16 @@ class Talk:
             StoreError: The question cannot be stored.
         """
         session = self._ready_session()
-        options = ReplyOptions.preferred(self._services.home.preferences)
+        options = ReplyOptions.preferred(self._services.home.preferences, self.manner)
+        if isinstance(wish, Ask | Edit):
+            wish = replace(wish, text=self.manner.question(wish.text))
+        begins = session.conversation_id is None
         watch = await self._watch()
         async with aclosing(session.carry_out(wish, options)) as events:
             async for event in events:
+                if begins and session.conversation_id is not None and self.manner != USUAL:
+                    begins = False
+                    await self._services.save_manner(session.conversation_id, self.manner)
                 if isinstance(event, Finished):
                     await self._services.note_speed(self.local, event.stats, watch)
                 yield event
@@ -173,6 +187,15 @@ class Talk:
         window = running.engine.context_window
         measured = stats.prompt_tps if stats is not None else 0.0
         return measured or running.plan.prompt_tps.expected, window - budget.reply_room(window)
+
+    @property
+    def usual_time(self) -> str:
+        """How long a reply usually takes here, where that is long; else empty."""
+        running = self._runner.running
+        if running is None or not self.ready:
+            return ""
+        usual = running.plan.time_to_answer.typical
+        return wording.time_range(usual) if usual.high >= _LONG_SECONDS else ""
 
     async def plans(self) -> tuple[Plan | None, Plan | None]:
         """How the model is loaded, and how it would be with a window of twice the size.
@@ -200,6 +223,18 @@ class Talk:
             raise UsageError("There is no answer to begin from yet.", "", "Ask something first.")
         question, reply = self.messages[-2:]
         return await self._services.begin_from(question, reply, self.local.model.id)
+
+    async def hold_as(self, manner: Manner) -> None:
+        """Hold the conversation as the user chose, from now on.
+
+        Raises:
+            StoreError: It cannot be kept.
+        """
+        self.manner = manner
+        if self.session is not None:
+            self.session.instruct(manner.system)
+        if self.conversation_id is not None:
+            await self._services.save_manner(self.conversation_id, manner)
 
     def _ready_session(self) -> ChatSession:
         if self.session is None:
@@ -257,6 +292,7 @@ class Talk:
 
     async def _begin(self, conversation: Conversation | None) -> None:
         self._conversation, self.session = conversation, None
+        self.manner = conversation.manner if conversation is not None else USUAL
         running = self._runner.running
         if running is not None and running.is_for(self.local, self.asked):
             await self._begin_session(running)
@@ -266,6 +302,7 @@ class Talk:
         session = await self._services.session(running.engine, running.local, conversation)
         # Another conversation may have been opened meanwhile, and has its own by now.
         if self.session is None and self._conversation is conversation:
+            session.instruct(self.manner.system)
             self.session = session
 
     async def _let_go(self) -> None:

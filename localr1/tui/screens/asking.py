@@ -21,6 +21,7 @@ from localr1.fit.types import NOTHING, Asked
 from localr1.models.types import LocalModel
 from localr1.printable import printable
 from localr1.tui import editor
+from localr1.tui.attention import Attention
 from localr1.tui.prompt_cost import with_files
 from localr1.tui.runner import Runner
 from localr1.tui.screens.answer_again import AnswerAgainChoice
@@ -33,7 +34,8 @@ from localr1.tui.widgets.note import LoopNote, Note
 from localr1.tui.widgets.question import Question
 from localr1.tui.widgets.reply import Reply
 
-_QUIET_SECONDS = 1.0
+_QUIET_SECONDS = 20.0
+"""After a reply, the next question is typed or the answer read."""
 
 
 class Asking(ModelScreen):
@@ -110,11 +112,13 @@ class Asking(ModelScreen):
     async def _carry_out(self, wish: Wish) -> None:
         self._idle.clear()
         reply: Reply | None = None
+        attention = Attention(self.app, self._to_terminal)
         try:
             reply = await self._make_room(wish)
             async for event in self._talk.carry_out(wish):
                 await reply.receive(event)
                 self._live.follow(event)
+                attention.follow(event)
                 if isinstance(event, Failed):
                     await self._explain(event.error)
             self.transcript.settle(self._talk.messages)
@@ -152,8 +156,14 @@ class Asking(ModelScreen):
                     await transcript.cut(begun.id)
         reply = transcript.new_reply(begun)
         reply.on_draw = self._drawn
+        reply.usual = self._talk.usual_time
         await transcript.add(reply, follow=True)
         return reply
+
+    def _to_terminal(self, sequence: str) -> None:
+        driver = self.app._driver  # noqa: SLF001 - the way that the app's own bell goes
+        if driver is not None and not self.app.is_headless:
+            driver.write(sequence)
 
     def _drawn(self) -> None:
         """A reply that streams was drawn: so is the rest of the screen."""

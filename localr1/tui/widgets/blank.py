@@ -38,6 +38,7 @@ def blank_content(local: LocalModel, conversations: int) -> Content:
             Content(
                 "R1 thinks before it answers. Ctrl+O opens its thinking, Ctrl+T ends it early."
             ),
+            Content("Alt+↑ chooses what was said: edit it, think again, answer again, quote."),
         ]
     if conversations:
         earlier = wording.plural(conversations, "earlier conversation")
