@@ -7,7 +7,6 @@ from textual.app import App
 from tui_scene import STATS
 
 from localr1.chat.types import AnswerDelta, Finished, PromptProgress, ThinkingDelta
-from localr1.tui import attention
 from localr1.tui.attention import Attention, is_long, notice_sequence
 from localr1.tui.reply_words import Reading, prompt_text
 
@@ -28,7 +27,7 @@ def test_a_long_reply_rings_once_when_it_begins_and_not_again_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(attention.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("localr1.tui.attention.time.monotonic", lambda: now[0])
     monkeypatch.delenv("TERM_PROGRAM", raising=False)
     monkeypatch.delenv("KITTY_WINDOW_ID", raising=False)
     written: list[str] = []

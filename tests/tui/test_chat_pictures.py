@@ -104,7 +104,7 @@ def test_a_full_window_has_choices_with_their_cost(
         running = app.runner.running
         assert running is not None
         app.runner.running = replace(running, plan=ADVICE.plans[1])
-        app.services.plan_for = twice_as_large  # type: ignore[method-assign]
+        app.services.plan_for = twice_as_large  # type: ignore[method-assign, assignment]
         chat_of(app).status.status = Status(
             "DeepSeek-R1-Distill-Qwen-7B",
             "Q4_K_M",

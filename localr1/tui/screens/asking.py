@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from textual import events, work
 from textual.app import SuspendNotSupported
+from textual.timer import Timer
 
 from localr1.chat.types import (
     AnswerAgain,
@@ -54,6 +55,7 @@ class Asking(ModelScreen):
         super().__init__(services, runner, local, asked)
         self._edited: int | None = None
         """The question that the prompt holds another version of."""
+        self._quiet_timer: Timer | None = None
         self._put_aside = ""
         """What was in the prompt before."""
 
@@ -128,7 +130,9 @@ class Asking(ModelScreen):
             self._idle.set()
             if self.is_attached:
                 self.refresh_bindings()
-                self.set_timer(_QUIET_SECONDS, self._quiet)
+                if self._quiet_timer is not None:
+                    self._quiet_timer.stop()
+                self._quiet_timer = self.set_timer(_QUIET_SECONDS, self._quiet)
 
     def _quiet(self) -> None:
         """A while after a reply nobody sees a pause."""
