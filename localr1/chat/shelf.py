@@ -108,19 +108,19 @@ class Shelf(Database):
 
     def pin(self, conversation_id: int, *, pinned: bool) -> None:
         """Keep a conversation at the top of the list, or no longer."""
-        self._set(conversation_id, "pinned", int(pinned))
+        self._set("pinned", conversation_id, int(pinned))
 
     def archive(self, conversation_id: int, *, archived: bool) -> None:
         """Put a conversation away from the list, or back into it."""
-        self._set(conversation_id, "archived", int(archived))
+        self._set("archived", conversation_id, int(archived))
 
     def discard(self, conversation_id: int) -> None:
         """Throw a conversation away; `restore` brings it back until `purge`."""
-        self._set(conversation_id, "discarded_at", now())
+        self._set("discarded_at", conversation_id, now())
 
     def restore(self, conversation_id: int) -> None:
         """Take a conversation back that was thrown away."""
-        self._set(conversation_id, "discarded_at", None)
+        self._set("discarded_at", conversation_id, None)
 
     def purge(self, before: str = "9999") -> None:
         """Delete for good what was thrown away.
@@ -145,7 +145,7 @@ class Shelf(Database):
             connection.execute("DELETE FROM draft WHERE conversation_id = ?", (conversation_id,))
             connection.execute("DELETE FROM conversation WHERE id = ?", (conversation_id,))
 
-    def _set(self, conversation_id: int, column: str, value: object) -> None:
+    def _set(self, column: str, conversation_id: int, value: object) -> None:
         with self._transaction("written") as connection:
             connection.execute(
                 f"UPDATE conversation SET {column} = ? WHERE id = ?",  # noqa: S608 - as above

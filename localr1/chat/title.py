@@ -41,7 +41,7 @@ def wanted(model: Model, messages: Sequence[Message]) -> bool:
     return bool(reply.text) and reply.stats is not None and reply.stats.finish_reason == "stop"
 
 
-async def make(engine: Engine, model: Model, messages: Sequence[Message]) -> str:
+async def make(engine: Engine, model: Model, messages: Sequence[Message], system: str = "") -> str:
     """Ask the model for a title, without thinking; empty where it gives none.
 
     The prompt begins as the conversation's next one will, so that what is computed stays of use.
@@ -50,6 +50,7 @@ async def make(engine: Engine, model: Model, messages: Sequence[Message]) -> str
         engine: Has the model loaded, and nothing else to do. Cancelling the call stops it.
         model: For the form of its prompts.
         messages: The conversation.
+        system: Its system prompt.
 
     Raises:
         LocalR1Error: The engine failed.
@@ -58,7 +59,7 @@ async def make(engine: Engine, model: Model, messages: Sequence[Message]) -> str
     turns = [past.turn for past in history(messages, {})]
     opens = await asyncio.to_thread(form.opens_thinking, asked=True)
     asked = template.Asked(_QUESTION, open_thinking=opens)
-    prompt = await asyncio.to_thread(form.render, "", turns, asked)
+    prompt = await asyncio.to_thread(form.render, system, turns, asked)
     (tokens,) = await engine.count_tokens([prompt])
     if tokens + _MOST_TOKENS >= engine.context_window:
         return ""

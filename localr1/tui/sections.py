@@ -19,8 +19,9 @@ def split(text: str) -> tuple[str, ...]:
     """The text in sections; together they are the text.
 
     A section ends at an empty line, where no code, list or formula is open: Markdown says the
-    same of the sections as of the whole, but for the addresses of links named elsewhere. What
-    comes behind the last line end is not known to be a whole line, so no section begins there.
+    same of the sections as of the whole, but for the addresses of links named elsewhere. Where
+    it cannot be told whether a formula is open, no section begins any more. What comes behind
+    the last line end is not known to be a whole line, so no section begins there.
 
     Args:
         text: Markdown with formulas.
@@ -38,7 +39,9 @@ def split(text: str) -> tuple[str, ...]:
                 fence = ""
         elif closer:
             formula_lines += 1
-            if closer in line or formula_lines > _MOST_FORMULA_LINES:
+            if opened or _in_doubt(line, closer) or formula_lines > _MOST_FORMULA_LINES:
+                break  # perhaps it was no formula, and something else began since
+            if closer in line:
                 closer = ""
         else:
             whole = line.endswith("\n")
@@ -73,3 +76,11 @@ def _closer(line: str) -> str:
     else:
         return ""
     return "" if closer in line[2:] else closer
+
+
+def _in_doubt(line: str, closer: str) -> bool:
+    """Whether a line within a formula looks like the beginning of another one."""
+    begins = line.lstrip()
+    if closer.startswith("\\end"):
+        return "\\begin{" in line
+    return begins.startswith("\\[") or (begins.startswith("$$") and closer != "$$")

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from localr1 import track_record, workflow
 from localr1.chat import export
+from localr1.chat.manner import Manner
 from localr1.chat.record import begin_from
 from localr1.chat.session import ChatSession
 from localr1.chat.store import Store
@@ -205,6 +206,7 @@ class Services:
             store,
             local.model,
             conversation=conversation,
+            system=conversation.manner.system if conversation else "",
             states=None if self.private else workflow.kv_states(self.home),
         )
 
@@ -246,6 +248,11 @@ class Services:
         """Remember which branch of a conversation is shown."""
         store = await self.store()
         await asyncio.to_thread(store.show_branch, conversation_id, message_id)
+
+    async def save_manner(self, conversation_id: int, manner: Manner) -> None:
+        """Keep what the user chose for a conversation."""
+        store = await self.store()
+        await asyncio.to_thread(store.save_manner, conversation_id, manner)
 
     async def begin_from(self, question: Message, reply: Message, model_id: str) -> int:
         """A new conversation that begins with one exchange of another; its number."""

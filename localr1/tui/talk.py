@@ -8,9 +8,12 @@ from contextlib import aclosing, suppress
 from dataclasses import replace
 
 from localr1.chat import budget, title, tree
+from localr1.chat.manner import USUAL, Manner
 from localr1.chat.session import ChatSession
 from localr1.chat.types import (
+    Ask,
     Conversation,
+    Edit,
     Event,
     Finished,
     Message,
@@ -22,11 +25,14 @@ from localr1.errors import LocalR1Error, UsageError
 from localr1.fit.types import NOTHING, Asked, Plan
 from localr1.models.types import LocalModel
 from localr1.track_record import Watch
+from localr1.tui import wording
 from localr1.tui.runner import Runner, Running
 from localr1.tui.services import Services
 
 _TITLE_SECONDS = 3.0
 """After a reply, until the model is asked for a title."""
+_LONG_SECONDS = 60.0
+"""A reply that takes so long is told beforehand."""
 _CHARACTERS_PER_TOKEN = 4
 """Of English text, about; where nobody can count."""
 
@@ -51,6 +57,8 @@ class Talk:
         self.session: ChatSession | None = None
         self._conversation: Conversation | None = None
         self._titling: asyncio.Task[None] | None = None
+        self.manner = USUAL
+        """What the user chose for this conversation."""
 
     @property
     def ready(self) -> bool:
@@ -155,10 +163,16 @@ class Talk:
         """
         session = self._ready_session()
         self._drop_title()
-        options = ReplyOptions.preferred(self._services.home.preferences)
+        options = ReplyOptions.preferred(self._services.home.preferences, self.manner)
+        if isinstance(wish, Ask | Edit):
+            wish = replace(wish, text=self.manner.question(wish.text))
+        begins = session.conversation_id is None
         watch = await self._watch()
         async with aclosing(session.carry_out(wish, options)) as events:
             async for event in events:
+                if begins and session.conversation_id is not None and self.manner != USUAL:
+                    begins = False
+                    await self._services.save_manner(session.conversation_id, self.manner)
                 if isinstance(event, Finished):
                     await self._services.note_speed(self.local, event.stats, watch)
                 yield event
@@ -177,7 +191,9 @@ class Talk:
         if running is None or number is None or session.busy or session is not self.session:
             return
         with suppress(LocalR1Error):  # the next reply meets it too, and says so
-            found = await title.make(running.engine, running.local.model, session.messages)
+            found = await title.make(
+                running.engine, running.local.model, session.messages, self.manner.system
+            )
             if found:
                 await self._services.title(number, found)
 
@@ -201,6 +217,15 @@ class Talk:
         window = running.engine.context_window
         measured = stats.prompt_tps if stats is not None else 0.0
         return measured or running.plan.prompt_tps.expected, window - budget.reply_room(window)
+
+    @property
+    def usual_time(self) -> str:
+        """How long a reply usually takes here, where that is long; else empty."""
+        running = self._runner.running
+        if running is None or not self.ready:
+            return ""
+        usual = running.plan.time_to_answer.typical
+        return wording.time_range(usual) if usual.high >= _LONG_SECONDS else ""
 
     async def plans(self) -> tuple[Plan | None, Plan | None]:
         """How the model is loaded, and how it would be with a window of twice the size.
@@ -228,6 +253,18 @@ class Talk:
             raise UsageError("There is no answer to begin from yet.", "", "Ask something first.")
         question, reply = self.messages[-2:]
         return await self._services.begin_from(question, reply, self.local.model.id)
+
+    async def hold_as(self, manner: Manner) -> None:
+        """Hold the conversation as the user chose, from now on.
+
+        Raises:
+            StoreError: It cannot be kept.
+        """
+        self.manner = manner
+        if self.session is not None:
+            self.session.instruct(manner.system)
+        if self.conversation_id is not None:
+            await self._services.save_manner(self.conversation_id, manner)
 
     def _ready_session(self) -> ChatSession:
         if self.session is None:
@@ -293,6 +330,7 @@ class Talk:
 
     async def _begin(self, conversation: Conversation | None) -> None:
         self._conversation, self.session = conversation, None
+        self.manner = conversation.manner if conversation is not None else USUAL
         running = self._runner.running
         if running is not None and running.is_for(self.local, self.asked):
             await self._begin_session(running)
@@ -302,6 +340,7 @@ class Talk:
         session = await self._services.session(running.engine, running.local, conversation)
         # Another conversation may have been opened meanwhile, and has its own by now.
         if self.session is None and self._conversation is conversation:
+            session.instruct(self.manner.system)
             self.session = session
 
     async def _let_go(self) -> None:

@@ -24,10 +24,10 @@ from localr1.printable import one_line, printable
 from localr1.tui import advice_command, command, download_command, message_command, wording
 from localr1.tui.advice_row import advice_rows, first_choice
 from localr1.tui.live import after
+from localr1.tui.reply_words import figures_text, thought_text
 from localr1.tui.widgets.advice_list import row_content
 from localr1.tui.widgets.code_block import CODE
 from localr1.tui.widgets.machine_panel import machine_lines
-from localr1.tui.widgets.reply import figures_text, thought_text
 from localr1.tui.widgets.status_line import Status, status_content
 from localr1.tui.widgets.thinking import _pages
 

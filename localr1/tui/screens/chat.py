@@ -23,6 +23,7 @@ from localr1.tui.runner import Runner
 from localr1.tui.screens.asking import Asking
 from localr1.tui.screens.context import ContextWindow, choices
 from localr1.tui.screens.conversations import Conversations, Outcome
+from localr1.tui.screens.manner import MannerForm
 from localr1.tui.services import Services
 from localr1.tui.widgets.blank import Blank
 from localr1.tui.widgets.heading import Heading
@@ -152,6 +153,16 @@ class Chat(Asking):
                 await self.transcript.add(Note.of(error))
             else:
                 await self._show_opened()
+
+    @work(exclusive=True, group="manner")
+    async def action_manner(self) -> None:
+        """Choose how this conversation is held."""
+        manner = await self.app.push_screen_wait(MannerForm(self._talk.manner, self.local.model))
+        if manner is not None:
+            try:
+                await self._talk.hold_as(manner)
+            except LocalR1Error as error:
+                self.notify(printable(str(error)), severity="warning", markup=False)
 
     @work(exclusive=True, group="context")
     async def action_context(self) -> None:

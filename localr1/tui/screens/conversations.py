@@ -26,7 +26,8 @@ from localr1.config import expanded
 from localr1.errors import LocalR1Error
 from localr1.printable import one_line, printable
 from localr1.tui import wording
-from localr1.tui.command import CONVERSATIONS, bindings
+from localr1.tui.command import bindings
+from localr1.tui.list_command import CONVERSATIONS
 from localr1.tui.screens.type_value import TypeValue
 from localr1.tui.services import Services
 

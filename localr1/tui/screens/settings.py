@@ -21,8 +21,8 @@ from localr1.config import Preferences, load_usable_preferences
 from localr1.errors import LocalR1Error
 from localr1.printable import one_line, printable
 from localr1.settings import SETTINGS, Setting
-from localr1.tui.command import SETTINGS as COMMANDS
 from localr1.tui.command import bindings
+from localr1.tui.list_command import SETTINGS as COMMANDS
 from localr1.tui.screens.type_value import TypeValue
 from localr1.tui.services import Services
 

@@ -39,6 +39,7 @@ def blank_content(local: LocalModel, conversations: int, *, private: bool = Fals
             Content(
                 "R1 thinks before it answers. Ctrl+O opens its thinking, Ctrl+T ends it early."
             ),
+            Content("Alt+↑ chooses what was said: edit it, think again, answer again, quote."),
         ]
     if private:
         lines += [

@@ -20,7 +20,6 @@ from localr1.chat.types import (
     Event,
     Failed,
     Finished,
-    FinishReason,
     GoOn,
     LoopNotice,
     Message,
@@ -30,10 +29,17 @@ from localr1.chat.types import (
     ThinkAgain,
     ThinkingDelta,
 )
-from localr1.printable import printable
 from localr1.tui import wording
 from localr1.tui.command import CONTEXT, bindings
 from localr1.tui.message_command import REPLY
+from localr1.tui.reply_words import (
+    Reading,
+    figures_text,
+    prompt_text,
+    thinking_text,
+    thought_text,
+    thought_words,
+)
 from localr1.tui.widgets.answer import Answer
 from localr1.tui.widgets.chosen import Chosen
 from localr1.tui.widgets.code_block import CodeBlock
@@ -42,17 +48,8 @@ from localr1.tui.widgets.thinking import ThinkingBlock
 
 _DRAW_SECONDS = 0.25
 """As often as the engine sends more; every drawing takes from what a CPU model has."""
-_BUDGET_CELLS = 6
-_STEADY_SECONDS = 0.5
-"""Before this a rate says more about the clock than about the machine."""
-_INTERRUPTED = "interrupted: localr1 ended while this was written"
-_ENDINGS: dict[FinishReason, str] = {
-    "stop": "",
-    "length": "cut off: the context window is full",
-    "cancelled": "stopped",
-    "failed": "failed",
-    "": _INTERRUPTED,
-}
+_SHARE = 0.1
+"""Of a core, what drawing a reply may take: a page that is costly to draw is drawn less often."""
 
 
 class Reply(Chosen, Vertical, can_focus=True):
@@ -93,6 +90,9 @@ class Reply(Chosen, Vertical, can_focus=True):
         self._asleep = asleep
         self.on_draw: Callable[[], None] = lambda: None
         """Called at every drawing, for what is drawn elsewhere with it."""
+        self.usual = ""
+        """How long a reply usually takes; empty where that is short."""
+        self._reading = Reading()
         self._as_source = formulas_as_source
         self._growing = growing or message is None
         self.message, self.versions = message, versions
@@ -102,6 +102,8 @@ class Reply(Chosen, Vertical, can_focus=True):
         self._loop_note: LoopNote | None = None
         self._began = time.monotonic()
         self._phase = "waiting"
+        self._draw_at = 0.0
+        """Not before this."""
         self._dirty = False
         self._answer_text = message.text if message else ""
         self._last_thinking: ThinkingDelta | None = None
@@ -147,7 +149,7 @@ class Reply(Chosen, Vertical, can_focus=True):
             self._thinking.display = self._growing or bool(self.message.thinking)
         if self._growing:
             self._label()
-            self._ticker = self.set_interval(_DRAW_SECONDS, self.draw)
+            self._ticker = self.set_interval(_DRAW_SECONDS, self._tick)
 
     async def receive(self, event: Event) -> None:
         """Take an event of the session; text waits for the next drawing.
@@ -159,7 +161,8 @@ class Reply(Chosen, Vertical, can_focus=True):
                 # Read once more in the middle of an answer, when that filled the window.
                 if self._phase != "answer":
                     self._phase = "prompt"
-                    self._thinking.label(prompt_text(event))
+                    left = self._reading.seconds_left(event, time.monotonic())
+                    self._thinking.label(prompt_text(event, left))
             case ThinkingDelta():
                 self._phase = "thinking"
                 self._last_thinking = event
@@ -174,6 +177,18 @@ class Reply(Chosen, Vertical, can_focus=True):
                 await self._add(Note(event.text, todo=todo))
             case Finished() | Failed():
                 await self._complete(event.stats if isinstance(event, Finished) else None)
+
+    async def _tick(self) -> None:
+        """Draw, unless drawing would take more of the time than it should."""
+        now = time.monotonic()
+        if now >= self._draw_at:
+            began = time.thread_time()
+            self._draw_at = now + _DRAW_SECONDS / 2
+            await self.draw()
+            self.call_after_refresh(self._note_cost, now, began)
+
+    def _note_cost(self, now: float, began: float) -> None:
+        self._draw_at = now + (time.thread_time() - began) / _SHARE
 
     async def draw(self) -> None:
         """Show what came since the last drawing."""
@@ -213,7 +228,7 @@ class Reply(Chosen, Vertical, can_focus=True):
             tokens = stats.thinking_tokens or last.tokens
             seconds = stats.thinking_seconds or last.seconds
             verb = "Thought" if self._phase == "answer" else "Thinking stopped"
-            self._thinking.label(_thought(verb, seconds, tokens))
+            self._thinking.label(thought_words(verb, seconds, tokens))
         elif self.message is not None:
             self._thinking.label(thought_text(self.message.stats or stats))
         await self._thinking.end()
@@ -300,74 +315,8 @@ class Reply(Chosen, Vertical, can_focus=True):
                 "Reading…" if waited < 1 else f"Reading… {wording.duration(waited)}"
             )
         elif self._phase == "thinking" and last is not None:
-            self._thinking.label(thinking_text(last, self._budget))
+            usual = f" · usually {self.usual}" if self.usual else ""
+            self._thinking.label(f"{thinking_text(last, self._budget)}{usual}")
 
 
 _RATINGS = {1: "good", -1: "bad"}
-
-
-def prompt_text(event: PromptProgress) -> str:
-    """The line while the prompt is processed: `Reading 512 of 2,048 tokens ━━━───`."""
-    fraction = event.done_tokens / event.total_tokens if event.total_tokens else 0.0
-    filled, empty = wording.gauge(fraction, 12)
-    return (
-        f"Reading {wording.count(event.done_tokens)} of "
-        f"{wording.plural(event.total_tokens, 'token')} {filled}{empty}"
-    )
-
-
-def thinking_text(so_far: ThinkingDelta, budget: ThinkingBudget) -> str:
-    """The line while the model thinks: `Thinking 12 s · 210 tokens · 18 tok/s`.
-
-    Args:
-        so_far: The last that came.
-        budget: Its limits are named, with how much of them is used: `210 of 2,000 tokens ━─────`.
-    """
-    seconds, tokens = so_far.seconds, so_far.tokens
-    time_text = wording.duration(max(1, seconds))
-    if budget.seconds:
-        time_text = (
-            f"{wording.of_seconds(seconds, budget.seconds)} {_bar(seconds / budget.seconds)}"
-        )
-    count_text = wording.plural(tokens, "token")
-    if budget.tokens:
-        most = wording.plural(budget.tokens, "token")
-        count_text = f"{wording.count(tokens)} of {most} {_bar(tokens / budget.tokens)}"
-    parts = [f"Thinking {time_text}", count_text]
-    if seconds > _STEADY_SECONDS:
-        parts.append(f"{wording.speed(tokens / seconds)} tok/s")
-    return " · ".join(parts)
-
-
-def thought_text(stats: ReplyStats) -> str:
-    """The line of a finished thinking: `Thought for 12 s · 210 tokens`."""
-    ended = stats.answer_tokens > 0 or stats.finish_reason == "stop" or stats.same_thinking
-    text = _thought(
-        "Thought" if ended else "Thinking stopped", stats.thinking_seconds, stats.thinking_tokens
-    )
-    if not stats.same_thinking:
-        return text
-    return f"{text} · answered again{': ' + printable(stats.wish) if stats.wish else ''}"
-
-
-def figures_text(stats: ReplyStats) -> str:
-    """The line under a reply: how it ended, if not by itself, and its speed."""
-    parts = [_ENDINGS[stats.finish_reason]]
-    if tokens := stats.thinking_tokens + stats.answer_tokens:
-        parts.append(wording.plural(tokens, "token"))
-    if stats.generation_tps:
-        parts.append(f"{wording.speed(stats.generation_tps)} tok/s")
-    if stats.total_seconds:
-        parts.append(wording.duration(stats.total_seconds))
-    return " · ".join(part for part in parts if part)
-
-
-def _thought(verb: str, seconds: float, tokens: int) -> str:
-    if not tokens:
-        return verb
-    preposition = "for" if verb == "Thought" else "after"
-    return f"{verb} {preposition} {wording.duration(seconds)} · {wording.plural(tokens, 'token')}"
-
-
-def _bar(fraction: float) -> str:
-    return "".join(wording.gauge(fraction, _BUDGET_CELLS))

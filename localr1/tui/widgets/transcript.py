@@ -115,7 +115,7 @@ class Transcript(VerticalScroll, can_focus=False):
         return next((each for each in asleep if each.region.overlaps(near)), None)
 
     def _far_away(self) -> list[Section]:
-        wide = self.region.grow((self.size.height, 0, self.size.height, 0))
+        wide = self.region.grow((self.size.height // 2, 0, self.size.height // 2, 0))
         awake = (each for each in self.query(Section) if not each.asleep)
         return [each for each in awake if each.size and not each.region.overlaps(wide)]
 
