@@ -1,7 +1,7 @@
 """The commands of the app in tables: keys, footer, palette and help are all made from them.
 
 Those of the advice are in `advice_command`, those of downloads in `download_command`, those of a message
-in `message_command`.
+in `message_command`, those of the lists of conversations and settings in `list_command`.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ CHAT = (
     ),
     Command(
         "chat.private",
-        "f6",
+        "f7",
         "private",
         "New private",
         "Begin a conversation of which nothing is ever written to the disk.",

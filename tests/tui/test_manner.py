@@ -113,7 +113,7 @@ def test_the_form_warns_outside_the_makers_advice(
 def test_a_database_of_the_first_format_is_read(tmp_path: Path) -> None:
     import sqlite3
 
-    from localr1.chat.store import _MIGRATIONS
+    from localr1.chat.database import _MIGRATIONS
 
     path = tmp_path / "c.db"
     with sqlite3.connect(path) as old:

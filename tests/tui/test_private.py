@@ -16,18 +16,23 @@ from localr1.tui.widgets.question import Question
 from localr1.tui.widgets.reply import Reply
 
 SECRET = "What is 8147 + 1265?"
-WORDS = (b"8147", b"9412", b"unsent secret")
+WORDS = (b"8147 + 1265", b"8147 and 1265", b"unsent secret")
 
 
 def written() -> list[Path]:
     """Files under localr1's own folder in which a word of the conversation stands."""
     files = (path for path in Path(os.environ["LOCALR1_HOME"]).rglob("*") if path.is_file())
-    return [path for path in files if any(word in path.read_bytes() for word in WORDS)]
+    return [
+        path
+        for path in files
+        # Computed states have no words in them, but the conversation's number, which is below 0.
+        if path.name.startswith("-") or any(word in path.read_bytes() for word in WORDS)
+    ]
 
 
 async def private(app: LocalR1App, pilot: Pilot[None]) -> None:
     chat = chat_of(app)
-    await pilot.press("f6")
+    await pilot.press("f7")
     await until(pilot, lambda: app.services.private and not chat.query(Question))
     await until(pilot, lambda: "never written" in texts(app, "Heading"))
 

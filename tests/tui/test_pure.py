@@ -21,7 +21,14 @@ from localr1.chat.types import (
 from localr1.fit.types import Plan
 from localr1.models.types import LocalModel, Model
 from localr1.printable import one_line, printable
-from localr1.tui import advice_command, command, download_command, message_command, wording
+from localr1.tui import (
+    advice_command,
+    command,
+    download_command,
+    list_command,
+    message_command,
+    wording,
+)
 from localr1.tui.advice_row import advice_rows, first_choice
 from localr1.tui.live import after
 from localr1.tui.reply_words import figures_text, thought_text
@@ -216,7 +223,8 @@ def test_commands_are_unique_and_say_what_they_do() -> None:
         CODE,
         command.CHAT,
         command.COMPOSER,
-        command.CONVERSATIONS,
+        list_command.CONVERSATIONS,
+        list_command.SETTINGS,
     )
     # Questions and replies have some in common.
     of_messages = {c.id: c for c in (*message_command.QUESTION, *message_command.REPLY)}
@@ -225,7 +233,8 @@ def test_commands_are_unique_and_say_what_they_do() -> None:
     assert all(c.help.endswith(".") for c in every)
     keys = [k for c in (*command.APP, *command.CHAT) if c.keys for k in c.keys.split(",")]
     assert len(set(keys)) == len(keys)
-    for table in (message_command.QUESTION, message_command.REPLY, CODE):
+    lists = (list_command.CONVERSATIONS, list_command.SETTINGS)
+    for table in (message_command.QUESTION, message_command.REPLY, CODE, *lists):
         keys = [k for c in table for k in c.keys.split(",")]
         assert len(set(keys)) == len(keys)
 
