@@ -225,6 +225,10 @@ class ChatSession:
         """A message and what stands in its place on other branches, oldest first."""
         return tree.versions(self._record.all, message_id)
 
+    def message(self, message_id: int) -> Message | None:
+        """A message of any branch; None where there is none."""
+        return next((m for m in self._record.all if m.id == message_id), None)
+
     async def rate(self, message_id: int, rating: int) -> None:
         """Keep what the user thinks of a reply: 1 good, -1 bad, 0 nothing.
 

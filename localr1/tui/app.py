@@ -185,8 +185,9 @@ class LocalR1App(App[None]):
         if isinstance(self.screen, Help):
             return
         sections: list[Section] = []
-        for place in (self.screen.focused, self.screen):
-            own = getattr(place, "COMMANDS_HELPED", _commands_of(self.screen))
+        shown = _commands_of(self.screen)
+        for place, usual in ((self.screen.focused, ()), (self.screen, shown)):
+            own = getattr(place, "COMMANDS_HELPED", usual)
             if own and place is not None:
                 sections.append((getattr(place, "HELP_TITLE", "Here"), own))
         self.push_screen(Help([*sections, ("Everywhere", APP)]))

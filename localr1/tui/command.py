@@ -204,6 +204,13 @@ CHAT = (
         "Another answer from the same thinking: shorter, in French, as code.",
     ),
     Command(
+        "chat.other_model",
+        "",
+        "message('other_model')",
+        "Another model",
+        "Let another model answer the last question too, and see both side by side.",
+    ),
+    Command(
         "chat.go_on",
         "",
         "message('go_on')",
@@ -224,6 +231,14 @@ CHAT = (
         "toggle_formulas",
         "Formulas",
         "Show formulas as the LaTeX that the model wrote, or drawn again.",
+        priority=True,
+    ),
+    Command(
+        "chat.find",
+        "ctrl+f",
+        "find",
+        "Find in thinking",
+        "Find words in the thinking of the chosen reply, or of the last one.",
         priority=True,
     ),
     CONTEXT,

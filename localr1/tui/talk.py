@@ -133,6 +133,13 @@ class Talk:
         known = self._conversation
         return tree.versions(known.tree or known.messages, message_id) if known else ()
 
+    def message(self, message_id: int) -> Message | None:
+        """A message of any branch; None where there is none."""
+        known = self._conversation
+        if self.session is not None:
+            return self.session.message(message_id)
+        return next((m for m in (known.tree if known else ()) if m.id == message_id), None)
+
     async def show_branch(self, message_id: int) -> None:
         """Move to the newest branch through a message.
 

@@ -14,6 +14,7 @@ from tui_scene import (
     ADVICE,
     GIB,
     QWEN_7B,
+    STATS,
     THINKING,
     FrozenServices,
     chat_of,
@@ -26,6 +27,7 @@ from tui_scene import (
 from localr1.chat.types import Conversation
 from localr1.fit.types import Plan, Settings
 from localr1.tui.screens.answer_again import AnswerAgainChoice
+from localr1.tui.screens.compare import Compare
 from localr1.tui.screens.context import ContextWindow
 from localr1.tui.widgets.status_line import Status
 
@@ -39,7 +41,8 @@ TALK = Conversation(1, "add", QWEN_7B.id, SAID, SAID)
 def with_versions() -> Conversation:
     """Two questions and three replies to one of them."""
     question, reply = SAID
-    more = [replace(reply, id=number) for number in (3, 4)]
+    stats = replace(STATS, model_id="r1-distill-qwen-7b")
+    more = [replace(reply, id=number, stats=stats) for number in (3, 4)]
     first = [question, reply, *more]
     return Conversation(1, "add", QWEN_7B.id, (question, first[2]), tuple(first))
 
@@ -144,6 +147,19 @@ def test_a_long_paste_is_one_line_with_its_cost(
         chat.composer.load("What is wrong here? ")
         chat.composer.post_message(events.Paste("a line of the log\n" * 400))
         await until(pilot, lambda: "token" in str(chat.composer.border_subtitle))
+        await hold_still(pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=ready)
+
+
+@SIZES
+def test_two_versions_stand_side_by_side(snap_compare: SnapCompare, size: tuple[int, int]) -> None:
+    app = chat_app(conversation=with_versions())
+
+    async def ready(pilot: Pilot[None]) -> None:
+        await to_chat(app, pilot)
+        await pilot.press("alt+up", "v")
+        await until(pilot, lambda: isinstance(app.screen, Compare))
         await hold_still(pilot)
 
     assert snap_compare(app, terminal_size=size, run_before=ready)

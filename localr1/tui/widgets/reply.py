@@ -273,6 +273,8 @@ class Reply(Chosen, Vertical, can_focus=True):
             return message is not None and bool(message.thinking)
         if action == "code":
             return bool(self.query(CodeBlock))
+        if action == "compare":
+            return len(self.versions) > 1
         return super().check_action(action, parameters)
 
     def action_think_again(self) -> None:
@@ -284,6 +286,18 @@ class Reply(Chosen, Vertical, can_focus=True):
         """Another answer from the same thinking."""
         if self.message is not None:
             self.post_message(self.WishWanted(self.message))
+
+    def action_other_model(self) -> None:
+        """Another model's reply beside this one."""
+        if self.message is not None:
+            self.post_message(self.OtherModelWanted(self.message))
+
+    def action_compare(self) -> None:
+        """This one and the version before it, or else after it, side by side."""
+        if self.message is not None and len(self.versions) > 1:
+            at = self.versions.index(self.message.id)
+            other = self.versions[at - 1 if at else 1]
+            self.post_message(self.CompareWanted(self.message.id, other))
 
     def action_go_on(self) -> None:
         """Go on where it was stopped."""
