@@ -4,8 +4,8 @@
 
 The chat screen, 120 x 40 cells, no terminal behind it. The conversation has 32,000 tokens
 (128,000 characters) of questions, thinking and Markdown answers with code, tables and formulas;
-the played engine sends 100 tokens/s in deltas four times a second, as the real one does. For each
-scene, in a process of its own would change nothing, so one after the other:
+the played engine sends 100 tokens/s in deltas four times a second, as the real one does. The
+scenes are played one after the other:
 
 - the longest stall: the longest time for which the event loop did nothing else, in processor time
   of its thread (other programs on the machine do not count) and, beside it, as the clock saw it;
@@ -14,6 +14,8 @@ scene, in a process of its own would change nothing, so one after the other:
 
 A figure for the terminal itself is not in it: what is written to it is thrown away.
 """
+
+# ruff: noqa: SLF001 - it looks at what the screens do by themselves
 
 from __future__ import annotations
 
@@ -28,28 +30,30 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import textual
 from figures import Bound, Row, all_kept, as_json, markdown
+from rich.console import RenderableType
 from textual import events
 from textual.pilot import Pilot
+from textual.screen import Screen
 
 _SUPPORT: Final = Path(__file__).resolve().parent.parent / "tests" / "support"
 sys.path.insert(0, str(_SUPPORT))
 
 from tui_scene import (  # noqa: E402 - the folder above
+    STATS,
     PlayedEngine,
     answering,
     chat_of,
     generated,
-    messages,
     played_chat,
     thinking,
     until,
 )
 
-from localr1.chat.types import Conversation  # noqa: E402
+from localr1.engine import protocol  # noqa: E402
 from localr1.tui.app import LocalR1App  # noqa: E402
 
 TOKENS: Final = 32_000
@@ -92,6 +96,7 @@ class Beat:
 
     @property
     def renders_per_second(self) -> float:
+        """How often the screen was drawn."""
         return self.renders / self.seconds
 
 
@@ -99,12 +104,11 @@ class Beat:
 async def watched(app: LocalR1App) -> AsyncIterator[Beat]:
     """Look at the event loop and the screen meanwhile."""
     beat = Beat()
-    screen = app.screen
     display = app._display
 
-    def counted(*arguments: Any, **more: Any) -> None:
+    def counted(screen: Screen[object], renderable: RenderableType | None) -> None:
         beat.renders += 1
-        display(*arguments, **more)
+        display(screen, renderable)
 
     async def look() -> None:
         clock, thread = time.perf_counter(), time.thread_time()
@@ -126,7 +130,6 @@ async def watched(app: LocalR1App) -> AsyncIterator[Beat]:
         beat.cpu_seconds = time.process_time() - used
         looking.cancel()
         app._display = display  # type: ignore[method-assign]
-    assert screen is not None
 
 
 def heartbeat_share() -> float:
@@ -142,20 +145,23 @@ def heartbeat_share() -> float:
     return asyncio.run(alone())
 
 
-def conversation() -> Conversation:
-    """A conversation of 32,000 tokens."""
-    pairs, length = [], 0
+async def talked_about(app: LocalR1App) -> int:
+    """Put a conversation of 32,000 tokens into the store; its number."""
+    store = await app.services.store()
+    number, parent, length = store.create("Long", "demo"), None, 0
     while length < 4 * TOKENS:
-        number = len(pairs)
+        at = length // 1000
         thought = "".join(_THOUGHT.format(n=n) for n in range(12))
-        answer = "".join(_ANSWER.format(n=number + n) for n in range(4))
-        pairs.append((f"What about case {number}?", thought, answer))
+        answer = "".join(_ANSWER.format(n=at + n) for n in range(4))
+        _, reply = store.add_exchange(number, parent, f"What about case {at}?")
+        store.update(reply.id, answer, thought, STATS)
+        parent = reply.id
         length += len(thought) + len(answer)
-    return Conversation(1, "long", "demo", messages(*pairs))
+    return number
 
 
 async def stream(
-    engine: PlayedEngine, make: Callable[[str, int], Any], text: str, seconds: float
+    engine: PlayedEngine, make: Callable[[str, int], protocol.Text], text: str, seconds: float
 ) -> None:
     """Send a text in deltas, at the wanted speed."""
     step = TOKENS_PER_SECOND // DELTAS_PER_SECOND
@@ -169,7 +175,8 @@ async def stream(
         )
 
 
-def a_thought(text: str, tokens: int) -> Any:
+def a_thought(text: str, tokens: int) -> protocol.Text:
+    """More thinking."""
     return thinking(text, tokens, tokens / TOKENS_PER_SECOND)
 
 
@@ -186,12 +193,14 @@ async def begun(app: LocalR1App, pilot: Pilot[None], engine: PlayedEngine) -> No
 
 
 async def ended(app: LocalR1App, pilot: Pilot[None], engine: PlayedEngine) -> None:
+    """The reply is over."""
     engine.events.put_nowait(generated())
     await until(pilot, chat_of(app)._idle.is_set)
     await asyncio.sleep(0.3)
 
 
 async def folded(app: LocalR1App, pilot: Pilot[None], engine: PlayedEngine, s: float) -> Beat:
+    """A long thinking goes on, folded."""
     await begun(app, pilot, engine)
     engine.events.put_nowait(a_thought("".join(_THOUGHT.format(n=n) for n in range(600)), 1))
     await asyncio.sleep(0.5)
@@ -202,6 +211,7 @@ async def folded(app: LocalR1App, pilot: Pilot[None], engine: PlayedEngine, s: f
 
 
 async def opened(app: LocalR1App, pilot: Pilot[None], engine: PlayedEngine, s: float) -> Beat:
+    """A long thinking goes on, opened meanwhile."""
     await begun(app, pilot, engine)
     engine.events.put_nowait(a_thought("".join(_THOUGHT.format(n=n) for n in range(600)), 1))
     await asyncio.sleep(0.5)
@@ -213,6 +223,7 @@ async def opened(app: LocalR1App, pilot: Pilot[None], engine: PlayedEngine, s: f
 
 
 async def answered(app: LocalR1App, pilot: Pilot[None], engine: PlayedEngine, s: float) -> Beat:
+    """An answer comes, to its end."""
     await begun(app, pilot, engine)
     async with watched(app) as beat:
         await stream(engine, answering, "".join(_ANSWER.format(n=n) for n in range(60)), s)
@@ -223,6 +234,7 @@ async def answered(app: LocalR1App, pilot: Pilot[None], engine: PlayedEngine, s:
 
 
 async def resting(app: LocalR1App, _pilot: Pilot[None], _engine: PlayedEngine, s: float) -> Beat:
+    """Nothing happens."""
     await asyncio.sleep(0.5)
     async with watched(app) as beat:
         await asyncio.sleep(s)
@@ -232,6 +244,7 @@ async def resting(app: LocalR1App, _pilot: Pilot[None], _engine: PlayedEngine, s
 async def away_and_back(
     app: LocalR1App, _pilot: Pilot[None], _engine: PlayedEngine, _s: float
 ) -> Beat:
+    """The terminal loses the focus and gets it back, three times."""
     async with watched(app) as beat:
         for event in (events.AppBlur(), events.AppFocus()) * 3:
             app.post_message(event)
@@ -240,6 +253,7 @@ async def away_and_back(
 
 
 async def scrolled(app: LocalR1App, pilot: Pilot[None], _engine: PlayedEngine, _s: float) -> Beat:
+    """Eight pages up."""
     async with watched(app) as beat:
         for _ in range(8):
             await pilot.press("pageup")
@@ -249,6 +263,7 @@ async def scrolled(app: LocalR1App, pilot: Pilot[None], _engine: PlayedEngine, _
 
 
 async def reopened(app: LocalR1App, _pilot: Pilot[None], _engine: PlayedEngine, _s: float) -> Beat:
+    """The conversation is drawn anew, as when it is opened."""
     chat = chat_of(app)
     async with watched(app) as beat:
         await chat._redraw()
@@ -271,7 +286,10 @@ async def measure(runs: int, seconds: float) -> list[Row]:
     """All scenes, so many times."""
     found: dict[str, list[Beat]] = {}
     for _ in range(runs):
-        async with played_chat(size=SIZE, conversation=conversation()) as (app, pilot, engine):
+        async with played_chat(size=SIZE) as (app, pilot, engine):
+            chat = chat_of(app)
+            await chat._talk.open(await talked_about(app))
+            await chat.show_conversation()
             await asyncio.sleep(1.0)
             for name, scene, _bound in SCENES:
                 found.setdefault(name, []).append(await scene(app, pilot, engine, seconds))
@@ -296,6 +314,7 @@ async def measure(runs: int, seconds: float) -> list[Row]:
 
 
 def main() -> int:
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=6.0)

@@ -124,6 +124,10 @@ class Preferences:
     speculation: bool = False
     """Whether words are guessed ahead from the conversation itself; answers stay the same, but for
     rounding."""
+    model_titles: bool = True
+    """Whether the model names new conversations while nothing else is to do."""
+    reduced_motion: bool = False
+    """Whether nothing on the screen moves by itself."""
     model_folders: tuple[Path, ...] = ()
     """More folders to look for model files in; they are used where they lie."""
 
@@ -181,7 +185,26 @@ def load_preferences(directories: Directories) -> Preferences:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _settings_error(path, str(error)) from error
-    return _preferences(table, text, path)
+    preferences, problems = _preferences(table, text, path)
+    if problems:
+        raise PartlyUsable(path, problems[0], preferences)
+    return preferences
+
+
+def load_usable_preferences(directories: Directories) -> tuple[Preferences, SettingsError | None]:
+    """The user's settings as far as they are sound, and what is wrong with the others.
+
+    A file that is not TOML gives all defaults; otherwise a key that is wrong gives its default.
+
+    Raises:
+        FileError: The file exists but cannot be read.
+    """
+    try:
+        return load_preferences(directories), None
+    except PartlyUsable as error:
+        return error.usable, error
+    except SettingsError as error:
+        return Preferences(), error
 
 
 def load_state(directories: Directories) -> State:
@@ -277,18 +300,38 @@ def network_allowed(offline_flag: bool, environment: Mapping[str, str] = os.envi
     return not offline_flag and environment.get("HF_HUB_OFFLINE", "").lower() not in _TRUE
 
 
-def _preferences(table: dict[str, object], text: str, path: Path) -> Preferences:
+class PartlyUsable(SettingsError):
+    """Some of the settings are wrong.
+
+    Args:
+        path: The file.
+        why: What is wrong with the first of them.
+        usable: The others, with defaults for those.
+    """
+
+    def __init__(self, path: Path, why: str, usable: Preferences) -> None:
+        error = _settings_error(path, why)
+        super().__init__(error.what, error.why, error.todo)
+        self.usable = usable
+
+
+def _preferences(
+    table: dict[str, object], text: str, path: Path
+) -> tuple[Preferences, tuple[str, ...]]:
+    """The settings that are sound, and what is wrong with the others."""
     names = [field.name for field in fields(Preferences)]
+    values: dict[str, object] = {}
+    problems: list[str] = []
     for key, value in table.items():
+        line = f"line {_line_of(key, text)}"
         if key not in names:
-            raise _settings_error(
-                path,
-                f"line {_line_of(key, text)}: there is no setting `{key}`; "
-                f"the settings are {', '.join(names)}",
+            problems.append(
+                f"{line}: there is no setting `{key}`; the settings are {', '.join(names)}"
             )
-        if problem := _problem(key, value):
-            raise _settings_error(path, f"line {_line_of(key, text)}: `{key}` {problem}")
-    values = dict(table)
+        elif problem := problem_of(key, value):
+            problems.append(f"{line}: `{key}` {problem}")
+        else:
+            values[key] = value
     if "models_directory" in values:
         folder = expanded(cast("str", values["models_directory"]))
         values["models_directory"] = path.parent.absolute() / folder
@@ -296,10 +339,10 @@ def _preferences(table: dict[str, object], text: str, path: Path) -> Preferences
         named = cast("list[str]", values["model_folders"])
         here = path.parent.absolute()
         values["model_folders"] = tuple(here / expanded(folder) for folder in named)
-    return Preferences(**values)  # type: ignore[arg-type]  # checked key by key above
+    return Preferences(**values), tuple(problems)  # type: ignore[arg-type]  # checked above
 
 
-def _problem(key: str, value: object) -> str:
+def problem_of(key: str, value: object) -> str:
     """What is wrong with a setting's value; empty when it is fine."""
     choices = {
         "thinking": get_args(ThinkingDisplay),
@@ -313,7 +356,7 @@ def _problem(key: str, value: object) -> str:
     if key == "context_window":
         good = isinstance(value, int) and not isinstance(value, bool) and value >= 0
         return "" if good else f"must be a whole number of tokens, 0 or more, not {value!r}"
-    if key == "speculation":
+    if key in {"speculation", "model_titles", "reduced_motion"}:
         return "" if isinstance(value, bool) else f"must be true or false, not {value!r}"
     if key == "model_folders":
         named = isinstance(value, list) and all(isinstance(f, str) and f.strip() for f in value)

@@ -16,11 +16,12 @@ from localr1.config import (
     Directories,
     Goal,
     Preferences,
-    load_preferences,
+    load_usable_preferences,
     network_allowed,
 )
 from localr1.engine import kernel_cache, probe_cache, runs
 from localr1.engine.experience import read_entries, write_entries
+from localr1.errors import SettingsError
 from localr1.fit import advisor, compute
 from localr1.fit.types import NOTHING, Advice, Asked
 from localr1.machine.reconcile import reconcile
@@ -47,6 +48,8 @@ class Home:
     catalogue: Catalogue
     offline: bool
     """Whether the network may not be used at all."""
+    broken_settings: SettingsError | None = None
+    """What is wrong with settings.toml; what is wrong there has its default."""
 
     @property
     def unused_list(self) -> str:
@@ -71,11 +74,11 @@ def open_home(*, offline: bool = False) -> Home:
         offline: The command line's `--offline`; `HF_HUB_OFFLINE` counts as well.
 
     Raises:
-        SettingsError: settings.toml or a models.toml is wrong; names the line and the key.
+        CatalogueError: A models.toml is wrong; names the line and the key.
         FileError: One of them cannot be read.
     """
     standard = Directories.standard()
-    preferences = load_preferences(standard)
+    preferences, broken = load_usable_preferences(standard)
     directories = standard.preferring(preferences)
     settings = directories.settings
     catalogue = catalog.load_usable(settings / "models.toml", settings / catalog.REFRESHED_NAME)
@@ -88,6 +91,7 @@ def open_home(*, offline: bool = False) -> Home:
         preferences,
         catalogue.with_others(others),
         offline=not network_allowed(offline),
+        broken_settings=broken,
     )
 
 

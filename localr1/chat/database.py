@@ -15,6 +15,8 @@ from typing import Final
 
 from localr1.errors import StoreError
 
+_MEMORY: Final = ":memory:"
+_LEAST_NUMBER: Final = -(2**40)
 UNDER_WAY: Final = (
     "{0}role = 'assistant' AND ({0}stats = '' OR instr({0}stats, '\"finish_reason\": \"\"') > 0)"
 )
@@ -106,19 +108,21 @@ class Database:
     """The database.
 
     Args:
-        path: The database file; it and its folder are made when absent.
+        path: The database file; it and its folder are made when absent. None keeps everything in
+            memory: nothing is ever written, and conversations have numbers below 0.
 
     Raises:
         StoreError: When the file cannot be opened, is damaged, or is from a newer localr1.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path | None) -> None:
+        self._path = path or Path(_MEMORY)
         self._lock = threading.RLock()
         with self._translated("opened"):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(
-                path, timeout=10, isolation_level=None, check_same_thread=False
+                self._path, timeout=10, isolation_level=None, check_same_thread=False
             )
         try:
             with self._translated("opened"):
@@ -128,7 +132,10 @@ class Database:
                 # A quarter of SQLite's usual page cache is enough here, and soon full: the app's
                 # memory stays where it is however much is written (benchmarks/turns.py).
                 self._connection.execute("PRAGMA cache_size=-512")
+                self._connection.execute("PRAGMA temp_store=MEMORY")
                 self._migrate()
+                if path is None:
+                    self._count_from(_LEAST_NUMBER)
         except StoreError:
             self._connection.close()
             raise
@@ -137,6 +144,14 @@ class Database:
         """Close the file."""
         with self._lock:
             self._connection.close()
+
+    def _count_from(self, number: int) -> None:
+        """Let conversations be numbered from here on: the next one follows the largest."""
+        self._connection.execute(
+            "INSERT INTO conversation(id, title, model_id, created_at, updated_at, discarded_at)"
+            " VALUES (?, '', '', '', '', '9999')",
+            (number,),
+        )
 
     def _migrate(self) -> None:
         connection = self._connection

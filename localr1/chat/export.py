@@ -7,15 +7,18 @@ the branch that is shown in the app.
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Iterable, MutableMapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Final
 
-from markdown_it.renderer import RendererHTML
+from markdown_it.renderer import RendererProtocol
 from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 
 from localr1.chat.types import Conversation, ConversationSummary, Message
+from localr1.errors import UsageError
 from localr1.markdown import BLOCK, MathsParser
 from localr1.mathematics import in_a_block
 from localr1.printable import one_line, printable
@@ -30,8 +33,33 @@ _ENDINGS: Final = {
     "": "The reply was not finished.",
 }
 
+_FORMS: Final = {
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".html": "html",
+    ".htm": "html",
+    ".txt": "text",
+    ".json": "json",
+}
+
 Kept = tuple[ConversationSummary, Conversation]
 """What the list knows of a conversation, and what it holds."""
+
+
+def form_of(path: Path) -> str:
+    """What to write to a file, by its name: `markdown`, `html`, `text` or `json`.
+
+    Raises:
+        UsageError: Its name does not tell.
+    """
+    form = _FORMS.get(path.suffix.lower())
+    if form is None:
+        raise UsageError(
+            f"It is not clear what to write to {path}.",
+            "Its name does not end in .md, .html, .txt or .json.",
+            "Choose one of these.",
+        )
+    return form
 
 
 def document(kept: Iterable[Kept], *, thinking: bool = True) -> dict[str, Any]:
@@ -51,6 +79,14 @@ def document(kept: Iterable[Kept], *, thinking: bool = True) -> dict[str, Any]:
             }
         )
     return {"format": FORMAT, "schema": SCHEMA, "conversations": found}
+
+
+def as_form(form: str, kept: Kept, *, thinking: bool = True) -> str:
+    """One conversation in a form that `form_of` names."""
+    if form == "json":
+        return json.dumps(document([kept], thinking=thinking), ensure_ascii=False, indent=2) + "\n"
+    write = {"markdown": as_markdown, "html": as_html, "text": as_text}[form]
+    return write(kept[1], thinking=thinking)
 
 
 def as_markdown(conversation: Conversation, *, thinking: bool = True) -> str:
@@ -140,9 +176,8 @@ def _rendered(text: str) -> str:
     parser = MathsParser()
     tokens = parser.parse(printable(text))
     _without_pictures(tokens)
-    renderer = RendererHTML()
-    renderer.rules[BLOCK] = _formula
-    return str(renderer.render(tokens, parser.options, {}))
+    parser.add_render_rule(BLOCK, _formula)
+    return str(parser.renderer.render(tokens, parser.options, {}))
 
 
 def _without_pictures(tokens: Sequence[Token]) -> None:
@@ -156,9 +191,13 @@ def _without_pictures(tokens: Sequence[Token]) -> None:
 
 
 def _formula(
-    tokens: Sequence[Token], at: int, options: OptionsDict, env: MutableMapping[str, Any]
+    renderer: RendererProtocol,
+    tokens: Sequence[Token],
+    at: int,
+    options: OptionsDict,
+    env: MutableMapping[str, Any],
 ) -> str:
-    del options, env
+    del renderer, options, env
     drawn = in_a_block(tokens[at].content, _FORMULA_CELLS) if tokens[at].meta["closed"] else None
     text = html.escape("\n".join(drawn) if drawn is not None else tokens[at].content)
     source = html.escape(tokens[at].content, quote=True)

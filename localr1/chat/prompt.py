@@ -117,19 +117,30 @@ class Prompts:
         prompt, fits = await self._within(engine, past, begun, least_room=least)
         return prompt if fits else None
 
-    async def resuming(
-        self, engine: Engine, past: Sequence[Past], begun: template.Resumed
-    ) -> Prompt | None:
-        """The prompt on which a stopped reply goes on, its thinking included.
-
-        Returns:
-            None when too little room would be left even without all earlier exchanges.
+    async def going_on(
+        self, engine: Engine, past: Sequence[Past], begun: template.Resumed | template.Turn
+    ) -> Prompt:
+        """The prompt on which a reply goes on; without its thinking where there is no room.
 
         Raises:
+            ContextFull: There is no room, or the model does not know this way of thinking.
             EngineDied: The worker ended.
         """
-        prompt, fits = await self._within(engine, past, begun)
-        return prompt if fits else None
+        if isinstance(begun, template.Resumed):
+            if await asyncio.to_thread(self.form.opens_thinking, asked=True):
+                prompt, fits = await self._within(engine, past, begun)
+                if fits:
+                    return prompt
+            begun = template.Turn(begun.question, begun.answer or "")
+        found = await self.continuing(engine, past, begun) if begun.answer else None
+        if found is None:
+            raise ContextFull(
+                "The reply cannot go on from there.",
+                f"Of the context window of {engine.context_window:,} tokens too little would be "
+                "left for it, or the model does not know this way of thinking.",
+                "Use a larger context window, or let the model think again.",
+            )
+        return found
 
     async def beginning(self, engine: Engine, past: Sequence[Past]) -> Prompt:
         """What the next prompt will begin with, whatever is asked.

@@ -32,7 +32,7 @@ from localr1.chat.types import (
 )
 from localr1.engine import protocol
 from localr1.engine.client import Engine
-from localr1.errors import ContextFull, LocalR1Error, StoreError, UsageError
+from localr1.errors import LocalR1Error, StoreError, UsageError
 from localr1.models.types import Model
 
 __all__ = ["ChatSession", "ReplyOptions"]
@@ -101,6 +101,10 @@ class ChatSession:
     def left_out_messages(self) -> int:
         """How many of the oldest messages were not sent lately."""
         return self._left_out_messages
+
+    def instruct(self, system: str) -> None:
+        """Hold the conversation under another system prompt from now on; may be empty."""
+        self._prompts.system = system
 
     def replace_engine(self, engine: Engine) -> None:
         """Go on with another engine, after the worker died or the model was changed."""
@@ -221,6 +225,10 @@ class ChatSession:
         """A message and what stands in its place on other branches, oldest first."""
         return tree.versions(self._record.all, message_id)
 
+    def message(self, message_id: int) -> Message | None:
+        """A message of any branch; None where there is none."""
+        return next((m for m in self._record.all if m.id == message_id), None)
+
     async def rate(self, message_id: int, rating: int) -> None:
         """Keep what the user thinks of a reply: 1 good, -1 bad, 0 nothing.
 
@@ -310,30 +318,10 @@ class ChatSession:
                 self._engine, past, task.question, open_thinking=open_thinking
             )
             return self._request(prompt, seed, options, thinking_open=open_thinking), prompt
-        resumed = await self._resumed_prompt(past, begun)
+        resumed = await self._prompts.going_on(self._engine, past, begun)
         thinks = isinstance(begun, template.Resumed) and begun.answer is None
         request = self._request(resumed, seed, options, thinking_open=thinks)
         return replace(request, continues_answer=not thinks), resumed
-
-    async def _resumed_prompt(
-        self, past: Sequence[Past], begun: template.Resumed | template.Turn
-    ) -> Prompt:
-        """The prompt of a reply that goes on; without its thinking where there is no room."""
-        prompt = None
-        if isinstance(begun, template.Resumed):
-            if await asyncio.to_thread(self._template.opens_thinking, asked=True):
-                prompt = await self._prompts.resuming(self._engine, past, begun)
-            begun = template.Turn(begun.question, begun.answer or "")
-        if prompt is None and begun.answer:
-            prompt = await self._prompts.continuing(self._engine, past, begun)
-        if prompt is None:
-            raise ContextFull(
-                "The reply cannot go on from there.",
-                f"Of the context window of {self.context_window:,} tokens too little would be "
-                "left for it, or the model does not know this way of thinking.",
-                "Use a larger context window, or let the model think again.",
-            )
-        return prompt
 
     async def _next_round(
         self, making: Reply, past: Sequence[Past], question: str, options: ReplyOptions

@@ -44,7 +44,7 @@ class Shelf(Database):
         """
         words = query.replace("\0", " ").split()
         with self._transaction("read") as connection:
-            hits = _hits(connection, words) if words else {}
+            hits = _hits(connection, words, limit) if words else {}
             if words:
                 wanted, arguments = _titled(words)
                 marks = ",".join(map(str, hits))
@@ -67,7 +67,9 @@ class Shelf(Database):
                 tags.setdefault(number, []).append(name)
         return tuple(
             ConversationSummary(
-                *row[:3],
+                row[0],
+                row[1],
+                row[2],
                 time_of(row[3]),
                 row[4],
                 pinned=bool(row[5]),
@@ -106,19 +108,19 @@ class Shelf(Database):
 
     def pin(self, conversation_id: int, *, pinned: bool) -> None:
         """Keep a conversation at the top of the list, or no longer."""
-        self._set(conversation_id, "pinned", int(pinned))
+        self._set("pinned", conversation_id, int(pinned))
 
     def archive(self, conversation_id: int, *, archived: bool) -> None:
         """Put a conversation away from the list, or back into it."""
-        self._set(conversation_id, "archived", int(archived))
+        self._set("archived", conversation_id, int(archived))
 
     def discard(self, conversation_id: int) -> None:
         """Throw a conversation away; `restore` brings it back until `purge`."""
-        self._set(conversation_id, "discarded_at", now())
+        self._set("discarded_at", conversation_id, now())
 
     def restore(self, conversation_id: int) -> None:
         """Take a conversation back that was thrown away."""
-        self._set(conversation_id, "discarded_at", None)
+        self._set("discarded_at", conversation_id, None)
 
     def purge(self, before: str = "9999") -> None:
         """Delete for good what was thrown away.
@@ -143,7 +145,7 @@ class Shelf(Database):
             connection.execute("DELETE FROM draft WHERE conversation_id = ?", (conversation_id,))
             connection.execute("DELETE FROM conversation WHERE id = ?", (conversation_id,))
 
-    def _set(self, conversation_id: int, column: str, value: object) -> None:
+    def _set(self, column: str, conversation_id: int, value: object) -> None:
         with self._transaction("written") as connection:
             connection.execute(
                 f"UPDATE conversation SET {column} = ? WHERE id = ?",  # noqa: S608 - as above
@@ -165,25 +167,11 @@ def tag_of(text: str) -> str:
     return storable(" ".join(text.split()).lstrip("#").strip()[:_TAG_LENGTH].strip())
 
 
-def _hits(connection: sqlite3.Connection, words: list[str]) -> dict[int, Hit]:
+def _hits(connection: sqlite3.Connection, words: list[str], most: int) -> dict[int, Hit]:
     """The best place of each conversation where all words occur."""
     found: dict[int, Hit] = {}
     if not any(map(_UNSPACED.search, words)):
-        needles = " ".join('"' + word.replace('"', '""') + '"*' for word in words)
-        marks = f"'{HIT_BEGIN}', '{HIT_END}', '…', {_EXCERPT_WORDS}"
-        rows = connection.execute(
-            "SELECT m.conversation_id, m.role,"  # noqa: S608 - only our own words
-            f" snippet(message_text, 0, {marks}), snippet(message_text, 1, {marks})"
-            " FROM message_text JOIN message m ON m.id = message_text.rowid"
-            " WHERE message_text MATCH ? ORDER BY bm25(message_text, 4.0, 1.0) LIMIT ?",
-            (needles, _MOST_ROWS),
-        )
-        for number, role, text, thinking in rows:
-            in_text = HIT_BEGIN in text or HIT_BEGIN not in thinking
-            where: Literal["question", "answer", "thinking"] = (
-                "question" if role == "user" else "answer" if in_text else "thinking"
-            )
-            found.setdefault(number, Hit(where, text if in_text else thinking))
+        found = _indexed_hits(connection, words, most)
         of_these = f"AND {UNDER_WAY.format('m.')}"  # the index has none of them
     else:
         of_these = ""
@@ -195,10 +183,49 @@ def _hits(connection: sqlite3.Connection, words: list[str]) -> dict[int, Hit]:
         [word.lower() for word in words],
     )
     for number, role, text, thinking in rows:
-        in_text = words[0].lower() in text.lower()
-        where = "question" if role == "user" else "answer" if in_text else "thinking"
-        found.setdefault(number, Hit(where, _excerpt(text if in_text else thinking, words[0])))
+        excerpts = (_excerpt(part, words[0]) for part in (text, thinking))
+        hit = _hit(role, *excerpts, in_text=words[0].lower() in text.lower())
+        found.setdefault(number, hit)
     return found
+
+
+def _indexed_hits(connection: sqlite3.Connection, words: list[str], most: int) -> dict[int, Hit]:
+    """What SQLite's index finds: the best places first, then an excerpt of each, which costs more."""
+    # A single letter begins half of all words: it stands for itself.
+    needles = " ".join(
+        '"' + word.replace('"', '""') + '"' + "*" * (len(word) > 1) for word in words
+    )
+    ranked = connection.execute(
+        "SELECT m.id, m.conversation_id FROM message_text JOIN message m"
+        " ON m.id = message_text.rowid WHERE message_text MATCH ?"
+        " ORDER BY bm25(message_text, 4.0, 1.0) LIMIT ?",
+        (needles, _MOST_ROWS),
+    )
+    best: dict[int, int] = {}
+    for message, conversation in ranked:
+        best.setdefault(conversation, message)
+    chosen = ",".join(map(str, list(best.values())[:most]))
+    marks = f"'{HIT_BEGIN}', '{HIT_END}', '…', {_EXCERPT_WORDS}"
+    rows = connection.execute(
+        "SELECT m.conversation_id, m.role,"  # noqa: S608 - only our own words
+        f" snippet(message_text, 0, {marks}), snippet(message_text, 1, {marks})"
+        " FROM message_text JOIN message m ON m.id = message_text.rowid"
+        # The sign keeps SQLite from searching anew for each of them.
+        f" WHERE message_text MATCH ? AND +message_text.rowid IN ({chosen})",
+        (needles,),
+    )
+    return {
+        conversation: _hit(
+            role, text, thinking, in_text=HIT_BEGIN in text or HIT_BEGIN not in thinking
+        )
+        for conversation, role, text, thinking in rows
+    }
+
+
+def _hit(role: str, text: str, thinking: str, *, in_text: bool) -> Hit:
+    if role == "user":
+        return Hit("question", text)
+    return Hit("answer", text) if in_text else Hit("thinking", thinking)
 
 
 def _titled(words: list[str]) -> tuple[str, list[object]]:

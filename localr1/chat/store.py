@@ -15,6 +15,7 @@ from localr1.chat import tree
 from localr1.chat.database import now as _now
 from localr1.chat.database import storable as _storable
 from localr1.chat.database import time_of as _time
+from localr1.chat.manner import Manner
 from localr1.chat.shelf import Shelf, title_of
 from localr1.chat.types import Conversation, Incoming, Message, ReplyStats, Role
 from localr1.errors import StoreError
@@ -34,7 +35,7 @@ class Store(Shelf):
         """
         with self._transaction("read") as connection:
             head = connection.execute(
-                "SELECT title, model_id, branch_id FROM conversation"
+                "SELECT title, model_id, branch_id, manner FROM conversation"
                 " WHERE id = ? AND discarded_at IS NULL",
                 (conversation_id,),
             ).fetchone()
@@ -51,7 +52,8 @@ class Store(Shelf):
             )
         messages = tuple(_message(row) for row in rows)
         path = tree.path_to(messages, tree.tip_below(messages, head[2]))
-        return Conversation(conversation_id, head[0], head[1], path, messages)
+        manner = Manner.from_text(head[3])
+        return Conversation(conversation_id, head[0], head[1], path, messages, manner)
 
     def create(self, first_question: str, model_id: str) -> int:
         """Begin a conversation, titled after its first question; returns its id."""
@@ -138,10 +140,11 @@ class Store(Shelf):
 
     def show_branch(self, conversation_id: int, message_id: int) -> None:
         """Remember which branch is shown: the one with this message."""
-        with self._transaction("written") as connection:
-            connection.execute(
-                "UPDATE conversation SET branch_id = ? WHERE id = ?", (message_id, conversation_id)
-            )
+        self._set("branch_id", conversation_id, message_id)
+
+    def save_manner(self, conversation_id: int, manner: Manner) -> None:
+        """Keep what the user chose for a conversation."""
+        self._set("manner", conversation_id, manner.to_text())
 
     def rate(self, message_id: int, rating: int) -> None:
         """Keep what the user thinks of a reply: 1, -1, or 0 for nothing."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from localr1.chat.manner import USUAL, Manner
 from localr1.config import Preferences, WhenFull
 from localr1.engine.protocol import LoopPolicy
 from localr1.errors import LocalR1Error
@@ -37,10 +38,13 @@ class ReplyOptions:
     """What the answer is held to after free thinking (`json_grammar`); empty: nothing."""
 
     @classmethod
-    def preferred(cls, preferences: Preferences) -> ReplyOptions:
-        """As the user's settings have it."""
+    def preferred(cls, preferences: Preferences, manner: Manner = USUAL) -> ReplyOptions:
+        """As the user's settings and the conversation have it."""
         limits = preferences.thinking_limits
         return cls(
+            temperature=manner.temperature,
+            top_p=manner.top_p,
+            seed=manner.seed,
             thinking_budget_tokens=limits.tokens,
             thinking_budget_seconds=limits.seconds,
             when_full=preferences.when_full,
@@ -112,6 +116,8 @@ class Conversation:
     """The branch that is shown."""
     tree: tuple[Message, ...] = ()
     """The messages of all branches, by id; empty where there is no other branch."""
+    manner: Manner = USUAL
+    """What the user chose for it."""
 
 
 @dataclass(frozen=True)

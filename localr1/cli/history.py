@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any, Final
 
 from localr1 import workflow
 from localr1.chat.shelf import HIT_BEGIN, HIT_END
 from localr1.chat.store import Store
 from localr1.chat.types import ConversationSummary
-from localr1.cli import output
-from localr1.cli.parser_history import FORMATS
+from localr1.cli import opening, output
 from localr1.config import expanded, write_atomically
 from localr1.errors import UsageError
 from localr1.printable import one_line, printable
 
 SCHEMA: Final = 1
 _EVERYTHING: Final = 1_000_000
-_ENDINGS: Final = {"md": "markdown", "htm": "html", "txt": "text"}
 _EXCERPT_WIDTH: Final = 68
 
 
 def run(arguments: argparse.Namespace) -> int:
     """List, search, show, export, import or delete conversations."""
-    home = workflow.open_home(offline=True)
+    home = opening.home(arguments, offline=True)
     store = workflow.open_store(home)
     try:
         match arguments.action:
@@ -111,7 +108,7 @@ def _export(arguments: argparse.Namespace, store: Store) -> None:
     from localr1.chat import export  # noqa: PLC0415 - as above
 
     path = expanded(arguments.output) if arguments.output else None
-    form = arguments.format or _form_of(path)
+    form = arguments.format or (export.form_of(path) if path else "markdown")
     numbers = _numbers(arguments.ids, store)
     if len(numbers) > 1 and form == "html":
         raise UsageError(
@@ -123,28 +120,14 @@ def _export(arguments: argparse.Namespace, store: Store) -> None:
     if form == "json":
         text = output.as_json(export.document(_kept(store, numbers), thinking=thinking))
     else:
-        write = {"markdown": export.as_markdown, "html": export.as_html, "text": export.as_text}
-        text = "\n".join(
-            write[form](store.conversation(number), thinking=thinking) for number in numbers
-        )
+        kept = _kept(store, numbers)
+        text = "\n".join(export.as_form(form, one, thinking=thinking) for one in kept)
     if path is None:
         sys.stdout.write(text)
     else:
         write_atomically(path, text)
         what = "conversation" if len(numbers) == 1 else "conversations"
         output.note(f"localr1: wrote {len(numbers)} {what} to {path}.")
-
-
-def _form_of(path: Path | None) -> str:
-    ending = path.suffix.removeprefix(".").lower() if path else "md"
-    form = _ENDINGS.get(ending, ending)
-    if form not in FORMATS:
-        raise UsageError(
-            f"It is not clear what to write to {path}.",
-            "Its name does not end in .md, .html, .txt or .json.",
-            "Add --format.",
-        )
-    return form
 
 
 def _numbers(words: list[str], store: Store) -> list[int]:

@@ -127,6 +127,11 @@ def build() -> argparse.ArgumentParser:
         "  localr1 chat\n  localr1 chat 7b\n  localr1 chat ~/models/R1-Distill-Qwen-7B-Q4_K_M.gguf",
     )
     chat.add_argument("model", metavar="MODEL[:VARIANT]", nargs="?", help=_MODEL)
+    chat.add_argument(
+        "--plain",
+        action="store_true",
+        help="line by line, without drawing: for screen readers, dumb terminals and pipes",
+    )
 
     ask = command(
         "ask",

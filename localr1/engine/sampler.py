@@ -116,7 +116,7 @@ class _Grammar:
         if self._is_hidden(token):
             return False
         cells = array("i", (token, 0, 0))
-        return self._narrow(cells).data[0].logit != -math.inf
+        return bool(self._narrow(cells).data[0].logit != -math.inf)
 
     def choose(self, chain: Any, logits: Any) -> int:
         """The token that a sampler chain draws among those that are allowed."""

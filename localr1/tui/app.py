@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
-from textual import work
+from textual import constants, work
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import BindingType
 from textual.content import Content
@@ -14,6 +15,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from localr1 import crash
+from localr1.config import Preferences
 from localr1.errors import LocalR1Error
 from localr1.fit.types import NOTHING
 from localr1.machine.types import Machine
@@ -22,17 +24,22 @@ from localr1.models.types import Choice
 from localr1.printable import one_line, printable
 from localr1.tui import theme
 from localr1.tui.command import APP, Command, bindings
+from localr1.tui.garbage import GARBAGE
 from localr1.tui.idle import idle_words
 from localr1.tui.runner import Runner
 from localr1.tui.screens.chat import Chat
 from localr1.tui.screens.downloads import DownloadQueue, brief
 from localr1.tui.screens.fix import Fix
 from localr1.tui.screens.help import Help, Section
+from localr1.tui.screens.settings import Settings
 from localr1.tui.screens.welcome import Taken, Welcome
 from localr1.tui.services import Services
 
 if TYPE_CHECKING:
     from localr1.workflow import Home
+
+_SETTLED_SECONDS = 1.0
+"""After the first frame, what belongs to the program itself is loaded."""
 
 
 class LocalR1App(App[None]):
@@ -65,8 +72,7 @@ class LocalR1App(App[None]):
         self._told_idle = False
         for each in theme.THEMES:
             self.register_theme(each)
-        chosen = home.preferences.theme
-        self.theme = chosen if chosen in self.available_themes else theme.DEFAULT
+        self._look(home.preferences)
 
     def compose(self) -> ComposeResult:
         """The first frame; the first screen comes over it as soon as it is known."""
@@ -79,6 +85,9 @@ class LocalR1App(App[None]):
         wanted = self._home.preferences.theme
         if wanted and wanted not in self.available_themes:
             self.notify(f"There is no theme “{wanted}”.", severity="warning", markup=False)
+        if (broken := self._home.broken_settings) is not None:
+            words = one_line(f"{broken.what} {broken.why}. The usual value holds there.", 400)
+            self.notify(words, severity="warning", timeout=15, markup=False)
         if unused := self._home.unused_list:
             self.notify(one_line(unused, 400), severity="warning", markup=False)
         downloads = self.services.downloads
@@ -87,6 +96,7 @@ class LocalR1App(App[None]):
         if self.services.online:
             self._go_on_downloading()
         self._begin()
+        self.set_timer(_SETTLED_SECONDS, GARBAGE.begin)
 
     @work(exclusive=True, group="downloads")
     async def _go_on_downloading(self) -> None:
@@ -145,6 +155,26 @@ class LocalR1App(App[None]):
             if isinstance(self.screen, Welcome):
                 self.screen.action_examine()
 
+    def action_settings(self) -> None:
+        """See and change every setting."""
+        if not isinstance(self.screen, Settings):
+            self.push_screen(Settings(self.services, tuple(self.available_themes)))
+
+    def on_settings_changed(self, event: Settings.Changed) -> None:
+        """Let the settings hold from now on."""
+        self._home = replace(self._home, preferences=event.preferences)
+        self.services.home = replace(self.services.home, preferences=event.preferences)
+        self._look(event.preferences)
+        if (chat := self._chat) is not None:
+            chat.transcript.use(event.preferences.thinking, event.preferences.thinking_limits)
+
+    def _look(self, preferences: Preferences) -> None:
+        """Colours and motion as the settings have them."""
+        wanted = preferences.theme or theme.DEFAULT
+        self.theme = wanted if wanted in self.available_themes else theme.DEFAULT
+        moving = constants.TEXTUAL_ANIMATIONS
+        self.animation_level = "none" if preferences.reduced_motion else moving
+
     def _show_downloads(self) -> None:
         if not self.is_running:
             return
@@ -181,8 +211,9 @@ class LocalR1App(App[None]):
         if isinstance(self.screen, Help):
             return
         sections: list[Section] = []
-        for place in (self.screen.focused, self.screen):
-            own = getattr(place, "COMMANDS_HELPED", _commands_of(self.screen))
+        shown = _commands_of(self.screen)
+        for place, usual in ((self.screen.focused, ()), (self.screen, shown)):
+            own = getattr(place, "COMMANDS_HELPED", usual)
             if own and place is not None:
                 sections.append((getattr(place, "HELP_TITLE", "Here"), own))
         self.push_screen(Help([*sections, ("Everywhere", APP)]))
@@ -216,6 +247,7 @@ class LocalR1App(App[None]):
 
     async def on_unmount(self) -> None:
         """End the engine and close the database, however the app ends."""
+        GARBAGE.end()
         await self.runner.close()
         await self.services.close()
 

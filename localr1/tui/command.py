@@ -1,7 +1,7 @@
 """The commands of the app in tables: keys, footer, palette and help are all made from them.
 
 Those of the advice are in `advice_command`, those of downloads in `download_command`, those of a message
-in `message_command`.
+in `message_command`, those of the lists of conversations and settings in `list_command`.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ APP = (
         "Downloads",
         "See what is being downloaded; pause it, or change the order and the speed.",
     ),
+    Command("app.settings", "f9", "settings", "Settings", "See and change every setting."),
     Command(
         "app.fix",
         "f6",
@@ -141,6 +142,14 @@ CHAT = (
         "chat.new", "ctrl+n", "new", "New", "Begin a new conversation.", shown=True, priority=True
     ),
     Command(
+        "chat.private",
+        "f7",
+        "private",
+        "New private",
+        "Begin a conversation of which nothing is ever written to the disk.",
+        priority=True,
+    ),
+    Command(
         "chat.list",
         "ctrl+l",
         "conversations",
@@ -162,8 +171,8 @@ CHAT = (
         "chat.walk_up",
         "alt+up,ctrl+up",
         "walk(-1)",
-        "Messages",
-        "Choose a message; the keys for it are then shown below.",
+        "Edit",
+        "Choose an earlier message: edit, think again, answer again, copy, quote; its keys show below.",
         shown=True,
         palette=False,
         priority=True,
@@ -202,6 +211,13 @@ CHAT = (
         "Another answer from the same thinking: shorter, in French, as code.",
     ),
     Command(
+        "chat.other_model",
+        "",
+        "message('other_model')",
+        "Another model",
+        "Let another model answer the last question too, and see both side by side.",
+    ),
+    Command(
         "chat.go_on",
         "",
         "message('go_on')",
@@ -224,7 +240,23 @@ CHAT = (
         "Show formulas as the LaTeX that the model wrote, or drawn again.",
         priority=True,
     ),
+    Command(
+        "chat.find",
+        "ctrl+f",
+        "find",
+        "Find in thinking",
+        "Find words in the thinking of the chosen reply, or of the last one.",
+        priority=True,
+    ),
     CONTEXT,
+    Command(
+        "chat.manner",
+        "f6",
+        "manner",
+        "This conversation",
+        "Choose a kind of work, a system prompt, sampling and a seed for this conversation.",
+        priority=True,
+    ),
     Command(
         "chat.editor",
         "ctrl+g",
@@ -306,56 +338,6 @@ COMPOSER = (
         "Earlier prompt",
         "In an empty prompt: bring back what you sent before.",
         palette=False,
-    ),
-)
-
-CONVERSATIONS = (
-    Command(
-        "conversations.open",
-        "enter",
-        "open",
-        "Open",
-        "Open the conversation.",
-        shown=True,
-        palette=False,
-    ),
-    Command(
-        "conversations.delete",
-        "ctrl+d",
-        "delete",
-        "Delete",
-        "Delete the conversation; Ctrl+Z brings it back until you leave localr1.",
-        shown=True,
-        priority=True,
-    ),
-    Command(
-        "conversations.undo",
-        "ctrl+z",
-        "undo",
-        "Undo",
-        "Bring back what was deleted last.",
-        priority=True,
-    ),
-    Command("conversations.pin", "f5", "pin", "Pin", "Keep it at the top of the list."),
-    Command("conversations.tags", "f6", "tags", "Tags", "Give it tags; #tag in the search."),
-    Command("conversations.rename", "f7", "rename", "Rename", "Give it another title."),
-    Command(
-        "conversations.archive",
-        "f8",
-        "archive",
-        "Put away",
-        "Put it away from the list, or back; a search still finds it.",
-    ),
-    Command(
-        "conversations.archived",
-        "f9",
-        "show_archived",
-        "What was put away",
-        "Show what was put away, or the list again.",
-    ),
-    Command("conversations.help", "f1", "app.show_help", "Keys", "Show what the keys do here."),
-    Command(
-        "conversations.close", "escape", "close", "Close", "Go back.", shown=True, palette=False
     ),
 )
 

@@ -44,6 +44,8 @@ class Live:
         self._line = line
         self._talk = talk
         self._heat = Heat()
+        self._next: Status | None = None
+        """What `show` will say."""
 
     @property
     def state(self) -> str:
@@ -52,6 +54,7 @@ class Live:
 
     def rest(self, state: str = "") -> None:
         """No reply is being written; `state` is what the line says of the model."""
+        self._next = None
         talk, context = self._talk, self._talk.session if self._talk.ready else None
         self._line.status = Status(
             model=printable(talk.local.model.name),
@@ -63,13 +66,15 @@ class Live:
 
     def say(self, state: str) -> None:
         """Say something else of the reply that is being written."""
+        self.show()
         self._line.status = replace(self._line.status, state=state)
 
     def follow(self, event: Event) -> None:
-        """Something happened to a reply."""
-        before, session = self._line.status, self._talk.session
-        self._line.status = after(before, event, session.context_window if session else 0)
-        if self._line.status.state != before.state:
+        """Something happened to a reply; what is only a little more of the same waits for `show`."""
+        before, session = self._next or self._line.status, self._talk.session
+        self._next = after(before, event, session.context_window if session else 0)
+        if self._next.state != self._line.status.state or isinstance(event, Finished | Failed):
+            self.show()
             self._line.screen.refresh_bindings()
         if isinstance(event, ThinkingDelta | AnswerDelta):
             self._watch_heat(event)
@@ -85,6 +90,11 @@ class Live:
             severity="warning",
             markup=False,
         )
+
+    def show(self) -> None:
+        """Say what came since the last time."""
+        if self._next is not None:
+            self._line.status, self._next = self._next, None
 
 
 def after(status: Status, event: Event, context_window: int) -> Status:

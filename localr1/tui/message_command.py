@@ -105,6 +105,22 @@ REPLY = (
         palette=False,
     ),
     Command(
+        "reply.other_model",
+        "m",
+        "other_model",
+        "Another model",
+        "Let another model answer the same question, and see both side by side.",
+        palette=False,
+    ),
+    Command(
+        "reply.compare",
+        "v",
+        "compare",
+        "Side by side",
+        "See this reply and the version before it side by side.",
+        palette=False,
+    ),
+    Command(
         "reply.thinking",
         "space,o",
         "thinking",

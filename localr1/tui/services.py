@@ -10,15 +10,18 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from localr1 import track_record, workflow
+from localr1.chat import export
+from localr1.chat.manner import Manner
 from localr1.chat.record import begin_from
 from localr1.chat.session import ChatSession
 from localr1.chat.store import Store
 from localr1.chat.types import Conversation, ConversationSummary, Message, ReplyStats
-from localr1.config import Goal, network_allowed
+from localr1.config import Goal, network_allowed, write_atomically
 from localr1.errors import FileError, StoreError
 from localr1.fit.types import NOTHING, Advice, Asked, Plan
 from localr1.install import look, mend
@@ -48,6 +51,7 @@ class Services:
     def __init__(self, home: Home) -> None:
         self.home = home
         self._store: Store | None = None
+        self._private: Store | None = None
         self._store_lock = asyncio.Lock()
         self._limit = workflow.speed_limit(home)
         self.downloads = Downloads(workflow.queue_file(home), self._fetch_item, self._limit)
@@ -198,7 +202,24 @@ class Services:
         """How well the last replies here were predicted, as a sentence; empty without any."""
         return await asyncio.to_thread(track_record.record_line, self.home.directories, machine)
 
+    @property
+    def private(self) -> bool:
+        """Whether the conversation in work is never written."""
+        return self._private is not None
+
+    async def keep_private(self, private: bool) -> None:
+        """Begin a conversation that is never written, or forget the one there was."""
+        before, self._private = self._private, None
+        if before is not None:
+            await asyncio.to_thread(before.close)
+        if private:
+            self._private = await asyncio.to_thread(Store, None)
+
     async def store(self) -> Store:
+        """Where the conversation in work is kept: the database, or memory for a private one."""
+        return self._private or await self.kept()
+
+    async def kept(self) -> Store:
         """The conversation database, opened at first use."""
         async with self._store_lock:
             if self._store is None:
@@ -215,37 +236,38 @@ class Services:
             store,
             local.model,
             conversation=conversation,
-            states=workflow.kv_states(self.home),
+            system=conversation.manner.system if conversation else "",
+            states=None if self.private else workflow.kv_states(self.home),
         )
 
     async def summaries(
         self, query: str = "", *, archived: bool = False, tag: str = ""
     ) -> tuple[ConversationSummary, ...]:
         """Earlier conversations; see `Shelf.summaries`."""
-        store = await self.store()
+        store = await self.kept()
         return await asyncio.to_thread(store.summaries, query=query, archived=archived, tag=tag)
 
     async def tags(self) -> tuple[str, ...]:
         """Every tag in use."""
-        return await asyncio.to_thread((await self.store()).tags)
+        return await asyncio.to_thread((await self.kept()).tags)
 
     async def set_tags(self, conversation_id: int, tags: tuple[str, ...]) -> None:
         """Give a conversation these tags, and no others."""
-        await asyncio.to_thread((await self.store()).set_tags, conversation_id, tags)
+        await asyncio.to_thread((await self.kept()).set_tags, conversation_id, tags)
 
     async def pin(self, conversation_id: int, *, pinned: bool) -> None:
         """Keep a conversation at the top of the list, or no longer."""
-        store = await self.store()
+        store = await self.kept()
         await asyncio.to_thread(store.pin, conversation_id, pinned=pinned)
 
     async def archive(self, conversation_id: int, *, archived: bool) -> None:
         """Put a conversation away, or back into the list."""
-        store = await self.store()
+        store = await self.kept()
         await asyncio.to_thread(store.archive, conversation_id, archived=archived)
 
     async def rename(self, conversation_id: int, title: str) -> None:
         """Give a conversation another title."""
-        await asyncio.to_thread((await self.store()).rename, conversation_id, title)
+        await asyncio.to_thread((await self.kept()).rename, conversation_id, title)
 
     async def conversation(self, conversation_id: int) -> Conversation:
         """One conversation with all its messages."""
@@ -257,19 +279,40 @@ class Services:
         store = await self.store()
         await asyncio.to_thread(store.show_branch, conversation_id, message_id)
 
+    async def save_manner(self, conversation_id: int, manner: Manner) -> None:
+        """Keep what the user chose for a conversation."""
+        store = await self.store()
+        await asyncio.to_thread(store.save_manner, conversation_id, manner)
+
     async def begin_from(self, question: Message, reply: Message, model_id: str) -> int:
         """A new conversation that begins with one exchange of another; its number."""
         store = await self.store()
         return await asyncio.to_thread(begin_from, store, question, reply, model_id)
 
+    async def title(self, conversation_id: int, title: str) -> None:
+        """Give the conversation in work a title in the model's words, where it has none of a user."""
+        store = await self.store()
+        await asyncio.to_thread(store.rename, conversation_id, title, "model")
+
+    async def export(self, summary: ConversationSummary, path: Path) -> None:
+        """Write a conversation to a file, in the form that its name tells.
+
+        Raises:
+            LocalR1Error: It cannot be read or written.
+        """
+        form = export.form_of(path)
+        whole = await asyncio.to_thread((await self.kept()).conversation, summary.id)
+        text = await asyncio.to_thread(export.as_form, form, (summary, whole))
+        await asyncio.to_thread(write_atomically, path, text)
+
     async def discard_conversation(self, conversation_id: int) -> None:
         """Throw a conversation away, its computed state at once, its text when the app ends."""
-        store = await self.store()
+        store = await self.kept()
         await asyncio.to_thread(workflow.discard_conversation, self.home, store, conversation_id)
 
     async def restore_conversation(self, conversation_id: int) -> None:
         """Take a conversation back that was thrown away."""
-        await asyncio.to_thread((await self.store()).restore, conversation_id)
+        await asyncio.to_thread((await self.kept()).restore, conversation_id)
 
     async def draft(self, conversation_id: int | None) -> str:
         """What was typed and not sent; None for the next new conversation."""
@@ -284,6 +327,7 @@ class Services:
     async def close(self) -> None:
         """Stop the downloads, which keep what is here, and close the database."""
         await self.downloads.close()
+        await self.keep_private(private=False)
         async with self._store_lock:
             if self._store is not None:
                 with suppress(StoreError):  # the next start deletes it

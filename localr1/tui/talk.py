@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 
-from localr1.chat import budget, tree
+from localr1.chat import budget, title, tree
+from localr1.chat.manner import USUAL, Manner
 from localr1.chat.session import ChatSession
 from localr1.chat.types import (
+    Ask,
     Conversation,
+    Edit,
     Event,
     Finished,
     Message,
@@ -17,13 +21,18 @@ from localr1.chat.types import (
     ReplyStats,
     Wish,
 )
-from localr1.errors import UsageError
+from localr1.errors import LocalR1Error, UsageError
+from localr1.fit import time_words
 from localr1.fit.types import NOTHING, Asked, Plan
 from localr1.models.types import LocalModel
 from localr1.track_record import Watch
 from localr1.tui.runner import Runner, Running
 from localr1.tui.services import Services
 
+_TITLE_SECONDS = 3.0
+"""After a reply, until the model is asked for a title."""
+_LONG_SECONDS = 60.0
+"""A reply that takes so long is told beforehand."""
 _CHARACTERS_PER_TOKEN = 4
 """Of English text, about; where nobody can count."""
 
@@ -47,6 +56,9 @@ class Talk:
         self.asked = asked
         self.session: ChatSession | None = None
         self._conversation: Conversation | None = None
+        self._titling: asyncio.Task[None] | None = None
+        self.manner = USUAL
+        """What the user chose for this conversation."""
 
     @property
     def ready(self) -> bool:
@@ -121,6 +133,13 @@ class Talk:
         known = self._conversation
         return tree.versions(known.tree or known.messages, message_id) if known else ()
 
+    def message(self, message_id: int) -> Message | None:
+        """A message of any branch; None where there is none."""
+        known = self._conversation
+        if self.session is not None:
+            return self.session.message(message_id)
+        return next((m for m in (known.tree if known else ()) if m.id == message_id), None)
+
     async def show_branch(self, message_id: int) -> None:
         """Move to the newest branch through a message.
 
@@ -150,13 +169,45 @@ class Talk:
             StoreError: The question cannot be stored.
         """
         session = self._ready_session()
-        options = ReplyOptions.preferred(self._services.home.preferences)
+        self._drop_title()
+        options = ReplyOptions.preferred(self._services.home.preferences, self.manner)
+        if isinstance(wish, Ask | Edit):
+            wish = replace(wish, text=self.manner.question(wish.text))
+        begins = session.conversation_id is None
         watch = await self._watch()
         async with aclosing(session.carry_out(wish, options)) as events:
             async for event in events:
+                if begins and session.conversation_id is not None and self.manner != USUAL:
+                    begins = False
+                    await self._services.save_manner(session.conversation_id, self.manner)
                 if isinstance(event, Finished):
                     await self._services.note_speed(self.local, event.stats, watch)
                 yield event
+        self._title_later(session)
+
+    def _title_later(self, session: ChatSession) -> None:
+        """Let the model find a title when the user does nothing for a moment."""
+        wanted = self._services.home.preferences.model_titles
+        if wanted and title.wanted(self.local.model, session.messages):
+            self._titling = asyncio.create_task(self._make_title(session))
+
+    async def _make_title(self, session: ChatSession) -> None:
+        await asyncio.sleep(_TITLE_SECONDS)
+        await session.settle()
+        running, number = self._runner.running, session.conversation_id
+        if running is None or number is None or session.busy or session is not self.session:
+            return
+        with suppress(LocalR1Error):  # the next reply meets it too, and says so
+            found = await title.make(
+                running.engine, running.local.model, session.messages, self.manner.system
+            )
+            if found:
+                await self._services.title(number, found)
+
+    def _drop_title(self) -> None:
+        if self._titling is not None:
+            self._titling.cancel()
+            self._titling = None
 
     async def count_tokens(self, text: str) -> int:
         """How many tokens a question has; about so many while the engine is busy or absent."""
@@ -173,6 +224,15 @@ class Talk:
         window = running.engine.context_window
         measured = stats.prompt_tps if stats is not None else 0.0
         return measured or running.plan.prompt_tps.expected, window - budget.reply_room(window)
+
+    @property
+    def usual_time(self) -> str:
+        """How long a reply usually takes here, where that is long; else empty."""
+        running = self._runner.running
+        if running is None or not self.ready:
+            return ""
+        usual = running.plan.time_to_answer.typical
+        return time_words.time_range(usual) if usual.high >= _LONG_SECONDS else ""
 
     async def plans(self) -> tuple[Plan | None, Plan | None]:
         """How the model is loaded, and how it would be with a window of twice the size.
@@ -201,6 +261,18 @@ class Talk:
         question, reply = self.messages[-2:]
         return await self._services.begin_from(question, reply, self.local.model.id)
 
+    async def hold_as(self, manner: Manner) -> None:
+        """Hold the conversation as the user chose, from now on.
+
+        Raises:
+            StoreError: It cannot be kept.
+        """
+        self.manner = manner
+        if self.session is not None:
+            self.session.instruct(manner.system)
+        if self.conversation_id is not None:
+            await self._services.save_manner(self.conversation_id, manner)
+
     def _ready_session(self) -> ChatSession:
         if self.session is None:
             raise UsageError("No model is loaded.", "", "Load one first.")
@@ -216,6 +288,7 @@ class Talk:
 
     async def stop(self) -> None:
         """End the running reply, if one runs; what came so far is kept."""
+        self._drop_title()
         if self.session is not None:
             await self.session.stop()
 
@@ -249,14 +322,22 @@ class Talk:
         Raises:
             StoreError: It cannot be read.
         """
+        if conversation_id >= 0:  # the numbers of private ones are below
+            await self._services.keep_private(private=False)
         await self._begin(await self._services.conversation(conversation_id))
 
-    async def new(self) -> None:
-        """Begin a new conversation."""
+    async def new(self, *, private: bool = False) -> None:
+        """Begin a new conversation.
+
+        Args:
+            private: Whether it is never written, neither its text nor what is computed for it.
+        """
+        await self._services.keep_private(private)
         await self._begin(None)
 
     async def _begin(self, conversation: Conversation | None) -> None:
         self._conversation, self.session = conversation, None
+        self.manner = conversation.manner if conversation is not None else USUAL
         running = self._runner.running
         if running is not None and running.is_for(self.local, self.asked):
             await self._begin_session(running)
@@ -266,6 +347,7 @@ class Talk:
         session = await self._services.session(running.engine, running.local, conversation)
         # Another conversation may have been opened meanwhile, and has its own by now.
         if self.session is None and self._conversation is conversation:
+            session.instruct(self.manner.system)
             self.session = session
 
     async def _let_go(self) -> None:

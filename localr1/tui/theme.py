@@ -1,4 +1,4 @@
-"""The app's own two themes. Every theme of Textual works as well."""
+"""The app's own themes. Every theme of Textual works as well."""
 
 from __future__ import annotations
 
@@ -75,5 +75,83 @@ LIGHT = Theme(
 )
 """The same on paper."""
 
-THEMES = (DARK, LIGHT)
+CONTRAST = Theme(
+    name="localr1-contrast",
+    primary="#6cc4ff",
+    secondary="#e0b0ff",
+    accent="#ffd75f",
+    foreground="#ffffff",
+    background="#000000",
+    surface="#000000",
+    panel="#1a1a1a",
+    success="#7dff7d",
+    warning="#ffd75f",
+    error="#ff8f8f",
+    dark=True,
+    variables={
+        "text-muted": "#e4e4e4",
+        "text-disabled": "#c8c8c8",
+        "border": "#ffffff",
+        "border-blurred": "#c8c8c8",
+        "block-cursor-foreground": "#000000",
+        "block-cursor-background": "#ffd75f",
+        "block-cursor-text-style": "bold",
+        "block-cursor-blurred-foreground": "#ffffff",
+        "block-cursor-blurred-background": "#4a4a4a",
+        "input-selection-background": "#1f5f8f",
+        "footer-background": "#000000",
+        "footer-key-foreground": "#ffd75f",
+        "footer-description-foreground": "#ffffff",
+        "footer-item-background": "#000000",
+        "scrollbar": "#c8c8c8",
+        "scrollbar-hover": "#ffffff",
+        "scrollbar-active": "#ffd75f",
+        "scrollbar-background": "#262626",
+        "scrollbar-background-hover": "#262626",
+        "scrollbar-background-active": "#262626",
+        "scrollbar-corner-color": "#000000",
+    },
+)
+"""Each colour has at least seven times the light of what it stands on, or a seventh."""
+
+CONTRAST_LIGHT = Theme(
+    name="localr1-contrast-light",
+    primary="#003e7a",
+    secondary="#4b1f7d",
+    accent="#6b2f00",
+    foreground="#000000",
+    background="#ffffff",
+    surface="#ffffff",
+    panel="#eeeeee",
+    success="#0b4d0b",
+    warning="#5f3c00",
+    error="#8a0010",
+    dark=False,
+    variables={
+        "text-muted": "#222222",
+        "text-disabled": "#444444",
+        "border": "#000000",
+        "border-blurred": "#444444",
+        "block-cursor-foreground": "#ffffff",
+        "block-cursor-background": "#003e7a",
+        "block-cursor-text-style": "bold",
+        "block-cursor-blurred-foreground": "#000000",
+        "block-cursor-blurred-background": "#cccccc",
+        "input-selection-background": "#a9cdf2",
+        "footer-background": "#ffffff",
+        "footer-key-foreground": "#003e7a",
+        "footer-description-foreground": "#000000",
+        "footer-item-background": "#ffffff",
+        "scrollbar": "#444444",
+        "scrollbar-hover": "#000000",
+        "scrollbar-active": "#003e7a",
+        "scrollbar-background": "#dddddd",
+        "scrollbar-background-hover": "#dddddd",
+        "scrollbar-background-active": "#dddddd",
+        "scrollbar-corner-color": "#ffffff",
+    },
+)
+"""The same on paper."""
+
+THEMES = (DARK, LIGHT, CONTRAST, CONTRAST_LIGHT)
 DEFAULT = DARK.name

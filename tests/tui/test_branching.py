@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from textual.widgets import Input
 from tui_scene import (
+    FrozenServices,
     answering,
     asked,
     chat_of,
     generated,
+    hold_still,
     played,
     played_chat,
     texts,
@@ -18,8 +21,11 @@ from tui_scene import (
     until,
 )
 
+from localr1.models.types import LocalModel
 from localr1.tui.screens.answer_again import AnswerAgainChoice
+from localr1.tui.screens.compare import Compare
 from localr1.tui.screens.context import ContextWindow
+from localr1.tui.screens.pick_model import PickModel
 from localr1.tui.screens.type_value import TypeValue
 from localr1.tui.widgets.code_block import CodeBlock
 from localr1.tui.widgets.question import Question
@@ -139,9 +145,9 @@ async def test_code_blocks_are_copied_and_saved_one_by_one(
         await until(pilot, lambda: app.screen is chat)
         assert (tmp_path / "code-2.sh").read_text(encoding="utf-8") == "echo 1\n"
         assert (tmp_path / "code.sh").read_text(encoding="utf-8") == "mine\n"
-        assert isinstance(app.focused, CodeBlock)
+        assert type(app.focused).__name__ == CodeBlock.__name__
         await pilot.press("escape")
-        assert isinstance(app.focused, Reply)
+        assert type(app.focused).__name__ == Reply.__name__
         await pilot.press("escape")
         assert chat.composer.has_focus
         # By mouse too.
@@ -178,3 +184,62 @@ async def test_the_context_window_is_explained_and_a_new_conversation_begins_fro
         assert chat._talk.messages[1].text == "In short."
         assert len(await app.services.summaries()) == 3
         assert len(engine.asked) == 3
+
+
+async def test_another_model_answers_the_same_question_and_both_are_shown() -> None:
+    async with played_chat(size=(100, 30)) as (app, pilot, _engine):
+        chat = chat_of(app)
+        services = app.services
+        assert isinstance(services, FrozenServices)
+        first = chat.local
+        other = replace(first, model=replace(first.model, id="r1-other", name="DeepSeek-R1-Other"))
+
+        async def both() -> tuple[LocalModel, ...]:
+            return (first, other)
+
+        services.local_models = both  # type: ignore[method-assign]
+        await asked(app, pilot, "Why?", answering("One reason.", 3), generated())
+        await pilot.press("alt+up", "m")
+        await until(pilot, lambda: isinstance(app.screen, PickModel))
+        await pilot.press("enter")
+        await until(pilot, lambda: len(services.engines) == 2 and services.engines[1].asked)
+        for event in (answering("Another reason.", 3), generated()):
+            services.engines[1].events.put_nowait(event)
+        await until(pilot, lambda: isinstance(app.screen, Compare))
+        await hold_still(pilot)
+        shown = texts(app, ".column")
+        assert "One reason." in shown
+        assert "Another reason." in shown
+        assert "R1-Other" in shown
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is chat)
+        assert chat.local == other
+        assert "2 of 2" in texts(app, "Reply .figures")
+        await pilot.press("alt+up", "v")
+        await until(pilot, lambda: isinstance(app.screen, Compare))
+
+
+async def test_words_are_found_in_a_long_thinking_page_by_page() -> None:
+    long = "\n".join(f"step {number}, and on" for number in range(600))
+    async with played_chat(size=(80, 30)) as (app, pilot, _engine):
+        chat = chat_of(app)
+        await asked(app, pilot, "Why?", thinking(long, 900, 9.0), answering("So.", 2), generated())
+
+        async def find(words: str) -> None:
+            await pilot.press("ctrl+f")
+            await until(pilot, lambda: isinstance(app.screen, TypeValue))
+            app.screen.query_one(Input).value = words
+            await pilot.press("enter")
+            await until(pilot, lambda: app.screen is chat)
+            await hold_still(pilot)
+
+        await find("STEP 599")
+        assert chat.query_one(Reply).thinking.is_open
+        assert "step 599, and on" in texts(app, "ThinkingText")
+        await find("step 0,")
+        assert "step 0, and on" in texts(app, "ThinkingText")
+        # Every page has it: asked again, the next one is shown.
+        await find("and on")
+        first = texts(app, "ThinkingText")
+        await find("and on")
+        assert texts(app, "ThinkingText") != first

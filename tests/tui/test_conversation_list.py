@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -137,6 +138,21 @@ async def test_pins_tags_titles_and_putting_away() -> None:
         await pilot.press("f1")
         await until(pilot, lambda: isinstance(app.screen, Help))
         await until(pilot, lambda: "Ctrl+Z" in texts(app, "Help Vertical, Help VerticalScroll"))
+
+
+async def test_a_conversation_is_written_to_a_file(tmp_path: Path) -> None:
+    keep_some()
+    async with at_list() as (app, pilot, listing):
+        await pilot.press("f10")
+        await until(pilot, lambda: isinstance(app.screen, TypeValue))
+        app.screen.query_one(Input).value = str(tmp_path / "proof.pdf")
+        await pilot.press("enter")
+        await until(pilot, lambda: ".html" in texts(app, ".problem"))
+        app.screen.query_one(Input).value = str(tmp_path / "proof.html")
+        await pilot.press("enter")
+        await until(pilot, lambda: list(tmp_path.glob("proof.html")))
+        await until(pilot, lambda: app.screen is listing)
+    assert "Suppose it is p/q" in (tmp_path / "proof.html").read_text()
 
 
 async def test_titles_tags_and_excerpts_are_only_text() -> None:

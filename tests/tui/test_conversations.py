@@ -6,9 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from test_chat_demo import first_run
 from textual.pilot import Pilot
-from tui_scene import ask, chat_of, in_chat, until
+from tui_scene import ask, chat_of, first_run, in_chat, until
 
 from localr1.chat import kv_state
 from localr1.tui.app import LocalR1App

@@ -21,13 +21,20 @@ from localr1.chat.types import (
 from localr1.fit.types import Plan
 from localr1.models.types import LocalModel, Model
 from localr1.printable import one_line, printable
-from localr1.tui import advice_command, command, download_command, message_command, wording
+from localr1.tui import (
+    advice_command,
+    command,
+    download_command,
+    list_command,
+    message_command,
+    wording,
+)
 from localr1.tui.advice_row import advice_rows, first_choice
 from localr1.tui.live import after
+from localr1.tui.reply_words import figures_text, thought_text
 from localr1.tui.widgets.advice_list import row_content
 from localr1.tui.widgets.code_block import CODE
 from localr1.tui.widgets.machine_panel import machine_lines
-from localr1.tui.widgets.reply import figures_text, thought_text
 from localr1.tui.widgets.status_line import Status, status_content
 from localr1.tui.widgets.thinking import _pages
 
@@ -216,16 +223,18 @@ def test_commands_are_unique_and_say_what_they_do() -> None:
         CODE,
         command.CHAT,
         command.COMPOSER,
-        command.CONVERSATIONS,
+        list_command.CONVERSATIONS,
+        list_command.SETTINGS,
     )
     # Questions and replies have some in common.
     of_messages = {c.id: c for c in (*message_command.QUESTION, *message_command.REPLY)}
     every = [*(c for table in tables for c in table), *of_messages.values()]
     assert len({c.id for c in every}) == len(every)
     assert all(c.help.endswith(".") for c in every)
-    keys = [k for c in (*command.APP, *command.CHAT) for k in c.keys.split(",") if k]
+    keys = [k for c in (*command.APP, *command.CHAT) if c.keys for k in c.keys.split(",")]
     assert len(set(keys)) == len(keys)
-    for table in (message_command.QUESTION, message_command.REPLY, CODE):
+    lists = (list_command.CONVERSATIONS, list_command.SETTINGS)
+    for table in (message_command.QUESTION, message_command.REPLY, CODE, *lists):
         keys = [k for c in table for k in c.keys.split(",")]
         assert len(set(keys)) == len(keys)
 

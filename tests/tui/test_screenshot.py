@@ -10,8 +10,7 @@ import os
 import re
 from pathlib import Path
 
-from test_chat_demo import first_run
-from tui_scene import ask, hold_still, until
+from tui_scene import ask, first_run, hold_still, until
 
 PICTURE = Path(__file__).parents[2] / "docs" / "screenshot.svg"
 

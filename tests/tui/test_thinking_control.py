@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Button, Markdown
+from textual.widgets import Button
 from tui_scene import (
     FrozenServices,
     PlayedEngine,
@@ -24,6 +24,7 @@ from tui_scene import (
 from localr1.config import Directories
 from localr1.engine import protocol
 from localr1.tui.app import LocalR1App
+from localr1.tui.widgets.answer import Answer
 from localr1.tui.widgets.note import LoopNote
 from localr1.tui.widgets.reply import Reply
 
@@ -177,6 +178,6 @@ async def test_an_answer_that_filled_the_window_goes_on_where_it_was() -> None:
         await play(app, pilot, engine, answering(" and more**.", 5), generated())
         await until(pilot, chat_of(app)._idle.is_set)
         await pilot.pause()
-        answer = app.screen.query_one("Answer", Markdown)
+        answer = app.screen.query_one(Answer)
         assert answer.source == "First **half and more**."
         assert "First half and more." in texts(app, "Answer")

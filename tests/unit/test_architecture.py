@@ -23,6 +23,7 @@ LAYERS = (
     ("chat",),
     ("engine",),
     ("fit",),
+    ("settings",),
     ("models",),
     ("gguf",),
     ("machine",),

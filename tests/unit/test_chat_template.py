@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from localr1.chat import template
 from localr1.chat.prompt import history
-from localr1.chat.store import title_of
+from localr1.chat.shelf import title_of
 from localr1.chat.template import Asked, FamilyTemplate, Turn
 from localr1.chat.types import Message, ReplyStats
 from localr1.engine.protocol import Segment

@@ -54,7 +54,12 @@ class AnswerAgainChoice(ModalScreen[str | None]):
         border: round $primary;
         background: $surface;
     }
-    AnswerAgainChoice OptionList { height: auto; max-height: 14; border: none; padding: 0; background: $surface; }
+    AnswerAgainChoice OptionList { height: auto; max-height: 14; }
+    AnswerAgainChoice OptionList, AnswerAgainChoice OptionList:focus {
+        border: none;
+        padding: 0;
+        background: $surface;
+    }
     AnswerAgainChoice .hint { height: auto; margin: 1 0 0 0; color: $text-muted; }
     """
 

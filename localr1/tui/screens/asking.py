@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from textual import events, work
 from textual.app import SuspendNotSupported
+from textual.timer import Timer
 
 from localr1.chat.types import (
     AnswerAgain,
@@ -21,6 +22,7 @@ from localr1.fit.types import NOTHING, Asked
 from localr1.models.types import LocalModel
 from localr1.printable import printable
 from localr1.tui import editor
+from localr1.tui.attention import Attention
 from localr1.tui.prompt_cost import with_files
 from localr1.tui.runner import Runner
 from localr1.tui.screens.answer_again import AnswerAgainChoice
@@ -32,6 +34,9 @@ from localr1.tui.widgets.heading import Heading
 from localr1.tui.widgets.note import LoopNote, Note
 from localr1.tui.widgets.question import Question
 from localr1.tui.widgets.reply import Reply
+
+_QUIET_SECONDS = 20.0
+"""After a reply, the next question is typed or the answer read."""
 
 
 class Asking(ModelScreen):
@@ -50,6 +55,7 @@ class Asking(ModelScreen):
         super().__init__(services, runner, local, asked)
         self._edited: int | None = None
         """The question that the prompt holds another version of."""
+        self._quiet_timer: Timer | None = None
         self._put_aside = ""
         """What was in the prompt before."""
 
@@ -108,11 +114,13 @@ class Asking(ModelScreen):
     async def _carry_out(self, wish: Wish) -> None:
         self._idle.clear()
         reply: Reply | None = None
+        attention = Attention(self.app, self._to_terminal)
         try:
             reply = await self._make_room(wish)
             async for event in self._talk.carry_out(wish):
                 await reply.receive(event)
                 self._live.follow(event)
+                attention.follow(event)
                 if isinstance(event, Failed):
                     await self._explain(event.error)
             self.transcript.settle(self._talk.messages)
@@ -122,6 +130,14 @@ class Asking(ModelScreen):
             self._idle.set()
             if self.is_attached:
                 self.refresh_bindings()
+                if self._quiet_timer is not None:
+                    self._quiet_timer.stop()
+                self._quiet_timer = self.set_timer(_QUIET_SECONDS, self._quiet)
+
+    def _quiet(self) -> None:
+        """A while after a reply nobody sees a pause."""
+        if not self._talk.busy:
+            self._garbage.look()
 
     async def _make_room(self, wish: Wish) -> Reply:
         """Show what is about to be asked, and the place of the reply."""
@@ -143,8 +159,20 @@ class Asking(ModelScreen):
                 if begun is not None:
                     await transcript.cut(begun.id)
         reply = transcript.new_reply(begun)
+        reply.on_draw = self._drawn
+        reply.usual = self._talk.usual_time
         await transcript.add(reply, follow=True)
         return reply
+
+    def _to_terminal(self, sequence: str) -> None:
+        driver = self.app._driver  # noqa: SLF001 - the way that the app's own bell goes
+        if driver is not None and not self.app.is_headless:
+            driver.write(sequence)
+
+    def _drawn(self) -> None:
+        """A reply that streams was drawn: so is the rest of the screen."""
+        self._live.show()
+        self._garbage.look_if_due()
 
     def _from_thinking(self, number: int, how: str) -> Message | None:
         """What is there of a reply that answers again."""

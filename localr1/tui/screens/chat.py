@@ -13,7 +13,7 @@ from textual.widgets import Footer, TextArea
 from textual.worker import WorkerError
 
 from localr1.chat.task import SUMMARY_QUESTION
-from localr1.chat.types import Ask
+from localr1.chat.types import Ask, ThinkAgain
 from localr1.errors import LocalR1Error
 from localr1.fit.types import NOTHING, Asked
 from localr1.models.types import LocalModel
@@ -21,10 +21,14 @@ from localr1.printable import printable
 from localr1.tui.command import CHAT, COMPOSER, bindings
 from localr1.tui.runner import Runner
 from localr1.tui.screens.asking import Asking
+from localr1.tui.screens.compare import Compare
 from localr1.tui.screens.context import ContextWindow, choices
 from localr1.tui.screens.conversations import Conversations, Outcome
+from localr1.tui.screens.manner import MannerForm
+from localr1.tui.screens.pick_model import PickModel
 from localr1.tui.services import Services
 from localr1.tui.widgets.blank import Blank
+from localr1.tui.widgets.chosen import Chosen
 from localr1.tui.widgets.heading import Heading
 from localr1.tui.widgets.note import Note
 
@@ -58,6 +62,7 @@ class Chat(Asking):
     ) -> None:
         super().__init__(services, runner, local, asked)
         self._quit_asked = 0.0
+        self._app_focus = True
 
     def compose(self) -> ComposeResult:
         """Heading, transcript, prompt, status."""
@@ -67,6 +72,17 @@ class Chat(Asking):
         yield self.composer
         yield self.status
         yield Footer(show_command_palette=False)
+
+    def update_node_styles(self, animate: bool = True) -> None:
+        """Apply the styles anew, but not because the terminal was left or come back to.
+
+        Nothing here looks different then but the widget that had the keyboard, which sees to
+        itself; all widgets together take half a second.
+        """
+        focus = self.app.app_focus
+        if focus == self._app_focus:
+            super().update_node_styles(animate)
+        self._app_focus = focus
 
     def show_download(self, text: str) -> None:
         """Say in the status line how far a download is; nothing: there is none."""
@@ -99,16 +115,26 @@ class Chat(Asking):
                 earlier = len(await self._services.summaries())
             except LocalR1Error:
                 earlier = 0  # said in full where the list is opened
-            blank = Blank(self._talk.local, earlier)
+            blank = Blank(self._talk.local, earlier, private=self._services.private)
         await self.transcript.show(messages, blank)
         self.composer.remember([m.text for m in messages if m.role == "user"])
-        self.query_one(Heading).show(messages)
+        heading = self.query_one(Heading)
+        heading.private = self._services.private
+        heading.show(messages)
 
     @work(exclusive=True, group="switch")
     async def action_new(self) -> None:
         """Begin a new conversation."""
+        await self._begin_new(private=False)
+
+    @work(exclusive=True, group="switch")
+    async def action_private(self) -> None:
+        """Begin a conversation that is never written."""
+        await self._begin_new(private=True)
+
+    async def _begin_new(self, *, private: bool) -> None:
         await self._leave()
-        await self._talk.new()
+        await self._talk.new(private=private)
         await self._show_opened()
         self.composer.focus()
 
@@ -130,6 +156,61 @@ class Chat(Asking):
                 await self.transcript.add(Note.of(error))
             else:
                 await self._show_opened()
+
+    @work(exclusive=True, group="manner")
+    async def action_manner(self) -> None:
+        """Choose how this conversation is held."""
+        manner = await self.app.push_screen_wait(MannerForm(self._talk.manner, self.local.model))
+        if manner is not None:
+            try:
+                await self._talk.hold_as(manner)
+            except LocalR1Error as error:
+                self.notify(printable(str(error)), severity="warning", markup=False)
+
+    # Models side by side
+
+    @work(exclusive=True, group="compare")
+    async def on_chosen_other_model_wanted(self, event: Chosen.OtherModelWanted) -> None:
+        """Let another model answer the same question, one after the other, and show both."""
+        event.stop()
+        if not self._can_ask():
+            return
+        try:
+            others = [m for m in await self._services.local_models() if m != self.local]
+        except LocalR1Error as error:
+            await self.transcript.add(Note.of(error))
+            return
+        if not others:
+            self.notify("There is no other model on this disk; F2 has more.", markup=False)
+            return
+        other = await self.app.push_screen_wait(PickModel(others))
+        if other is None or not self._can_ask():
+            return
+        try:
+            await self._switch(other, NOTHING).wait()
+            await self._loading.finished()
+            self.composer.focus()
+            await self._carry_out(ThinkAgain(event.message.id)).wait()
+        except (LocalR1Error, WorkerError):
+            return  # told where it happened
+        made = self._talk.messages[-1]
+        if made.id != event.message.id:
+            self._show_side_by_side(event.message.id, made.id)
+
+    def on_chosen_compare_wanted(self, event: Chosen.CompareWanted) -> None:
+        """Show two versions of a reply side by side."""
+        event.stop()
+        self._show_side_by_side(event.other_id, event.message_id)
+
+    def _show_side_by_side(self, first: int, second: int) -> None:
+        earlier, later = (
+            self._talk.message(min(first, second)),
+            self._talk.message(max(first, second)),
+        )
+        if earlier is not None and later is not None:
+            names = {model.id: model.name for model in self._services.home.catalogue.models}
+            names[self.local.model.id] = self.local.model.name
+            self.app.push_screen(Compare((earlier, later), names))
 
     @work(exclusive=True, group="context")
     async def action_context(self) -> None:

@@ -74,8 +74,8 @@ def choices(
             possible=said,
         ),
     ]
-    if bigger is not None and now is not None:
-        window = bigger.settings.context_window
+    window = bigger.settings.context_window if bigger is not None else 0
+    if bigger is not None and now is not None and window > status.context_window:
         more = max(0, bigger.total_bytes - now.total_bytes)
         words = f"+{wording.size(more)} of memory"
         again = f"the model is loaded again and reads {_read_words(history, prompt_tps)}"
@@ -108,7 +108,7 @@ def parts_content(status: Status, left_out_messages: int) -> Content:
         ("─", "dim", free, "free"),
         ("╌", "$secondary", kept, "kept for the answer: thinking ends before it"),
     ]
-    lines = [gauge_content(status, _CELLS), Content("")]
+    lines = [gauge_content(status, _CELLS)]
     for sign, style, tokens, words in rows:
         share = f"{100 * tokens / window:3.0f} %" if window else ""
         lines.append(
@@ -143,8 +143,13 @@ class ContextWindow(ModalScreen[Choice | None]):
         scrollbar-size-vertical: 1;
     }
     ContextWindow Static { height: auto; }
-    ContextWindow .title { margin: 1 0 0 0; text-style: bold; color: $accent; }
-    ContextWindow OptionList { height: auto; border: none; padding: 0; background: $surface; }
+    ContextWindow .title { text-style: bold; color: $accent; }
+    ContextWindow OptionList { height: auto; max-height: 100%; }
+    ContextWindow OptionList, ContextWindow OptionList:focus {
+        border: none;
+        padding: 0;
+        background: $surface;
+    }
     """
 
     BINDINGS: ClassVar[list[BindingType]] = bindings(_COMMANDS)
@@ -170,7 +175,7 @@ class ContextWindow(ModalScreen[Choice | None]):
 
     @staticmethod
     def _option(choice: Choice) -> Option:
-        text = Content.assemble(choice.label, "\n  ", (choice.cost, "dim"))
+        text = Content.assemble(choice.label, "\n", (choice.cost, "dim"))
         return Option(text, disabled=not choice.possible)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import ClassVar
 
 from textual import work
@@ -18,12 +19,15 @@ from textual.timer import Timer
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from localr1.chat.export import form_of
 from localr1.chat.shelf import HIT_BEGIN, HIT_END, tag_of
 from localr1.chat.types import ConversationSummary, Hit
+from localr1.config import expanded
 from localr1.errors import LocalR1Error
 from localr1.printable import one_line, printable
 from localr1.tui import wording
-from localr1.tui.command import CONVERSATIONS, bindings
+from localr1.tui.command import bindings
+from localr1.tui.list_command import CONVERSATIONS
 from localr1.tui.screens.type_value import TypeValue
 from localr1.tui.services import Services
 
@@ -77,6 +81,12 @@ def hit_content(hit: Hit, width: int) -> Content:
             parts.append((_flat(found), "bold $accent"))
         parts.append((_flat(rest if mark else found), "dim"))
     return Content.assemble(*parts).truncate(width, ellipsis=True)
+
+
+def _export_path(text: str) -> Path:
+    path = expanded(text.strip()).absolute()
+    form_of(path)
+    return path
 
 
 def _flat(text: str) -> str:
@@ -291,6 +301,22 @@ class Conversations(ModalScreen[Outcome]):
         if title:
             await self._done(self._services.rename(summary.id, title))
             self.refill()
+
+    @work(exclusive=True, group="change")
+    async def action_export(self) -> None:
+        """Ask for a file, and write the conversation to it."""
+        summary = self._highlighted
+        if summary is None:
+            return
+        screen = TypeValue[Path](
+            "Export",
+            "A file whose name ends in .md, .html, .txt or .json.",
+            _export_path,
+            f"conversation-{summary.id}.html",
+        )
+        path = await self.app.push_screen_wait(screen)
+        if path is not None and await self._done(self._services.export(summary, path)):
+            self.notify(f"Written to {printable(str(path))}.", markup=False)
 
     async def _done(self, change: Awaitable[None]) -> bool:
         """Make a change; where it fails, say why."""

@@ -11,6 +11,7 @@ from localr1.fit.types import NOTHING, Asked
 from localr1.models.types import LocalModel
 from localr1.printable import printable
 from localr1.tui.draft import Draft
+from localr1.tui.garbage import GARBAGE
 from localr1.tui.live import Live
 from localr1.tui.loading import Loading
 from localr1.tui.prompt_cost import PromptCost
@@ -51,6 +52,7 @@ class ModelScreen(Reading):
         self._live = Live(self.status, self._talk)
         self._loading = Loading(self._talk, self.transcript, self._load_line)
         self._waiting = Waiting(self.transcript, self.composer)
+        self._garbage = GARBAGE
         self._idle = asyncio.Event()
         self._idle.set()
         self.transcript.versions_of = self._talk.versions

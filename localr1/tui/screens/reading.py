@@ -11,6 +11,7 @@ from localr1.printable import printable
 from localr1.tui import code_file, wording
 from localr1.tui.screens.type_value import TypeValue
 from localr1.tui.widgets.code_block import CodeBlock
+from localr1.tui.widgets.reply import Reply
 from localr1.tui.widgets.transcript import Transcript
 
 
@@ -24,12 +25,35 @@ class Reading(Screen[None]):
     def __init__(self, transcript: Transcript) -> None:
         super().__init__()
         self.transcript = transcript
+        self._sought = ""
 
     def action_toggle_thinking(self) -> None:
         """Open or fold the thinking of the last reply."""
         reply = self.transcript.last_reply
         if reply is not None:
             self.run_worker(reply.thinking.toggle(), group="thinking", exclusive=True)
+
+    @work(exclusive=True, group="find")
+    async def action_find(self) -> None:
+        """Find words in the thinking of the chosen reply, or of the last one."""
+        chosen = self.transcript.chosen
+        reply = chosen if isinstance(chosen, Reply) else self.transcript.last_reply
+        if reply is None or not reply.thinking.text:
+            self.notify("There is no thinking to search.", markup=False)
+            return
+        words = await self.app.push_screen_wait(
+            TypeValue(
+                "Find in the thinking",
+                "The same words once more show the next page with them.",
+                str.strip,
+                self._sought,
+            )
+        )
+        if words:
+            self._sought = words
+            places = await reply.thinking.find(words)
+            told = wording.plural(places, "place") if places else "Not in this thinking."
+            self.notify(told, markup=False)
 
     def action_toggle_formulas(self) -> None:
         """Show the formulas as LaTeX, or drawn again."""

@@ -6,11 +6,13 @@ from typing import ClassVar, Final
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+from textual.containers import Vertical
 from textual.widgets import Markdown
 from textual.widgets.markdown import MarkdownBlock
 
 from localr1 import markdown as maths
 from localr1.printable import printable
+from localr1.tui.sections import lines_of, split
 from localr1.tui.widgets import formula
 from localr1.tui.widgets.code_block import CodeBlock
 
@@ -21,33 +23,42 @@ _BLOCKS: Final[dict[str, type[MarkdownBlock]]] = {
 }
 
 
-class Answer(Markdown):
-    """An answer as Markdown, with its formulas drawn.
+class Section(Markdown):
+    """A part of an answer as Markdown, with its formulas drawn; asleep it only keeps its place.
 
     Args:
-        text: The answer so far.
+        text: The part so far.
         growing: Whether more of it will come.
         formulas_as_source: Whether formulas are shown as LaTeX.
+        asleep: Whether it is drawn only when it comes near the view.
     """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"formula"}
     BLOCKS = _BLOCKS
     DEFAULT_CSS = """
-    Answer { height: auto; padding: 0; margin: 0; background: $background; }
-    Answer MarkdownH1 { content-align: left middle; }
-    Answer MarkdownFence { margin: 0 0 1 0; background: $surface; }
-    Answer MarkdownParagraph { margin: 0 0 1 0; }
-    Answer MarkdownTable { margin: 0 0 1 0; }
-    Answer > .formula { color: $text-primary; }
+    Section { height: auto; padding: 0; margin: 0; background: $background; }
+    Section MarkdownH1 { content-align: left middle; }
+    Section MarkdownFence { margin: 0 0 1 0; background: $surface; }
+    Section MarkdownParagraph { margin: 0 0 1 0; }
+    Section MarkdownTable { margin: 0 0 1 0; }
+    Section > .formula { color: $text-primary; }
     """
 
     def __init__(
-        self, text: str = "", *, growing: bool = False, formulas_as_source: bool = False
+        self,
+        text: str,
+        *,
+        growing: bool = False,
+        formulas_as_source: bool = False,
+        asleep: bool = False,
     ) -> None:
-        super().__init__(printable(text), parser_factory=self._parser, open_links=False)
-        self._waiting = ""
+        super().__init__(None if asleep else text, parser_factory=self._parser, open_links=False)
+        self.words = text
+        self.asleep = asleep
         self._growing = growing
         self._as_source = formulas_as_source
+        if asleep:
+            self.styles.height = lines_of(text, _USUAL_WIDTH)
 
     def _parser(self) -> MarkdownIt:
         return maths.MathsParser(as_source=self._as_source, growing=self._growing)
@@ -58,29 +69,37 @@ class Answer(Markdown):
             return formula.Formula(self, token, as_source=self._as_source)
         return None
 
-    def extend(self, text: str) -> None:
-        """Take more of the answer; `draw` shows it."""
-        self._waiting += printable(text)
+    async def add(self, text: str) -> None:
+        """Show more of it."""
+        self.words += text
+        await self.append(text)
 
-    async def draw(self) -> None:
-        """Show what came since the last call."""
-        if self._waiting:
-            text, self._waiting = self._waiting, ""
-            await self.append(text)
+    async def end(self, text: str) -> None:
+        """Show it for good: appending blocks can leave traces of half-read Markdown."""
+        again = text != self.words or any(mark in text for mark in _STRUCTURE)
+        self.words, self._growing = text, False
+        if again and not self.asleep:
+            await self.update(text)
 
-    async def complete(self) -> None:
-        """Draw the whole answer anew: appending blocks can leave traces of half-read Markdown."""
-        await self.draw()
-        self._growing = False
-        if any(mark in self.source for mark in _STRUCTURE):
-            await self.update(self.source)
+    async def sleep(self) -> None:
+        """Keep only its place."""
+        if not self.asleep and not self._growing and not self.has_focus_within:
+            self.asleep = True
+            self.styles.height = self.size.height
+            await self.remove_children()
+
+    async def wake(self) -> None:
+        """Draw it."""
+        if self.asleep:
+            self.asleep = False
+            self.styles.height = "auto"
+            await self.update(self.words)
 
     async def show_formulas(self, *, as_source: bool) -> None:
         """Show the formulas as LaTeX, or drawn."""
-        if as_source != self._as_source:
-            self._as_source = as_source
-            if any(mark in self.source for mark in _FORMULA):
-                await self.update(self.source)
+        self._as_source = as_source
+        if not self.asleep and any(mark in self.words for mark in _FORMULA):
+            await self.update(self.words)
 
     def on_markdown_link_clicked(self, event: Markdown.LinkClicked) -> None:
         """A model wrote this address: show it and hand it over, but never open it."""
@@ -89,6 +108,84 @@ class Answer(Markdown):
         self.notify(printable(event.href), title="Link copied, not opened", markup=False)
 
 
+class Answer(Vertical):
+    """An answer in sections.
+
+    Args:
+        text: The answer so far.
+        growing: Whether more of it will come.
+        formulas_as_source: Whether formulas are shown as LaTeX.
+        asleep: Whether it is drawn only when it comes near the view.
+    """
+
+    DEFAULT_CSS = """
+    Answer { height: auto; padding: 0; margin: 0; background: $background; }
+    """
+
+    def __init__(
+        self,
+        text: str = "",
+        *,
+        growing: bool = False,
+        formulas_as_source: bool = False,
+        asleep: bool = False,
+    ) -> None:
+        self._waiting = ""
+        self._as_source = formulas_as_source
+        parts = split(printable(text))
+        # The end of an answer is what is looked at first.
+        awake = 0 if asleep else len(parts) - _AWAKE_SECTIONS
+        self._sections = [
+            self._section(part, growing=growing and number == len(parts) - 1,
+                          asleep=asleep or number < awake)
+            for number, part in enumerate(parts)
+        ]  # fmt: skip
+        super().__init__(*self._sections)
+
+    def _section(self, text: str, *, growing: bool, asleep: bool = False) -> Section:
+        return Section(text, growing=growing, formulas_as_source=self._as_source, asleep=asleep)
+
+    @property
+    def source(self) -> str:
+        """The answer so far, as it is shown."""
+        return "".join(section.words for section in self._sections)
+
+    def extend(self, text: str) -> None:
+        """Take more of the answer; `draw` shows it."""
+        self._waiting += printable(text)
+
+    async def draw(self) -> None:
+        """Show what came since the last call."""
+        if not self._waiting:
+            return
+        text, self._waiting = self._waiting, ""
+        last = self._sections[-1]
+        parts = split(last.words + text)
+        if len(parts) == 1:
+            await last.add(text)
+            return
+        # A section that is over is never drawn again while the answer goes on.
+        await last.end(parts[0])
+        for number, part in enumerate(parts[1:], start=2):
+            self._sections.append(self._section(part, growing=number == len(parts)))
+            await self.mount(self._sections[-1])
+
+    async def complete(self) -> None:
+        """No more will come."""
+        await self.draw()
+        last = self._sections[-1]
+        await last.end(last.words)
+
+    async def show_formulas(self, *, as_source: bool) -> None:
+        """Show the formulas as LaTeX, or drawn."""
+        if as_source != self._as_source:
+            self._as_source = as_source
+            for section in self._sections:
+                await section.show_formulas(as_source=as_source)
+
+
+_USUAL_WIDTH: Final = 76
+_AWAKE_SECTIONS: Final = 2
 _FORMULA: Final = ("\\", "$")
 _STRUCTURE: Final = ("\n", "`", "|", "*", "_", "[", "<", "#", *_FORMULA)
 """Without any of these the answer is one plain paragraph, which needs no second drawing."""

@@ -10,12 +10,13 @@ from localr1.printable import printable
 from localr1.tui import wording
 
 
-def blank_content(local: LocalModel, conversations: int) -> Content:
+def blank_content(local: LocalModel, conversations: int, *, private: bool = False) -> Content:
     """The words of the empty page.
 
     Args:
         local: The model that is used.
         conversations: How many earlier conversations there are.
+        private: Whether the conversation that begins is never written.
     """
     if local.model.demo:
         lines = [
@@ -38,8 +39,17 @@ def blank_content(local: LocalModel, conversations: int) -> Content:
             Content(
                 "R1 thinks before it answers. Ctrl+O opens its thinking, Ctrl+T ends it early."
             ),
+            Content("Alt+↑ chooses what was said: edit it, think again, answer again, quote."),
         ]
-    if conversations:
+    if private:
+        lines += [
+            Content(""),
+            Content.styled(
+                "Private: nothing of this conversation is written to the disk.", "$accent"
+            ),
+            Content.styled("It is gone when you begin another one or leave.", "dim"),
+        ]
+    elif conversations:
         earlier = wording.plural(conversations, "earlier conversation")
         lines += [Content(""), Content.assemble((f"{earlier}: ", "dim"), "Ctrl+L")]
     return Content("\n").join(lines)
@@ -52,5 +62,5 @@ class Blank(Static):
     Blank { width: 1fr; height: auto; margin: 1 0; padding: 0 2; text-align: center; }
     """
 
-    def __init__(self, local: LocalModel, conversations: int) -> None:
-        super().__init__(blank_content(local, conversations), markup=False)
+    def __init__(self, local: LocalModel, conversations: int, *, private: bool = False) -> None:
+        super().__init__(blank_content(local, conversations, private=private), markup=False)

@@ -41,6 +41,21 @@ class Chosen(Widget):
             super().__init__()
             self.message = message
 
+    class OtherModelWanted(Posted):
+        """Another model is to answer the same question."""
+
+        def __init__(self, message: Message) -> None:
+            super().__init__()
+            self.message = message
+
+    class CompareWanted(Posted):
+        """A reply and another version of it are to be shown side by side."""
+
+        def __init__(self, message_id: int, other_id: int) -> None:
+            super().__init__()
+            self.message_id = message_id
+            self.other_id = other_id
+
     class BranchWanted(Posted):
         """Another version is to be shown."""
 

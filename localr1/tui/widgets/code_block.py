@@ -103,7 +103,10 @@ class CodeBlock(MarkdownFence, can_focus=True):
                 return
 
     def _all(self) -> list[CodeBlock]:
-        return list(self._markdown.query(CodeBlock))
+        for above in self.ancestors:
+            if isinstance(above, Widget) and above.can_focus:
+                return list(above.query(CodeBlock))
+        return [self]
 
 
 def _bar(language: str) -> Content:

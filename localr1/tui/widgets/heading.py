@@ -22,6 +22,8 @@ class Heading(Static):
 
     def __init__(self) -> None:
         super().__init__("", markup=False, id="heading")
+        self.private = False
+        """Whether the conversation is never written."""
 
     def show(self, about: Sequence[Message] | str) -> None:
         """Name the conversation by its first question.
@@ -31,4 +33,7 @@ class Heading(Static):
         """
         first = about if isinstance(about, str) else about[0].text if about else ""
         title = one_line(first, _MOST_CHARACTERS) or "new conversation"
-        self.update(Content.assemble(("localr1", "bold $primary"), (f"  {title}", "dim")))
+        mark = "  private, never written" if self.private else ""
+        self.update(
+            Content.assemble(("localr1", "bold $primary"), (mark, "$accent"), (f"  {title}", "dim"))
+        )

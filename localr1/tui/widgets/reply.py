@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -19,7 +20,6 @@ from localr1.chat.types import (
     Event,
     Failed,
     Finished,
-    FinishReason,
     GoOn,
     LoopNotice,
     Message,
@@ -29,28 +29,27 @@ from localr1.chat.types import (
     ThinkAgain,
     ThinkingDelta,
 )
-from localr1.printable import printable
 from localr1.tui import wording
 from localr1.tui.command import CONTEXT, bindings
 from localr1.tui.message_command import REPLY
+from localr1.tui.reply_words import (
+    Reading,
+    figures_text,
+    prompt_text,
+    thinking_text,
+    thought_text,
+    thought_words,
+)
 from localr1.tui.widgets.answer import Answer
 from localr1.tui.widgets.chosen import Chosen
 from localr1.tui.widgets.code_block import CodeBlock
 from localr1.tui.widgets.note import LoopNote, Note
 from localr1.tui.widgets.thinking import ThinkingBlock
 
-_DRAW_SECONDS = 0.1
-_BUDGET_CELLS = 6
-_STEADY_SECONDS = 0.5
-"""Before this a rate says more about the clock than about the machine."""
-_INTERRUPTED = "interrupted: localr1 ended while this was written"
-_ENDINGS: dict[FinishReason, str] = {
-    "stop": "",
-    "length": "cut off: the context window is full",
-    "cancelled": "stopped",
-    "failed": "failed",
-    "": _INTERRUPTED,
-}
+_DRAW_SECONDS = 0.25
+"""As often as the engine sends more; every drawing takes from what a CPU model has."""
+_SHARE = 0.1
+"""Of a core, what drawing a reply may take: a page that is costly to draw is drawn less often."""
 
 
 class Reply(Chosen, Vertical, can_focus=True):
@@ -63,6 +62,7 @@ class Reply(Chosen, Vertical, can_focus=True):
         formulas_as_source: Whether formulas are shown as LaTeX.
         growing: Whether it is about to stream.
         versions: The messages in its place on all branches.
+        asleep: Whether its answer is drawn only when it comes near the view.
     """
 
     HELP_TITLE = "A reply"
@@ -84,8 +84,15 @@ class Reply(Chosen, Vertical, can_focus=True):
         formulas_as_source: bool = False,
         growing: bool = False,
         versions: tuple[int, ...] = (),
+        asleep: bool = False,
     ) -> None:
         super().__init__()
+        self._asleep = asleep
+        self.on_draw: Callable[[], None] = lambda: None
+        """Called at every drawing, for what is drawn elsewhere with it."""
+        self.usual = ""
+        """How long a reply usually takes; empty where that is short."""
+        self._reading = Reading()
         self._as_source = formulas_as_source
         self._growing = growing or message is None
         self.message, self.versions = message, versions
@@ -95,6 +102,8 @@ class Reply(Chosen, Vertical, can_focus=True):
         self._loop_note: LoopNote | None = None
         self._began = time.monotonic()
         self._phase = "waiting"
+        self._draw_at = 0.0
+        """Not before this."""
         self._dirty = False
         self._answer_text = message.text if message else ""
         self._last_thinking: ThinkingDelta | None = None
@@ -124,20 +133,23 @@ class Reply(Chosen, Vertical, can_focus=True):
             return
         if message.text:
             self._answer = Answer(
-                message.text, growing=self._growing, formulas_as_source=self._as_source
+                message.text,
+                growing=self._growing,
+                formulas_as_source=self._as_source,
+                asleep=self._asleep,
             )
             yield self._answer
         if not self._growing and (figures := self._figures_text(message.stats or ReplyStats())):
             yield Static(figures, classes="figures", markup=False)
 
     def on_mount(self) -> None:
-        """Begin to draw at most ten times a second; a finished reply is never drawn again."""
+        """Begin to draw at most four times a second; a finished reply is never drawn again."""
         if self.message is not None:
             self._thinking.label(thought_text(self.message.stats or ReplyStats()))
             self._thinking.display = self._growing or bool(self.message.thinking)
         if self._growing:
             self._label()
-            self._ticker = self.set_interval(_DRAW_SECONDS, self.draw)
+            self._ticker = self.set_interval(_DRAW_SECONDS, self._tick)
 
     async def receive(self, event: Event) -> None:
         """Take an event of the session; text waits for the next drawing.
@@ -149,7 +161,8 @@ class Reply(Chosen, Vertical, can_focus=True):
                 # Read once more in the middle of an answer, when that filled the window.
                 if self._phase != "answer":
                     self._phase = "prompt"
-                    self._thinking.label(prompt_text(event))
+                    left = self._reading.seconds_left(event, time.monotonic())
+                    self._thinking.label(prompt_text(event, left))
             case ThinkingDelta():
                 self._phase = "thinking"
                 self._last_thinking = event
@@ -165,8 +178,21 @@ class Reply(Chosen, Vertical, can_focus=True):
             case Finished() | Failed():
                 await self._complete(event.stats if isinstance(event, Finished) else None)
 
+    async def _tick(self) -> None:
+        """Draw, unless drawing would take more of the time than it should."""
+        now = time.monotonic()
+        if now >= self._draw_at:
+            began = time.thread_time()
+            self._draw_at = now + _DRAW_SECONDS / 2
+            await self.draw()
+            self.call_after_refresh(self._note_cost, now, began)
+
+    def _note_cost(self, now: float, began: float) -> None:
+        self._draw_at = now + (time.thread_time() - began) / _SHARE
+
     async def draw(self) -> None:
         """Show what came since the last drawing."""
+        self.on_draw()
         self._label()
         if not self._dirty:
             return
@@ -202,7 +228,7 @@ class Reply(Chosen, Vertical, can_focus=True):
             tokens = stats.thinking_tokens or last.tokens
             seconds = stats.thinking_seconds or last.seconds
             verb = "Thought" if self._phase == "answer" else "Thinking stopped"
-            self._thinking.label(_thought(verb, seconds, tokens))
+            self._thinking.label(thought_words(verb, seconds, tokens))
         elif self.message is not None:
             self._thinking.label(thought_text(self.message.stats or stats))
         await self._thinking.end()
@@ -247,6 +273,8 @@ class Reply(Chosen, Vertical, can_focus=True):
             return message is not None and bool(message.thinking)
         if action == "code":
             return bool(self.query(CodeBlock))
+        if action == "compare":
+            return len(self.versions) > 1
         return super().check_action(action, parameters)
 
     def action_think_again(self) -> None:
@@ -258,6 +286,18 @@ class Reply(Chosen, Vertical, can_focus=True):
         """Another answer from the same thinking."""
         if self.message is not None:
             self.post_message(self.WishWanted(self.message))
+
+    def action_other_model(self) -> None:
+        """Another model's reply beside this one."""
+        if self.message is not None:
+            self.post_message(self.OtherModelWanted(self.message))
+
+    def action_compare(self) -> None:
+        """This one and the version before it, or else after it, side by side."""
+        if self.message is not None and len(self.versions) > 1:
+            at = self.versions.index(self.message.id)
+            other = self.versions[at - 1 if at else 1]
+            self.post_message(self.CompareWanted(self.message.id, other))
 
     def action_go_on(self) -> None:
         """Go on where it was stopped."""
@@ -289,77 +329,8 @@ class Reply(Chosen, Vertical, can_focus=True):
                 "Reading…" if waited < 1 else f"Reading… {wording.duration(waited)}"
             )
         elif self._phase == "thinking" and last is not None:
-            self._thinking.label(thinking_text(last, self._budget))
+            usual = f" · usually {self.usual}" if self.usual else ""
+            self._thinking.label(f"{thinking_text(last, self._budget)}{usual}")
 
 
 _RATINGS = {1: "good", -1: "bad"}
-
-
-def prompt_text(event: PromptProgress) -> str:
-    """The line while the prompt is processed: `Reading 512 of 2,048 tokens ━━━───`."""
-    fraction = event.done_tokens / event.total_tokens if event.total_tokens else 0.0
-    filled, empty = wording.gauge(fraction, 12)
-    return (
-        f"Reading {wording.count(event.done_tokens)} of "
-        f"{wording.plural(event.total_tokens, 'token')} {filled}{empty}"
-    )
-
-
-def thinking_text(so_far: ThinkingDelta, budget: ThinkingBudget) -> str:
-    """The line while the model thinks: `Thinking 12 s · 210 tokens · 18 tok/s`.
-
-    Args:
-        so_far: The last that came.
-        budget: Its limits are named, with how much of them is used: `210 of 2,000 tokens ━─────`.
-    """
-    seconds, tokens = so_far.seconds, so_far.tokens
-    time_text = wording.duration(max(1, seconds))
-    if budget.seconds:
-        time_text = (
-            f"{wording.of_seconds(seconds, budget.seconds)} {_bar(seconds / budget.seconds)}"
-        )
-    count_text = wording.plural(tokens, "token")
-    if budget.tokens:
-        most = wording.plural(budget.tokens, "token")
-        count_text = f"{wording.count(tokens)} of {most} {_bar(tokens / budget.tokens)}"
-    parts = [f"Thinking {time_text}", count_text]
-    if seconds > _STEADY_SECONDS:
-        parts.append(f"{wording.speed(tokens / seconds)} tok/s")
-    return " · ".join(parts)
-
-
-def thought_text(stats: ReplyStats) -> str:
-    """The line of a finished thinking: `Thought for 12 s · 210 tokens`."""
-    ended = stats.answer_tokens > 0 or stats.finish_reason == "stop" or stats.same_thinking
-    text = _thought(
-        "Thought" if ended else "Thinking stopped", stats.thinking_seconds, stats.thinking_tokens
-    )
-    if not stats.same_thinking:
-        return text
-    return f"{text} · answered again{': ' + printable(stats.wish) if stats.wish else ''}"
-
-
-def figures_text(stats: ReplyStats) -> str:
-    """The line under a reply: how it ended, if not by itself, and its speed."""
-    ending = _ENDINGS[stats.finish_reason]
-    if stats.finish_reason == "cancelled" and not stats.answer_tokens:
-        ending = "stopped without an answer, so it is not sent again"
-    parts = [ending]
-    if tokens := stats.thinking_tokens + stats.answer_tokens:
-        parts.append(wording.plural(tokens, "token"))
-    if stats.generation_tps:
-        parts.append(f"{wording.speed(stats.generation_tps)} tok/s")
-    if stats.total_seconds:
-        parts.append(wording.duration(stats.total_seconds))
-    return " · ".join(part for part in parts if part)
-
-
-def _thought(verb: str, seconds: float, tokens: int) -> str:
-    if not tokens:
-        return verb
-    preposition = "for" if verb == "Thought" else "after"
-    return f"{verb} {preposition} {wording.duration(seconds)} · {wording.plural(tokens, 'token')}"
-
-
-def _bar(fraction: float) -> str:
-    return "".join(wording.gauge(fraction, _BUDGET_CELLS))

@@ -49,7 +49,7 @@ def status_content(status: Status, width: int, download: str = "") -> Content:
     name = wording.short_name(status.model)
     model = (name, "bold") if name else ("", "")
     quantization = (f" {status.quantization}", "dim") if status.quantization else ("", "")
-    left = [model, quantization]
+    left: list[_Part] = [model, quantization]
     state = (
         (status.state, "dim" if status.state == "done" else "$accent") if status.state else ("", "")
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
 
 from textual import events
@@ -72,6 +73,8 @@ class ThinkingText(Vertical):
         pages = _pages(text)
         super().__init__(*(self._page(page) for page in pages))
         self._last = pages[-1]
+        self._found: tuple[str, int] = ("", -1)
+        """The words last looked for, and the page that was shown."""
 
     def append(self, text: str) -> None:
         """Add what came since."""
@@ -82,6 +85,34 @@ class ThinkingText(Vertical):
         if more:
             self.mount_all([self._page(text) for text in more])
         self._last = more[-1] if more else first
+
+    def find(self, text: str, words: str) -> int:
+        """Mark words wherever they are, and show the next place; case does not matter.
+
+        Args:
+            text: The whole thinking.
+            words: What is looked for.
+
+        Returns:
+            How many places there are.
+        """
+        pages, places, hits = _pages(text), 0, []
+        needle = re.compile(re.escape(words), re.IGNORECASE)
+        for number, (page, shown) in enumerate(zip(pages, self.query(Static), strict=False)):
+            found = list(needle.finditer(page.rstrip("\n")))
+            places += len(found)
+            content = Content(page.rstrip("\n"))
+            for match in found:
+                content = content.stylize("reverse", match.start(), match.end())
+            shown.update(content)
+            if found:
+                hits.append(number)
+        before = self._found[1] if self._found[0] == words else -1
+        if hits:
+            at = next((number for number in hits if number > before), hits[0])
+            self._found = words, at
+            self.children[at].scroll_visible(animate=False, top=True)
+        return places
 
     @staticmethod
     def _page(text: str) -> Static:
@@ -185,6 +216,12 @@ class ThinkingBlock(Vertical):
         elif self._text:
             await self._open()
         self._draw_label()
+
+    async def find(self, words: str) -> int:
+        """Open it and show where words are; see `ThinkingText.find`."""
+        if self._body is None and self._text:
+            await self.toggle()
+        return self._body.find(self._text, words) if self._body is not None else 0
 
     async def on_thinking_header_toggled(self, event: ThinkingHeader.Toggled) -> None:
         """The line was clicked."""

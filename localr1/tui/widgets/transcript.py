@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 from textual.app import ComposeResult
@@ -12,6 +13,7 @@ from textual.widgets import Button
 from localr1.amount import ThinkingBudget
 from localr1.chat.types import Message
 from localr1.tui import wording
+from localr1.tui.widgets.answer import Section
 from localr1.tui.widgets.chosen import Chosen
 from localr1.tui.widgets.question import Question
 from localr1.tui.widgets.reply import Reply
@@ -65,9 +67,16 @@ class Transcript(VerticalScroll, can_focus=False):
         self._formulas_as_source = False
         self._older: list[Message] = []
         self._blank: Widget | None = None
+        self._tending = False
+        self._unseen = False
+        """Whether something moved since the last look."""
         self.versions_of: Callable[[int], tuple[int, ...]] = lambda _number: ()
         """The messages in a message's place on all branches."""
         self._page = Vertical(id="page")
+
+    def use(self, display: str, budget: ThinkingBudget) -> None:
+        """Show the thinking of replies from now on in another way."""
+        self._display, self._budget = display, budget
 
     def compose(self) -> ComposeResult:
         """The page that everything stands on."""
@@ -76,6 +85,55 @@ class Transcript(VerticalScroll, can_focus=False):
     def on_mount(self) -> None:
         """Stay at the end until the user scrolls away."""
         self.anchor()
+        self.watch(self, "scroll_y", self._moved, init=False)
+        self.watch(self, "virtual_size", self._moved, init=False)
+
+    def _moved(self) -> None:
+        """What is in view may be another part of the conversation."""
+        self._unseen = True
+        if not self._tending and self.is_mounted:
+            self._tending = True
+            self.run_worker(self._tend(), group="tend")
+
+    async def _tend(self) -> None:
+        """Draw what came near the view, and let what went far from it keep only its place."""
+        try:
+            while self._unseen:
+                self._unseen = False
+                # What was scrolled or added is laid out first.
+                await self._laid_out()
+                while section := self._next_to_wake():
+                    await self._wake(section)
+                for section in self._far_away():
+                    await section.sleep()
+        finally:
+            self._tending = False
+
+    def _next_to_wake(self) -> Section | None:
+        near = self.region.grow((self.size.height // 4, 0, self.size.height // 4, 0))
+        asleep = (each for each in self.query(Section) if each.asleep)
+        return next((each for each in asleep if each.region.overlaps(near)), None)
+
+    def _far_away(self) -> list[Section]:
+        wide = self.region.grow((self.size.height // 2, 0, self.size.height // 2, 0))
+        awake = (each for each in self.query(Section) if not each.asleep)
+        return [each for each in awake if each.size and not each.region.overlaps(wide)]
+
+    async def _wake(self, section: Section) -> None:
+        """Draw a section; what is read stays in its place when another height shows above it."""
+        above, before = section.region.y < self.region.y, section.size.height
+        await section.wake()
+        await self._laid_out()
+        if above and (self._anchor_released or not self._anchored):
+            moved = section.size.height - before
+            self.scroll_to(y=self.scroll_y + moved, animate=False, immediate=True)
+            await self._laid_out()
+
+    async def _laid_out(self) -> None:
+        """Wait until the screen is laid out anew."""
+        done = asyncio.Event()
+        self.call_after_refresh(done.set)
+        await done.wait()
 
     @property
     def last_reply(self) -> Reply | None:
@@ -147,6 +205,7 @@ class Transcript(VerticalScroll, can_focus=False):
                 self._blank = blank
                 await self._page.mount(blank)
         self.anchor()
+        self._moved()
 
     async def add(self, widget: Widget, *, follow: bool = False) -> None:
         """Put a widget at the end.
@@ -202,9 +261,11 @@ class Transcript(VerticalScroll, can_focus=False):
         )
 
     def _widgets(self, messages: Sequence[Message]) -> list[Widget]:
-        return [self._widget(message) for message in messages]
+        # What is in view at the end is drawn at once, the rest when it comes near.
+        last = messages[-1] if messages else None
+        return [self._widget(message, asleep=message is not last) for message in messages]
 
-    def _widget(self, message: Message) -> Widget:
+    def _widget(self, message: Message, *, asleep: bool) -> Widget:
         versions = self.versions_of(message.id)
         if message.role == "user":
             return Question(message.text, message=message, versions=versions)
@@ -213,4 +274,5 @@ class Transcript(VerticalScroll, can_focus=False):
             display=self._display,
             formulas_as_source=self._formulas_as_source,
             versions=versions,
+            asleep=asleep,
         )
