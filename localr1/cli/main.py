@@ -32,6 +32,7 @@ _COMMANDS: Final = {
     "verify": "upkeep:run_verify",
     "move": "upkeep:run_move",
     "bundle": "bundle",
+    "serve": "serve",
 }
 
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from localr1 import __version__
-from localr1.cli import parser_library
+from localr1.cli import parser_beyond, parser_library
 
 _SIZES = "Sizes: 24G and 24GiB are 2^30, 24GB is 10^9."
 _MODEL = "a catalogue id (r1-distill-qwen-7b, demo), an unambiguous part (7b), or a .gguf file"
@@ -188,6 +188,8 @@ def build() -> argparse.ArgumentParser:
         "model", metavar="MODEL[:VARIANT]", nargs="?", help=f"{_MODEL}; default: the one last used"
     )
     _json(bench)
+
+    parser_beyond.add(command, _MODEL)
 
     doctor = command(
         "doctor",

@@ -15,7 +15,7 @@ PACKAGE = Path(localr1.__file__).parent
 # From the top down; a part may import itself and what stands below it.
 LAYERS = (
     ("tui", "cli", "__main__"),
-    ("workflow", "doctor"),
+    ("workflow", "doctor", "server"),
     ("home",),
     ("track_record",),
     ("exact",),
@@ -44,6 +44,8 @@ OWNERS = {
     "psutil": ("machine/",),
     "pynvml": ("machine/",),
     "rich": ("cli/", "tui/"),
+    "starlette": ("server/",),
+    "uvicorn": ("server/",),
     "jinja2": ("chat/sandbox.py", "chat/metering.py", "chat/file_template.py"),
     "sqlite3": ("chat/store.py",),
 }

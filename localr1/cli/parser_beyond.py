@@ -1,0 +1,72 @@
+"""The grammar of the commands that reach beyond this program: other programs, other computers."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Final
+
+from localr1.cli.parser_library import AddCommand
+
+PORT: Final = 8017
+
+
+def add(command: AddCommand, model: str) -> None:
+    """Add them.
+
+    Args:
+        command: Adds one.
+        model: What a user may write for a model.
+    """
+    serve = command(
+        "serve",
+        "let editors and scripts use a model (OpenAI-compatible API)",
+        "Load a model and answer requests in the form of OpenAI's API: chat completions with\n"
+        "thinking as `reasoning_content`, completions, models, /health, /metrics; the schema is\n"
+        "at /openapi.json. Only this computer can reach it unless --host says otherwise; then\n"
+        "every request needs the key that is made at the first such start.",
+        "  localr1 serve\n"
+        "  localr1 serve 7b --port 8080\n"
+        "  localr1 serve --host 0.0.0.0\n"
+        "  OPENAI_BASE_URL=http://127.0.0.1:8017/v1 OPENAI_API_KEY=none some-editor",
+    )
+    serve.add_argument(
+        "model", metavar="MODEL[:VARIANT]", nargs="?", help=f"{model}; default: the one last used"
+    )
+    serve.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="where to listen (default: 127.0.0.1)",
+    )
+    serve.add_argument(
+        "--port", type=_port, default=PORT, metavar="N", help=f"0 for any (default: {PORT})"
+    )
+    serve.add_argument("--context", type=_positive, metavar="N", help="context window in tokens")
+    serve.add_argument(
+        "--queue",
+        type=_positive,
+        default=256,
+        metavar="N",
+        help="requests that may wait; more are told to come again (default: 256)",
+    )
+    serve.add_argument(
+        "--longest-seconds",
+        type=_positive,
+        default=3600,
+        metavar="N",
+        help="a longer reply is cut (default: 3600)",
+    )
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number < 1 << 16:
+        raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
+    return number
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not a positive number")
+    return value
