@@ -20,7 +20,7 @@ import figures
 from markdown_it import MarkdownIt
 
 import localr1.mathematics as drawing
-from localr1.tui.maths import MathsParser
+from localr1.markdown import MathsParser
 
 _DATA = Path(__file__).parents[1] / "tests" / "data" / "mathematics"
 _WIDTH_CELLS = 76

@@ -118,7 +118,8 @@ class Preferences:
     """Disk space for the computed state of conversations, which lets them open faster; `0`
     keeps none."""
     speculation: bool = False
-    """Whether words are guessed ahead from the conversation itself; answers stay the same."""
+    """Whether words are guessed ahead from the conversation itself; answers stay the same, but for
+    rounding."""
     model_folders: tuple[Path, ...] = ()
     """More folders to look for model files in; they are used where they lie."""
 

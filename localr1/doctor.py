@@ -1,6 +1,6 @@
 """What is wrong and how to mend it: each check is a finding with a remedy.
 
-`engine` and `gpus` are pure; the others look at the world themselves.
+`engine` and `ways` are pure; the others look at the world themselves.
 """
 
 from __future__ import annotations
@@ -17,24 +17,15 @@ from typing import Final, Literal
 from localr1.config import Directories, load_preferences
 from localr1.errors import HubUnreachable, LocalR1Error
 from localr1.fit.explain import gib
-from localr1.machine.types import Machine
+from localr1.install import recipes
+from localr1.install.diagnosis import best, diagnose
+from localr1.install.types import Backend, Bench, Build, Trouble
+from localr1.machine.types import Device, Machine
 from localr1.models import catalog
 from localr1.models.place import free_bytes
 
 Status = Literal["ok", "warning", "failed"]
 
-TESTED_ENGINE: Final = "0.3.36"
-"""The release of llama-cpp-python that pyproject.toml pins."""
-_REINSTALL: Final = (
-    "pip install --force-reinstall --no-cache-dir --no-deps llama-cpp-python==" + TESTED_ENGINE
-)
-# The build flags of llama.cpp for each maker's GPUs (llama-cpp-python's README).
-_GPU_FLAGS: Final = {
-    "nvidia": "-DGGML_CUDA=on",
-    "apple": "-DGGML_METAL=on",
-    "amd": "-DGGML_VULKAN=on",
-    "intel": "-DGGML_VULKAN=on",
-}
 _SMALLEST_DISK_BYTES: Final = 6 << 30
 """Room for the usual 7B or 8B file."""
 _HUB_SECONDS: Final = 6.0
@@ -50,68 +41,90 @@ class Finding:
     what: str
     why: str = ""
     todo: str = ""
+    command: str = ""
+    """The command that `todo` ends with, to be copied whole."""
 
 
-def engine(machine: Machine) -> list[Finding]:
-    """Whether llama.cpp starts, is the tested release, and uses this CPU's instructions."""
-    info = machine.engine
-    if info.problem or not info.version:
-        illegal = "illegal instruction" in info.problem or "SIGILL" in info.problem
-        return [
-            Finding(
-                "engine",
-                "failed",
-                "llama.cpp does not start.",
-                info.problem or "llama-cpp-python is not installed.",
-                f"Build it for this computer: {_REINSTALL}"
-                + (" (the installed one is for another CPU)" if illegal else ""),
-            )
-        ]
-    found = [Finding("engine", "ok", f"llama-cpp-python {info.version} starts.")]
-    if info.version != TESTED_ENGINE:
-        found.append(
-            Finding(
-                "engine release",
-                "warning",
-                f"llama-cpp-python {info.version} is not the tested release.",
-                f"localr1 was tested with {TESTED_ENGINE}; its structures change between releases.",
-                f"pip install llama-cpp-python=={TESTED_ENGINE}",
-            )
-        )
-    if "AVX2" in machine.cpu.features and "AVX2 = 1" not in info.system_info:
-        found.append(
-            Finding(
-                "engine CPU build",
-                "warning",
-                "The engine does not use this CPU's AVX2 instructions; it is several times slower.",
-                "It was built without them.",
-                _REINSTALL,
-            )
-        )
-    return found
+def engine(machine: Machine, bench: Bench) -> list[Finding]:
+    """Whether llama.cpp starts and is the build for this computer, and each GPU: used, or why not.
 
-
-def gpus(machine: Machine) -> list[Finding]:
-    """Each GPU: used by the engine, or why not and what would mend it."""
+    What a build would mend comes with the command that makes it.
+    """
+    troubles = diagnose(machine, bench.place, bench.tools)
     found = []
-    for device in machine.devices:
-        if device.kind == "cpu":
-            continue
-        name = device.description or device.name
-        if device.usable_by_engine:
-            room = f"{gib(device.free_bytes)} free of {gib(device.total_bytes)}"
-            found.append(Finding("gpu", "ok", f"{name}: {device.backend}, {room}."))
-            continue
-        flag = _GPU_FLAGS.get(device.vendor)
-        todo = (
-            f'CMAKE_ARGS="{flag}" {_REINSTALL}' if flag else "See the README's table of GPU builds."
-        )
-        found.append(
-            Finding("gpu", "warning", f"{name} is not used by the engine.", device.reason, todo)
-        )
-    if not found:
+    if not any(trouble.grave for trouble in troubles):
+        words = f"llama-cpp-python {machine.engine.version} starts."
+        found.append(Finding("engine", "ok", words))
+    found += [_trouble(trouble, machine, bench) for trouble in troubles]
+    found += [_used(gpu) for gpu in machine.gpus]
+    if all(device.kind == "cpu" for device in machine.devices):
         found.append(Finding("gpu", "ok", "No GPU was found; models run on the CPU."))
     return found
+
+
+def ways(machine: Machine, bench: Bench, wanted: Backend | None = None) -> tuple[Build, ...]:
+    """The builds that `--fix` tries, the likeliest to work first; empty where nothing is to mend.
+
+    Args:
+        machine: What the computer has and what the engine says.
+        bench: What it would be made on.
+        wanted: The build that the user asked for; None for what the diagnosis says.
+    """
+    if wanted is not None:
+        return _builds(wanted, machine, bench)
+    for trouble in diagnose(machine, bench.place, bench.tools):
+        if found := _remedies(trouble, machine, bench):
+            return found
+    if bench.source:
+        return _builds(best(machine, bench.tools), machine, bench)
+    return ()
+
+
+def _used(gpu: Device) -> Finding:
+    room = f"{gib(gpu.free_bytes)} free of {gib(gpu.total_bytes)}"
+    return Finding("gpu", "ok", f"{gpu.description or gpu.name}: {gpu.backend}, {room}.")
+
+
+def _trouble(trouble: Trouble, machine: Machine, bench: Bench) -> Finding:
+    found = _remedies(trouble, machine, bench)
+    todo, command = trouble.advice, ""
+    if found:
+        build = found[0]
+        command = build.command.text(bench.place.system)
+        first = "; ".join(build.first)
+        todo = (
+            f"First: {first}. Then: localr1 doctor --fix, which runs"
+            if first
+            else (
+                "localr1 doctor --fix puts that right, trying the new build before it replaces the old"
+                " one. It runs"
+            )
+        )
+        if trouble.advice:
+            todo = f"{trouble.advice} Or for the processor alone: {todo}"
+    name = "gpu" if trouble.device else "engine"
+    status: Status = "failed" if trouble.grave else "warning"
+    return Finding(name, status, trouble.what, trouble.why, todo, command)
+
+
+def _remedies(trouble: Trouble, machine: Machine, bench: Bench) -> tuple[Build, ...]:
+    if trouble.backend is None:
+        return ()
+    builds = _builds(trouble.backend, machine, bench)
+    if trouble.runtimes:
+        return (recipes.runtimes(trouble.runtimes, bench.place), *builds)
+    return builds
+
+
+def _builds(backend: Backend, machine: Machine, bench: Bench) -> tuple[Build, ...]:
+    return recipes.builds(
+        backend,
+        machine,
+        bench.place,
+        bench.tools,
+        source=bench.source,
+        offline=bench.offline,
+    )
 
 
 def disk(directories: Directories) -> list[Finding]:

@@ -6,7 +6,6 @@ first steps are in `home`.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -24,15 +23,13 @@ from localr1.config import (
     load_state,
     save_state,
 )
-from localr1.engine.client import Engine, probe
+from localr1.engine.client import Engine
 from localr1.engine.experience import recall_threads
 from localr1.engine.start import Start
 from localr1.errors import FileError, LocalR1Error, UnknownModel
 from localr1.fit import placement
 from localr1.fit.types import NOTHING, Asked, Plan
-from localr1.home import Home, advise, examine, open_home
-from localr1.machine.reconcile import reconcile
-from localr1.machine.system import detect
+from localr1.home import Home, advise, examine, look, open_home
 from localr1.machine.types import Machine
 from localr1.models.library import Partial
 from localr1.models.limit import SpeedLimit
@@ -209,14 +206,10 @@ async def start_engine(
     """
     directories = home.directories
 
-    async def look() -> Machine:
-        system, engine = await asyncio.gather(asyncio.to_thread(detect), probe(directories.logs))
-        return reconcile(system, engine)
-
     start = Start(
         local,
         plan,
-        look,
+        partial(look, directories),
         cache=directories.cache,
         logs=directories.logs,
         on_progress=on_progress,
@@ -293,10 +286,22 @@ def delete_conversation(home: Home, store: Store, conversation_id: int) -> None:
     kv_states(home).forget(conversation_id)
 
 
+def discard_conversation(home: Home, store: Store, conversation_id: int) -> None:
+    """Throw a conversation away; `Store.restore` brings it back, without what was computed for it.
+
+    Raises:
+        StoreError: The database cannot be written.
+    """
+    store.discard(conversation_id)
+    kv_states(home).forget(conversation_id)
+
+
 def open_store(home: Home) -> Store:
-    """The conversations.
+    """The conversations; what was thrown away before the app died is deleted.
 
     Raises:
         StoreError: The database cannot be opened.
     """
-    return Store(home.directories.database)
+    store = Store(home.directories.database)
+    store.purge_abandoned()
+    return store

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ from localr1.errors import FileError
 
 _LARGEST_BYTES: Final = 4 * 1024 * 1024
 """No context window holds more text than this."""
+_PDF_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Attachment:
 
 
 def read(path: Path) -> Attachment:
-    """Read a text file.
+    """Read a text file, or the text of a PDF where `pdftotext` is installed.
 
     Raises:
         FileError: It cannot be read, is too large, or is not text.
@@ -40,11 +43,43 @@ def read(path: Path) -> Attachment:
             f"{path} is too large.", "It has more than 4 MiB, which no context window holds.",
             "Attach the part that matters.",
         )  # fmt: skip
+    if data.startswith(b"%PDF-"):
+        return Attachment(path.name, _pdf_text(path))
     if b"\0" in data[:8192]:
         raise FileError(
             f"{path} is not a text file.", "It has zero bytes.", "Convert it to text first."
         )
     return Attachment(path.name, data.decode("utf-8-sig", "replace"))
+
+
+def _pdf_text(path: Path) -> str:
+    program = shutil.which("pdftotext")
+    if program is None:
+        raise FileError(
+            f"{path} is a PDF.",
+            "Its text is taken out by the program pdftotext, which is not installed here.",
+            "Install poppler (poppler-utils), or save the document as text.",
+        )
+    try:
+        done = subprocess.run(  # noqa: S603 - a program and a file of the user's own
+            [program, "-layout", "-enc", "UTF-8", "--", str(path), "-"],
+            capture_output=True,
+            timeout=_PDF_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", b"") or b""
+        why = said.decode("utf-8", "replace").strip()[:200] or "pdftotext failed."
+        raise FileError(
+            f"{path} cannot be read.", why, "Save the document as text first."
+        ) from error
+    text = done.stdout.decode("utf-8", "replace").replace("\f", "\n")
+    if not text.strip():
+        raise FileError(
+            f"{path} holds no text.", "Its pages are pictures, it seems.",
+            "Run a text recognition over it first.",
+        )  # fmt: skip
+    return text
 
 
 def question_with(attachments: Sequence[Attachment], question: str) -> str:

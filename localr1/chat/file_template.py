@@ -26,7 +26,18 @@ from typing import Any, Final
 from jinja2.exceptions import SecurityError
 
 from localr1.chat.sandbox import OutOfBudget, Sandbox
-from localr1.chat.template import THINK, Asked, Last, Segments, Template, Turn, words
+from localr1.chat.template import (
+    END_THINK,
+    THINK,
+    Asked,
+    Last,
+    Resumed,
+    Segments,
+    Template,
+    Turn,
+    thought_words,
+    words,
+)
 from localr1.engine.protocol import Segment
 from localr1.errors import TemplateError
 from localr1.gguf.types import ChatFormat
@@ -37,7 +48,6 @@ _FIRST, _OTHERS = 0xF0000, 0x10FFFC
 _UNKNOWN: Final = "\U0010fffd"
 _PRIVATE = "\U000f0000-\U0010fffc"
 _WORDS: Final = re.compile(f"[{_PRIVATE}](?:[{_PRIVATE}\\s]*[{_PRIVATE}])?")
-_END_THINK: Final = "</think>"
 _OPEN_AT_END: Final = re.compile(r"<think>\s*\Z")
 # What templates mark turns with: `<|im_start|>`, `<start_of_turn>`, `[INST]`, `<<SYS>>`, ...
 _MARKER: Final = re.compile(r"<{1,2}[^<>\s'\"{}]{1,60}>{1,2}|\[/?[A-Z_]{2,40}\]")
@@ -127,7 +137,9 @@ class FileTemplate(Template):
         """As in `Template`; from its question on."""
         with self._lock:
             text = self._written("", (), self._hidden(question))
-            return self._segments(self._opened(text[len(self._head(text)) :], open_thinking))
+            return self._segments(
+                self._opened(text[len(self._head(text)) :], open_thinking=open_thinking)
+            )
 
     def continuation(self, begun: Turn) -> Segments:
         """As in `Template`; from its question on."""
@@ -150,7 +162,10 @@ class FileTemplate(Template):
             text = self._written(system, history, question)
             match last:
                 case Asked():
-                    text = self._opened(text, last.open_thinking)
+                    text = self._opened(text, open_thinking=last.open_thinking)
+                case Resumed():
+                    opened = self._segments(self._opened(text, open_thinking=True))
+                    return (*opened, *thought_words(last, _any_of(self._marks)))
                 case Turn():
                     text = self._continued(text, last)
                 case None:
@@ -173,7 +188,7 @@ class FileTemplate(Template):
             raise self._error("It leaves out what is asked.")
         return before
 
-    def _opened(self, text: str, open_thinking: bool) -> str:
+    def _opened(self, text: str, *, open_thinking: bool) -> str:
         if open_thinking and THINK in self._own.template and not _OPEN_AT_END.search(text):
             return f"{text}{THINK}\n"
         return text
@@ -312,7 +327,7 @@ class FileTemplate(Template):
 
 
 def _any_of(marks: set[str]) -> re.Pattern[str]:
-    known = {THINK, _END_THINK, *marks} - {""}
+    known = {THINK, END_THINK, *marks} - {""}
     return re.compile("|".join(re.escape(mark) for mark in sorted(known, key=len, reverse=True)))
 
 
@@ -320,5 +335,5 @@ def _without_thinking(answer: str) -> str:
     """The answer of a model that writes its thinking as text; empty where it never ends."""
     if not answer.lstrip().startswith(THINK):
         return answer
-    _, ended, rest = answer.rpartition(_END_THINK)
+    _, ended, rest = answer.rpartition(END_THINK)
     return rest.lstrip("\n") if ended else ""

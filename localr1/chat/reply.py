@@ -39,20 +39,20 @@ FULL_FOR_GOOD: Final = (
 )
 
 
-def went_on_words(*, thinking: bool, left_out_turns: int) -> str:
+def went_on_words(*, thinking: bool, left_out_messages: int) -> str:
     """What the user is told when an answer goes on after it filled the window.
 
     Args:
         thinking: Whether the reply's own thinking was dropped from the window.
-        left_out_turns: Exchanges that were left out for it.
+        left_out_messages: Of the oldest, those that were left out for it.
     """
     gone = [
         *(["this reply's thinking"] if thinking else []),
-        *([f"the {2 * left_out_turns} earliest messages"] if left_out_turns else []),
+        *([f"the {left_out_messages} earliest messages"] if left_out_messages else []),
     ]
     if not gone:
         return ""
-    what, verb = " and ".join(gone), "are" if left_out_turns else "is"
+    what, verb = " and ".join(gone), "are" if left_out_messages else "is"
     return f"The context window was full: {what} {verb} no longer in it; the answer goes on."
 
 
@@ -73,11 +73,28 @@ class Reply:
     save_error: StoreError | None = None
     rounds: list[protocol.Generated] = field(default_factory=list)
     """The ends of the requests so far."""
+    resumed: bool = False
+    """Whether it goes on from an earlier one's thinking or answer."""
+
+    @classmethod
+    def resuming(cls, begun: ReplyStats, thinking: str, answer: str) -> Reply:
+        """A reply that goes on from what is there; from nothing where both are empty.
+
+        Args:
+            begun: What is known before the first event; with the figures of what is there.
+            thinking: Thought before.
+            answer: Answered before.
+        """
+        return cls(begun, thinking, answer, resumed=bool(thinking or answer))
 
     @property
     def answer_ids(self) -> tuple[int, ...]:
-        """The answer as the engine generated it."""
-        return tuple(token for end in self.rounds for token in end.answer_token_ids)
+        """The answer as the engine generated it; empty where it does not know all of it."""
+        return (
+            ()
+            if self.resumed
+            else tuple(token for end in self.rounds for token in end.answer_token_ids)
+        )
 
     @property
     def tokens(self) -> int:
@@ -97,7 +114,10 @@ class Reply:
             case protocol.Text(part="thinking"):
                 self.thinking += event.text
                 self.dirty = True
-                return [ThinkingDelta(event.text, event.tokens, event.seconds)]
+                tokens = self.begun.thinking_tokens + event.tokens
+                return [
+                    ThinkingDelta(event.text, tokens, self.begun.thinking_seconds + event.seconds)
+                ]
             case protocol.Text():
                 self.answer += event.text
                 self.dirty = True
@@ -113,36 +133,36 @@ class Reply:
 
 
 def stats(rounds: list[protocol.Generated], begun: ReplyStats) -> ReplyStats:
-    """The figures of a reply that took several requests.
+    """The figures of a reply that took several requests; `begun` has those of what was before.
 
-    Tokens and seconds add up; the prompt is the first one, the ending the last one's.
+    Speeds are those of the new requests. Tokens and seconds add up; the prompt is the first one, the ending the last one's.
     """
     if not rounds:
         return begun
     first, last = rounds[0], rounds[-1]
     computed = sum(end.prompt_tokens - end.cached_tokens for end in rounds)
     prompt_seconds = sum(end.prompt_seconds for end in rounds)
-    thinking = sum(end.thinking_tokens for end in rounds)
-    answer = sum(end.answer_tokens for end in rounds)
+    new_thinking = sum(end.thinking_tokens for end in rounds)
+    new_answer = sum(end.answer_tokens for end in rounds)
     # Fed tokens cost one batch, not a step each: they would flatter the speed.
     forced = sum(end.forced_tokens for end in rounds)
-    generated = thinking + answer - forced
+    generated = new_thinking + new_answer - forced
     generation_seconds = sum(end.generation_seconds for end in rounds)
     return replace(
         begun,
         finish_reason=last.finish_reason,
         prompt_tokens=first.prompt_tokens,
         cached_tokens=first.cached_tokens,
-        thinking_tokens=thinking,
-        answer_tokens=answer,
+        thinking_tokens=begun.thinking_tokens + new_thinking,
+        answer_tokens=begun.answer_tokens + new_answer,
         prompt_tps=computed / prompt_seconds if prompt_seconds > 0 else 0.0,
         generation_tps=generated / generation_seconds if generation_seconds > 0 else 0.0,
         time_to_first_token_seconds=first.time_to_first_token_seconds,
-        thinking_seconds=sum(end.thinking_seconds for end in rounds),
-        total_seconds=sum(end.total_seconds for end in rounds),
+        thinking_seconds=begun.thinking_seconds + sum(end.thinking_seconds for end in rounds),
+        total_seconds=begun.total_seconds + sum(end.total_seconds for end in rounds),
         context_used=last.context_used,
         window_full=last.window_full and last.finish_reason == "length",
         drafted_tokens=sum(end.drafted_tokens for end in rounds),
         accepted_tokens=sum(end.accepted_tokens for end in rounds),
-        forced_tokens=forced,
+        forced_tokens=begun.forced_tokens + forced,
     )

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import replace
-from datetime import datetime
-from typing import Final
 
-from localr1.chat import budget, reply, template
+from localr1.chat import budget, reply, template, tree
 from localr1.chat.idle import IdleWork
 from localr1.chat.kv_state import KvStates
-from localr1.chat.prompt import Past, Prompts, history
+from localr1.chat.prompt import Past, Prompt, Prompts, history
+from localr1.chat.record import Record
 from localr1.chat.reply import Reply
+from localr1.chat.request import request_for
 from localr1.chat.store import Store
+from localr1.chat.task import Task, task_for
 from localr1.chat.types import (
+    Ask,
     Conversation,
     Event,
     Failed,
@@ -26,15 +28,14 @@ from localr1.chat.types import (
     Notice,
     ReplyOptions,
     ReplyStats,
+    Wish,
 )
 from localr1.engine import protocol
 from localr1.engine.client import Engine
-from localr1.errors import LocalR1Error, StoreError, UsageError
+from localr1.errors import ContextFull, LocalR1Error, StoreError, UsageError
 from localr1.models.types import Model
 
 __all__ = ["ChatSession", "ReplyOptions"]
-
-_SAVE_SECONDS: Final = 1.0
 
 
 class ChatSession:
@@ -65,8 +66,7 @@ class ChatSession:
         self._engine = engine
         self._store = store
         self._model = model
-        self.conversation_id: int | None = conversation.id if conversation else None
-        self.messages: tuple[Message, ...] = conversation.messages if conversation else ()
+        self._record = Record(store, conversation)
         self.context_used = _last_context_used(self.messages)
         self.busy = False
         self._template = template.of(model)
@@ -75,7 +75,7 @@ class ChatSession:
             model, self._prompts, states if store else None, look_ahead=look_ahead
         )
         self._answer_ids: dict[int, tuple[int, ...]] = {}
-        self._left_out_turns = 0
+        self._left_out_messages = 0
         """As the user was told."""
         self._request_id: int | None = None
         self._stop_asked = False
@@ -83,9 +83,24 @@ class ChatSession:
         self._answer_asked = False
 
     @property
+    def conversation_id(self) -> int | None:
+        """The conversation's number in the store; None before the first message."""
+        return self._record.conversation_id
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """Questions and replies by turns, along the branch that is shown."""
+        return self._record.path
+
+    @property
     def context_window(self) -> int:
         """Tokens the engine's context holds."""
         return self._engine.context_window
+
+    @property
+    def left_out_messages(self) -> int:
+        """How many of the oldest messages were not sent lately."""
+        return self._left_out_messages
 
     def replace_engine(self, engine: Engine) -> None:
         """Go on with another engine, after the worker died or the model was changed."""
@@ -150,40 +165,91 @@ class ChatSession:
     async def send(
         self, text: str, options: ReplyOptions | None = None
     ) -> AsyncGenerator[Event, None]:
-        """Ask, and yield what happens until `Finished` or `Failed`.
+        """Ask a new question; see `carry_out`."""
+        async with aclosing(self.carry_out(Ask(text), options)) as events:
+            async for event in events:
+                yield event
+
+    async def carry_out(
+        self, wish: Wish, options: ReplyOptions | None = None
+    ) -> AsyncGenerator[Event, None]:
+        """Do what is wished, and yield what happens until `Finished` or `Failed`.
 
         The question is stored before generation begins, the reply at most one second late.
 
         Raises:
-            UsageError: When a reply is running already, or the text is empty.
+            UsageError: When a reply is running already, the text is empty, or there is nothing
+                such as is wished for.
             StoreError: When the question cannot be stored; nothing is generated then.
         """
         if self.busy:
             raise UsageError("A reply is still running.", "", "Stop it first, or wait.")
-        question = text.strip()
-        if not question:
-            raise UsageError(
-                "There is nothing to send.", "The message is empty.", "Type a question."
-            )
+        task = task_for(wish, self._record.all, self.messages)
         self.busy, self._stop_asked, self._answer_asked = True, False, False
         self._request_id = None
         self._idle.drop()
         try:
-            async with aclosing(self._reply(question, options or ReplyOptions())) as events:
+            async with aclosing(self._reply(task, options or ReplyOptions())) as events:
                 async for event in events:
                     yield event
         finally:
             self.busy, self._request_id = False, None
 
-    async def _reply(self, question: str, options: ReplyOptions) -> AsyncGenerator[Event, None]:
-        past = self._history()
+    async def show_branch(self, message_id: int) -> None:
+        """Move to the newest branch through a message.
+
+        Raises:
+            UsageError: While a reply is being written.
+            StoreError: Which branch is shown cannot be kept.
+        """
+        if self.busy:
+            raise UsageError("A reply is still running.", "", "Stop it first, or wait.")
+        await self._record.show_branch(message_id)
+        self._left_out_messages = 0
+        self.context_used = _last_context_used(self.messages)
+        self._idle.begin(self._engine, self._history())
+
+    async def count_tokens(self, text: str) -> int:
+        """How many tokens a text has for this model.
+
+        Raises:
+            EngineDied: The worker ended.
+        """
+        return (await self._engine.count_tokens([template.words(text)]))[0]
+
+    def versions(self, message_id: int) -> tuple[int, ...]:
+        """A message and what stands in its place on other branches, oldest first."""
+        return tree.versions(self._record.all, message_id)
+
+    async def rate(self, message_id: int, rating: int) -> None:
+        """Keep what the user thinks of a reply: 1 good, -1 bad, 0 nothing.
+
+        Raises:
+            StoreError: It cannot be kept.
+        """
+        await self._record.rate(message_id, rating)
+
+    async def _reply(self, task: Task, options: ReplyOptions) -> AsyncGenerator[Event, None]:
         seed = secrets.randbelow(2**31) if options.seed is None else options.seed
-        making = await self._begin(question, seed)
+        before = self.messages
+        await self._record.begin(task, self._model.id)
+        if before[: len(self.messages)] != self.messages[: len(before)]:
+            self._left_out_messages = 0  # what was told was told of another branch
+        begun = replace(
+            task.stats or ReplyStats(),
+            finish_reason="",
+            window_full=False,
+            seed=seed,
+            context_window=self.context_window,
+            model_id=self._model.id,
+        )
+        making = Reply.resuming(begun, task.thinking, task.goes_on.text if task.goes_on else "")
+        past = history(self.messages[:-2], self._answer_ids)
         reason: FinishReason = "cancelled"  # the consumer left, or the task was cancelled
         end: Event | None = None
-        saving = asyncio.create_task(self._keep_saving(making))
+        saving = asyncio.create_task(self._record.keep_saving(making))
         try:
-            async with aclosing(self._rounds(making, past, question, options)) as events:
+            async with aclosing(self._rounds(making, past, task, options)) as events:
                 async for event in events:
                     yield event
             reason = making.stats.finish_reason
@@ -196,7 +262,7 @@ class ChatSession:
             saving.cancel()
             full = making.stats.window_full and reason == "length"
             stats = replace(making.stats, finish_reason=reason, window_full=full)
-            self._finish(making, stats)
+            self._record.finish(making, stats)
         if making.save_error is not None:
             end = Failed(making.save_error)
         if reason != "failed" and making.answer:
@@ -204,23 +270,17 @@ class ChatSession:
         yield end or Finished(stats)
 
     async def _rounds(
-        self, making: Reply, past: Sequence[Past], question: str, options: ReplyOptions
+        self, making: Reply, past: Sequence[Past], task: Task, options: ReplyOptions
     ) -> AsyncGenerator[Event, None]:
         """The reply's events; an answer that fills the window takes several requests."""
         if self._prompts.system and self._template.system_note and not past:
             yield Notice(self._template.system_note)
-        open_thinking = await asyncio.to_thread(
-            self._template.opens_thinking, asked=options.thinking_budget_tokens == 0
-        )
-        prompt = await self._prompts.asking(
-            self._engine, past, question, open_thinking=open_thinking
-        )
-        if prompt.left_out_turns > self._left_out_turns:
-            yield Notice(f"{budget.left_out_words(prompt.left_out_turns)}. Nothing is deleted.")
-        self._left_out_turns = prompt.left_out_turns
-        request: protocol.Generate | None = self._request(
-            prompt.segments, making.begun.seed, options, thinking_open=open_thinking
-        )
+        first, prompt = await self._first_request(making, past, task, options)
+        if prompt.left_out_messages > self._left_out_messages:
+            words = f"{budget.left_out_words(prompt.left_out_messages)}. Nothing is deleted."
+            yield Notice(words, about_window=True)
+        self._left_out_messages = prompt.left_out_messages
+        request: protocol.Generate | None = first
         while request is not None:
             self._idle.hold(self._engine)
             async with aclosing(self._engine.generate(request)) as events:
@@ -233,9 +293,47 @@ class ChatSession:
                     for shown in making.shown(event):
                         yield shown
             self._request_id = None
-            request, notice = await self._next_round(making, past, question, options)
+            request, notice = await self._next_round(making, past, task.question, options)
             if notice:
-                yield Notice(notice)
+                yield Notice(notice, about_window=True)
+
+    async def _first_request(
+        self, making: Reply, past: Sequence[Past], task: Task, options: ReplyOptions
+    ) -> tuple[protocol.Generate, Prompt]:
+        """What the engine is asked first."""
+        seed, begun = making.begun.seed, task.begun
+        if begun is None:
+            open_thinking = await asyncio.to_thread(
+                self._template.opens_thinking, asked=options.thinking_budget_tokens == 0
+            )
+            prompt = await self._prompts.asking(
+                self._engine, past, task.question, open_thinking=open_thinking
+            )
+            return self._request(prompt, seed, options, thinking_open=open_thinking), prompt
+        resumed = await self._resumed_prompt(past, begun)
+        thinks = isinstance(begun, template.Resumed) and begun.answer is None
+        request = self._request(resumed, seed, options, thinking_open=thinks)
+        return replace(request, continues_answer=not thinks), resumed
+
+    async def _resumed_prompt(
+        self, past: Sequence[Past], begun: template.Resumed | template.Turn
+    ) -> Prompt:
+        """The prompt of a reply that goes on; without its thinking where there is no room."""
+        prompt = None
+        if isinstance(begun, template.Resumed):
+            if await asyncio.to_thread(self._template.opens_thinking, asked=True):
+                prompt = await self._prompts.resuming(self._engine, past, begun)
+            begun = template.Turn(begun.question, begun.answer or "")
+        if prompt is None and begun.answer:
+            prompt = await self._prompts.continuing(self._engine, past, begun)
+        if prompt is None:
+            raise ContextFull(
+                "The reply cannot go on from there.",
+                f"Of the context window of {self.context_window:,} tokens too little would be "
+                "left for it, or the model does not know this way of thinking.",
+                "Use a larger context window, or let the model think again.",
+            )
+        return prompt
 
     async def _next_round(
         self, making: Reply, past: Sequence[Past], question: str, options: ReplyOptions
@@ -255,64 +353,26 @@ class ChatSession:
         rounds = len(making.rounds)
         notice = reply.went_on_words(
             thinking=rounds == 1 and bool(making.thinking),
-            left_out_turns=max(0, prompt.left_out_turns - self._left_out_turns),
+            left_out_messages=max(0, prompt.left_out_messages - self._left_out_messages),
         )
-        self._left_out_turns = prompt.left_out_turns
-        request = self._request(
-            prompt.segments, making.begun.seed + rounds, options, thinking_open=False
-        )
+        self._left_out_messages = prompt.left_out_messages
+        request = self._request(prompt, making.begun.seed + rounds, options, thinking_open=False)
         max_tokens = most - making.tokens if most else 0
         return replace(request, max_tokens=max_tokens, continues_answer=True), notice
-
-    async def _begin(self, question: str, seed: int) -> Reply:
-        """Store the question and an empty reply under it."""
-        parent = self.messages[-1].id if self.messages else None
-        store = self._store
-        if store is None:
-            now = datetime.now().astimezone()
-            number = len(self.messages)
-            asked = Message(number, parent, "user", question, "", None, now)
-            answered = Message(number + 1, number, "assistant", "", "", None, now)
-        else:
-            if self.conversation_id is None:
-                self.conversation_id = await asyncio.to_thread(
-                    store.create, question, self._model.id
-                )
-            asked, answered = await asyncio.to_thread(
-                store.add_exchange, self.conversation_id, parent, question
-            )
-        self.messages = (*self.messages, asked, answered)
-        window = self.context_window
-        return Reply(ReplyStats(seed=seed, context_window=window, model_id=self._model.id))
 
     def _history(self) -> tuple[Past, ...]:
         return history(self.messages, self._answer_ids)
 
     def _request(
-        self,
-        segments: tuple[protocol.Segment, ...],
-        seed: int,
-        options: ReplyOptions,
-        *,
-        thinking_open: bool,
+        self, prompt: Prompt, seed: int, options: ReplyOptions, *, thinking_open: bool
     ) -> protocol.Generate:
-        sampling = self._model.sampling
-        temperature = options.temperature
-        return protocol.Generate(
-            request_id=0,
-            segments=segments,
+        return request_for(
+            prompt.segments,
+            seed,
+            options,
+            self._model.sampling,
+            context_window=self.context_window,
             thinking_open=thinking_open,
-            seed=seed,
-            temperature=sampling.temperature if temperature is None else temperature,
-            top_p=sampling.top_p,
-            top_k=sampling.top_k,
-            min_p=sampling.min_p,
-            max_tokens=options.max_tokens,
-            thinking_budget_tokens=options.thinking_budget_tokens,
-            thinking_budget_seconds=options.thinking_budget_seconds,
-            answer_reserve_tokens=budget.answer_reserve(self.context_window),
-            on_loop=options.on_loop,
-            draft_tokens=options.draft_tokens,
         )
 
     async def _pass_on_wishes(self) -> None:
@@ -333,37 +393,6 @@ class ChatSession:
         self._idle.replied(end)
         if making.answer and end.finish_reason == "stop":
             self._answer_ids[self.messages[-1].id] = making.answer_ids
-
-    async def _keep_saving(self, making: Reply) -> None:
-        """Store the reply so far, once a second, also while no more of it comes."""
-        message_id = self.messages[-1].id
-        while True:
-            await asyncio.sleep(_SAVE_SECONDS)
-            if making.dirty:
-                making.dirty = False
-                with suppress(StoreError):  # `_finish` tries again and reports
-                    await asyncio.to_thread(self._save, message_id, making)
-
-    def _save(self, message_id: int, making: Reply) -> None:
-        with making.storing:
-            # A cancelled task leaves this thread behind: it must not undo the last state.
-            if self._store is not None and not making.over:
-                self._store.update(message_id, making.answer, making.thinking, making.begun)
-
-    def _finish(self, making: Reply, stats: ReplyStats) -> None:
-        """Write the reply's last state; not awaited, so that a cancelled task keeps it too."""
-        last = replace(
-            self.messages[-1], text=making.answer.rstrip(), thinking=making.thinking, stats=stats
-        )
-        self.messages = (*self.messages[:-1], last)
-        if self._store is None:
-            return
-        try:
-            with making.storing:
-                making.over = True
-                self._store.update(last.id, last.text, last.thinking, stats)
-        except StoreError as error:
-            making.save_error = error
 
 
 def _last_context_used(messages: tuple[Message, ...]) -> int:

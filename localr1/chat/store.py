@@ -1,144 +1,46 @@
-"""Conversations in SQLite: a tree of messages, written while they stream.
+"""What conversations hold, in SQLite: a tree of messages, written while they stream.
 
 Thinking, answer and statistics are columns of their own; a message's parent makes the tree.
-Every call is one short transaction, safe from any thread and beside another localr1.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 
-from localr1.chat.types import Conversation, ConversationSummary, Message, ReplyStats, Role
+from localr1.chat import tree
+from localr1.chat.database import now as _now
+from localr1.chat.database import storable as _storable
+from localr1.chat.database import time_of as _time
+from localr1.chat.shelf import Shelf, title_of
+from localr1.chat.types import Conversation, Incoming, Message, ReplyStats, Role
 from localr1.errors import StoreError
 
-# Each entry takes the schema one version up; never edit one that has been released.
-_MIGRATIONS: Final = (
-    """
-    CREATE TABLE conversation (
-        id INTEGER PRIMARY KEY,
-        title TEXT NOT NULL,
-        model_id TEXT NOT NULL,
-        created_at TEXT NOT NULL,
-        updated_at TEXT NOT NULL
-    );
-    CREATE TABLE message (
-        id INTEGER PRIMARY KEY,
-        conversation_id INTEGER NOT NULL REFERENCES conversation(id) ON DELETE CASCADE,
-        parent_id INTEGER REFERENCES message(id) ON DELETE CASCADE,
-        role TEXT NOT NULL CHECK (role IN ('user', 'assistant')),
-        text TEXT NOT NULL,
-        thinking TEXT NOT NULL DEFAULT '',
-        stats TEXT NOT NULL DEFAULT '',
-        created_at TEXT NOT NULL
-    );
-    CREATE INDEX message_conversation ON message(conversation_id, id);
-    CREATE INDEX message_parent ON message(parent_id);
-    CREATE TABLE draft (
-        conversation_id INTEGER PRIMARY KEY,
-        text TEXT NOT NULL
-    );
-    CREATE VIRTUAL TABLE message_text USING fts5(text, content='message', content_rowid='id');
-    CREATE TRIGGER message_added AFTER INSERT ON message BEGIN
-        INSERT INTO message_text(rowid, text) VALUES (new.id, new.text);
-    END;
-    CREATE TRIGGER message_removed AFTER DELETE ON message BEGIN
-        INSERT INTO message_text(message_text, rowid, text) VALUES ('delete', old.id, old.text);
-    END;
-    CREATE TRIGGER message_changed AFTER UPDATE OF text ON message BEGIN
-        INSERT INTO message_text(message_text, rowid, text) VALUES ('delete', old.id, old.text);
-        INSERT INTO message_text(rowid, text) VALUES (new.id, new.text);
-    END;
-    """,
-)
 _NO_CONVERSATION: Final = 0
 """The draft of a conversation that does not exist yet."""
-_TITLE_LENGTH: Final = 60
 
 
-class Store:
-    """The database of conversations.
-
-    Args:
-        path: The database file; it and its folder are made when absent.
-
-    Raises:
-        StoreError: When the file cannot be opened, is damaged, or is from a newer localr1.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.RLock()
-        with self._translated("opened"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(
-                path, timeout=10, isolation_level=None, check_same_thread=False
-            )
-        try:
-            with self._translated("opened"):
-                self._connection.execute("PRAGMA journal_mode=WAL")
-                self._connection.execute("PRAGMA synchronous=NORMAL")
-                self._connection.execute("PRAGMA foreign_keys=ON")
-                # A quarter of SQLite's usual page cache is enough here, and soon full: the app's
-                # memory stays where it is however much is written (benchmarks/turns.py).
-                self._connection.execute("PRAGMA cache_size=-512")
-                self._migrate()
-        except StoreError:
-            self._connection.close()
-            raise
-
-    def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._connection.close()
-
-    def summaries(self, limit: int = 200, query: str = "") -> tuple[ConversationSummary, ...]:
-        """Conversations, newest first; with a query those whose words contain all of its words.
-
-        Raises:
-            StoreError: When the database cannot be read.
-        """
-        condition, arguments = "", []
-        needles = ['"' + word.replace('"', '""') + '"*' for word in query.split()]
-        if needles:
-            condition = (
-                "WHERE c.title LIKE ? ESCAPE '\\' OR c.id IN (SELECT m.conversation_id FROM"
-                " message_text JOIN message m ON m.id = message_text.rowid"
-                " WHERE message_text MATCH ?)"
-            )
-            like = query.strip().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-            arguments = [f"%{like}%", " ".join(needles)]
-        with self._transaction("read") as connection:
-            rows = connection.execute(
-                "SELECT c.id, c.title, c.model_id, c.updated_at,"  # noqa: S608 - only our own words
-                " (SELECT COUNT(*) FROM message WHERE conversation_id = c.id)"
-                f" FROM conversation c {condition} ORDER BY c.updated_at DESC, c.id DESC LIMIT ?",
-                (*arguments, limit),
-            ).fetchall()
-        return tuple(
-            ConversationSummary(row[0], row[1], row[2], _time(row[3]), row[4]) for row in rows
-        )
+class Store(Shelf):
+    """The conversations with their messages; see `Database` for what it takes and raises."""
 
     def conversation(self, conversation_id: int) -> Conversation:
-        """A conversation along its newest path.
+        """A conversation along the branch that was last shown.
 
         Raises:
             StoreError: When there is none with this id, or the database cannot be read.
         """
         with self._transaction("read") as connection:
             head = connection.execute(
-                "SELECT title, model_id FROM conversation WHERE id = ?", (conversation_id,)
+                "SELECT title, model_id, branch_id FROM conversation"
+                " WHERE id = ? AND discarded_at IS NULL",
+                (conversation_id,),
             ).fetchone()
             rows = connection.execute(
-                "SELECT id, parent_id, role, text, thinking, stats, created_at FROM message"
-                " WHERE conversation_id = ? ORDER BY id",
+                "SELECT id, parent_id, role, text, thinking, stats, created_at, rating"
+                " FROM message WHERE conversation_id = ? ORDER BY id",
                 (conversation_id,),
             ).fetchall()
         if head is None:
@@ -147,14 +49,9 @@ class Store:
                 "It was deleted, or the number is wrong.",
                 "Run `localr1 history list`.",
             )
-        messages = {row[0]: _message(row) for row in rows}
-        path: list[Message] = []
-        at: int | None = rows[-1][0] if rows else None
-        while at in messages:  # ends at the root, and at whatever a damaged file lacks
-            message = messages.pop(at)
-            path.append(message)
-            at = message.parent_id
-        return Conversation(conversation_id, head[0], head[1], tuple(reversed(path)))
+        messages = tuple(_message(row) for row in rows)
+        path = tree.path_to(messages, tree.tip_below(messages, head[2]))
+        return Conversation(conversation_id, head[0], head[1], path, messages)
 
     def create(self, first_question: str, model_id: str) -> int:
         """Begin a conversation, titled after its first question; returns its id."""
@@ -167,28 +64,89 @@ class Store:
             )
             return int(cursor.lastrowid or 0)
 
+    def take(self, incoming: Incoming) -> int | None:
+        """Keep a conversation that comes from a file; its times stay what they were.
+
+        Returns:
+            Its number; None where the same one is here already.
+
+        Raises:
+            StoreError: When the database cannot be written.
+        """
+        title = title_of(incoming.title)
+        times = [_stored(said.at) for said in incoming.messages] or [_now()]
+        with self._transaction("written") as connection:
+            known = connection.execute(
+                "SELECT 1 FROM conversation c JOIN message m ON m.conversation_id = c.id"
+                " WHERE c.title = ? AND c.created_at = ? AND c.discarded_at IS NULL"
+                " GROUP BY c.id HAVING COUNT(*) = ?",
+                (title, times[0], len(incoming.messages)),
+            ).fetchone()
+            if known is not None:
+                return None
+            cursor = connection.execute(
+                "INSERT INTO conversation(title, model_id, created_at, updated_at, titled_by,"
+                " pinned, archived) VALUES (?, ?, ?, ?, 'user', ?, ?)",
+                (
+                    title,
+                    _storable(incoming.model_id),
+                    times[0],
+                    max(times),
+                    incoming.pinned,
+                    incoming.archived,
+                ),
+            )
+            number = int(cursor.lastrowid or 0)
+            ids: list[int] = []
+            for said, time in zip(incoming.messages, times, strict=False):
+                cursor = connection.execute(
+                    "INSERT INTO message(conversation_id, parent_id, role, text, thinking, stats,"
+                    " created_at, rating) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        number,
+                        None if said.parent is None else ids[said.parent],
+                        said.role,
+                        _storable(said.text),
+                        _storable(said.thinking),
+                        json.dumps(asdict(said.stats)) if said.stats else "",
+                        time,
+                        said.rating,
+                    ),
+                )
+                ids.append(int(cursor.lastrowid or 0))
+            shown = len(ids) - 1 if incoming.shown is None else incoming.shown
+            connection.execute(
+                "UPDATE conversation SET branch_id = ? WHERE id = ?",
+                (ids[shown] if ids else None, number),
+            )
+        self.set_tags(number, incoming.tags)
+        return number
+
     def add_exchange(
         self, conversation_id: int, parent_id: int | None, question: str
     ) -> tuple[Message, Message]:
         """Append a question and the empty reply under it, which `update` fills."""
         now = _now()
-        ids: list[int] = []
         with self._transaction("written") as connection:
-            for role, text in (("user", _storable(question)), ("assistant", "")):
-                cursor = connection.execute(
-                    "INSERT INTO message(conversation_id, parent_id, role, text, created_at)"
-                    " VALUES (?, ?, ?, ?, ?)",
-                    (conversation_id, ids[-1] if ids else parent_id, role, text, now),
-                )
-                ids.append(int(cursor.lastrowid or 0))
+            asked = _insert(connection, conversation_id, parent_id, "user", question, now)
+            return asked, _insert(connection, conversation_id, asked.id, "assistant", "", now)
+
+    def add_reply(self, conversation_id: int, question_id: int | None) -> Message:
+        """Put another empty reply under a question, beside those that are there."""
+        with self._transaction("written") as connection:
+            return _insert(connection, conversation_id, question_id, "assistant", "", _now())
+
+    def show_branch(self, conversation_id: int, message_id: int) -> None:
+        """Remember which branch is shown: the one with this message."""
+        with self._transaction("written") as connection:
             connection.execute(
-                "UPDATE conversation SET updated_at = ? WHERE id = ?", (now, conversation_id)
+                "UPDATE conversation SET branch_id = ? WHERE id = ?", (message_id, conversation_id)
             )
-        at = datetime.fromisoformat(now)
-        return (
-            Message(ids[0], parent_id, "user", question, "", None, at),
-            Message(ids[1], ids[0], "assistant", "", "", None, at),
-        )
+
+    def rate(self, message_id: int, rating: int) -> None:
+        """Keep what the user thinks of a reply: 1, -1, or 0 for nothing."""
+        with self._transaction("written") as connection:
+            connection.execute("UPDATE message SET rating = ? WHERE id = ?", (rating, message_id))
 
     def update(self, message_id: int, text: str, thinking: str, stats: ReplyStats | None) -> None:
         """Write a reply as far as it has come."""
@@ -202,20 +160,6 @@ class Store:
                     message_id,
                 ),
             )
-
-    def rename(self, conversation_id: int, title: str) -> None:
-        """Give a conversation another title."""
-        with self._transaction("written") as connection:
-            connection.execute(
-                "UPDATE conversation SET title = ? WHERE id = ?",
-                (title_of(title), conversation_id),
-            )
-
-    def delete(self, conversation_id: int) -> None:
-        """Remove a conversation with all its messages."""
-        with self._transaction("written") as connection:
-            connection.execute("DELETE FROM draft WHERE conversation_id = ?", (conversation_id,))
-            connection.execute("DELETE FROM conversation WHERE id = ?", (conversation_id,))
 
     def thinking_counts(self, limit: int = 1000) -> dict[str, tuple[int, ...]]:
         """How many tokens the latest replies thought, by model, the oldest first.
@@ -236,7 +180,9 @@ class Store:
         found: dict[str, list[int]] = {}
         for model_id, text in reversed(rows):
             stats = _stats(text)
-            if stats is None or stats.finish_reason != "stop" or stats.forced_tokens:
+            if stats is None or stats.finish_reason != "stop":
+                continue
+            if stats.forced_tokens or stats.same_thinking:
                 continue
             if type(stats.thinking_tokens) is int and stats.thinking_tokens > 0:
                 found.setdefault(stats.model_id or model_id, []).append(stats.thinking_tokens)
@@ -264,91 +210,31 @@ class Store:
             else:
                 connection.execute("DELETE FROM draft WHERE conversation_id = ?", (key,))
 
-    def _migrate(self) -> None:
-        connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version > len(_MIGRATIONS):
-                raise StoreError(
-                    f"{self._path} was written by a newer localr1.",
-                    f"Its format is {version}; this program knows {len(_MIGRATIONS)}.",
-                    "Update localr1, or set LOCALR1_HOME to another folder.",
-                )
-            for number, script in enumerate(_MIGRATIONS[version:], start=version + 1):
-                for statement in _statements(script):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {number}")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
 
-    @contextmanager
-    def _transaction(self, verb: str) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._translated(verb):
-            self._connection.execute("BEGIN" if verb == "read" else "BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
-
-    @contextmanager
-    def _translated(self, verb: str) -> Iterator[None]:
-        """The one place where SQLite's and the system's exceptions become ours."""
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(
-                error, sqlite3.OperationalError
-            )
-            todo = (
-                f"Move {self._path} away; a new one is made, and the old one stays readable by SQLite tools."
-                if damaged
-                else f"Check the disk's free space and the permissions of {self._path.parent}."
-            )
-            raise StoreError(
-                f"The conversations cannot be {verb}.", f"{self._path}: {error}", todo
-            ) from error
+def _insert(  # noqa: PLR0913, PLR0917 - a row's columns
+    connection: sqlite3.Connection,
+    conversation_id: int,
+    parent_id: int | None,
+    role: Role,
+    text: str,
+    now: str,
+) -> Message:
+    """A new message; its branch is the one that is shown from now on."""
+    cursor = connection.execute(
+        "INSERT INTO message(conversation_id, parent_id, role, text, created_at)"
+        " VALUES (?, ?, ?, ?, ?)",
+        (conversation_id, parent_id, role, _storable(text), now),
+    )
+    number = int(cursor.lastrowid or 0)
+    connection.execute(
+        "UPDATE conversation SET updated_at = ?, branch_id = ? WHERE id = ?",
+        (now, number, conversation_id),
+    )
+    return Message(number, parent_id, role, text, "", None, datetime.fromisoformat(now))
 
 
-def title_of(text: str) -> str:
-    """A conversation's title from its first question: the first line, shortened at a word."""
-    line = next((part.strip() for part in text.splitlines() if part.strip()), "Untitled")
-    if len(line) <= _TITLE_LENGTH:
-        return _storable(line)
-    cut = line[:_TITLE_LENGTH].rsplit(" ", 1)[0] or line[:_TITLE_LENGTH]
-    return _storable(cut.rstrip(" ,;:")) + "…"
-
-
-def _statements(script: str) -> Iterator[str]:
-    """Split a script into statements (`executescript` would commit behind our back)."""
-    pending = ""
-    for line in script.splitlines(keepends=True):
-        pending += line
-        if sqlite3.complete_statement(pending):
-            yield pending
-            pending = ""
-
-
-def _storable(text: str) -> str:
-    """Text that SQLite can hold: lone surrogates, which no UTF-8 has, are replaced."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def _time(text: object) -> datetime:
-    """A stored time; one that cannot be read counts as the oldest."""
-    try:
-        time = datetime.fromisoformat(str(text))
-    except ValueError:
-        return datetime.fromtimestamp(0, UTC)
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+def _stored(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
 def _stats(text: str) -> ReplyStats | None:
@@ -363,5 +249,5 @@ def _stats(text: str) -> ReplyStats | None:
     return ReplyStats(**{name: value for name, value in values.items() if name in known})
 
 
-def _message(row: tuple[int, int | None, Role, str, str, str, str]) -> Message:
-    return Message(row[0], row[1], row[2], row[3], row[4], _stats(row[5]), _time(row[6]))
+def _message(row: tuple[int, int | None, Role, str, str, str, str, int]) -> Message:
+    return Message(row[0], row[1], row[2], row[3], row[4], _stats(row[5]), _time(row[6]), row[7])

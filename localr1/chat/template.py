@@ -35,6 +35,7 @@ EOS: Final = "<｜end▁of▁sentence｜>"
 USER: Final = "<｜User｜>"
 ASSISTANT: Final = "<｜Assistant｜>"
 THINK: Final = "<think>"
+END_THINK: Final = "</think>"
 
 # llama.cpp parses user-defined tokens even where special tokens are off, and which tokens are
 # user-defined depends on who made the file. The tags of thinking and all of DeepSeek's markers.
@@ -65,9 +66,19 @@ class Asked:
     open_thinking: bool
 
 
-Last = Asked | Turn | None
-"""How a prompt ends: with a question, in the middle of an answer, or before a question that is
-not known yet."""
+@dataclass(frozen=True)
+class Resumed:
+    """A question with what the model thought about it: it goes on from there."""
+
+    question: str
+    thinking: str
+    answer: str | None
+    """As far as it came; None while the thinking is not over."""
+
+
+Last = Asked | Turn | Resumed | None
+"""How a prompt ends: with a question, in the middle of an answer, in or after a thinking, or
+before a question that is not known yet."""
 
 
 class Template(ABC):
@@ -108,11 +119,17 @@ class Template(ABC):
     def turn_opening(self) -> Segments:
         """What a turn begins with, whatever is asked."""
 
+    def resumption(self, begun: Resumed) -> Segments:
+        """A question with its thinking, and the answer so far where the thinking is over."""
+        return (*self.new_turn(begun.question, open_thinking=True), *thought_words(begun))
+
     def ending(self, last: Last) -> Segments:
         """The end of a prompt."""
         match last:
             case Asked():
                 return self.new_turn(last.question, open_thinking=last.open_thinking)
+            case Resumed():
+                return self.resumption(last)
             case Turn():
                 return self.continuation(last)
             case None:
@@ -200,6 +217,17 @@ def words(text: str, markers: re.Pattern[str] = _MARKERS) -> Segments:
     if text[position:]:
         pieces.append(Segment(text[position:]))
     return tuple(pieces)
+
+
+def thought_words(begun: Resumed, markers: re.Pattern[str] = _MARKERS) -> Segments:
+    """What follows the opened thinking: its words, and the answer behind its end."""
+    if begun.answer is None:
+        return words(begun.thinking, markers)
+    return (
+        *words(begun.thinking.rstrip() + "\n", markers),
+        Segment(END_THINK, special=True),
+        *words(ANSWER_SEPARATOR + begun.answer, markers),
+    )
 
 
 _FAMILY: Final = FamilyTemplate()

@@ -20,6 +20,7 @@ class ReplyOptions:
     """What a user may ask of one reply; None means the model's recommendation."""
 
     temperature: float | None = None
+    top_p: float | None = None
     seed: int | None = None
     """None: a new random one for every reply."""
     max_tokens: int = 0
@@ -32,6 +33,8 @@ class ReplyOptions:
     """When the answer fills the window: go on after making room, or end."""
     draft_tokens: int = 0
     """Tokens to guess ahead in one step; 0: no speculation."""
+    grammar: str = ""
+    """What the answer is held to after free thinking (`json_grammar`); empty: nothing."""
 
     @classmethod
     def preferred(cls, preferences: Preferences) -> ReplyOptions:
@@ -76,6 +79,10 @@ class ReplyStats:
     """Of the thinking and answer tokens, those that the engine fed to end the thinking."""
     model_id: str = ""
     """Which model replied: a conversation may change it."""
+    same_thinking: bool = False
+    """Whether the thinking is that of another reply, from which this one answers again."""
+    wish: str = ""
+    """How it was to answer then: `shorter`; empty where nothing was said about it."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,8 @@ class Message:
     thinking: str
     stats: ReplyStats | None
     created_at: datetime
+    rating: int = 0
+    """What the user thinks of it: 1 good, -1 bad, 0 nothing said."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +109,58 @@ class Conversation:
     title: str
     model_id: str
     messages: tuple[Message, ...]
+    """The branch that is shown."""
+    tree: tuple[Message, ...] = ()
+    """The messages of all branches, by id; empty where there is no other branch."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A new question at the end of the branch."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Edit:
+    """An earlier question in other words: a branch of its own beside it."""
+
+    question_id: int
+    text: str
+
+
+@dataclass(frozen=True)
+class ThinkAgain:
+    """Another reply beside an earlier one, thought anew."""
+
+    reply_id: int
+
+
+@dataclass(frozen=True)
+class AnswerAgain:
+    """Another reply beside an earlier one, from the same thinking."""
+
+    reply_id: int
+    wish: str = ""
+    """How: `shorter`, `in French`."""
+
+
+@dataclass(frozen=True)
+class GoOn:
+    """The branch's last reply goes on where it was stopped."""
+
+
+Wish = Ask | Edit | ThinkAgain | AnswerAgain | GoOn
+"""What a conversation is asked to do next; nothing of it overwrites anything."""
+
+
+@dataclass(frozen=True)
+class Hit:
+    """Where a search found its words in a conversation."""
+
+    where: Literal["question", "answer", "thinking"]
+    excerpt: str
+    """The words and what is around them, each between `shelf.HIT_BEGIN` and `shelf.HIT_END`."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +172,42 @@ class ConversationSummary:
     model_id: str
     updated_at: datetime
     message_count: int
+    pinned: bool = False
+    archived: bool = False
+    """Put away: only a search, or the list of what was put away, shows it."""
+    titled_by: str = "question"
+    """Whose words the title are: `question`, `model` or `user`."""
+    tags: tuple[str, ...] = ()
+    hit: Hit | None = None
+    """Where a search found its words; None without one, or where the title has them."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """A message that comes in."""
+
+    parent: int | None
+    """Which one of the conversation's messages it follows."""
+    role: Role
+    text: str
+    thinking: str
+    at: datetime
+    stats: ReplyStats | None = None
+    rating: int = 0
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A conversation that comes in; questions and replies take turns on every path."""
+
+    title: str
+    model_id: str
+    messages: tuple[Said, ...]
+    shown: int | None = None
+    """The message at the end of the branch to show; None for the last one."""
+    pinned: bool = False
+    archived: bool = False
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -148,6 +245,8 @@ class Notice:
     """Something the user should know about this reply: messages left out, thinking ended."""
 
     text: str
+    about_window: bool = False
+    """Whether it is that the context window is full: there is a choice of what to do then."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from localr1.engine import runs
 from localr1.errors import NothingFits
 from localr1.fit import explain
 from localr1.fit.types import Advice, Asked, Plan
-from localr1.home import advise
+from localr1.home import Home, advise
 from localr1.machine.types import Machine
 
 # Narrower terminals lose the reason first, then the time, then the memory.
@@ -34,17 +34,59 @@ def run(arguments: argparse.Namespace) -> int:
     )
     fits = any(plan.fits and not plan.model.demo for plan in advice.plans)
     record = runs.record_line(home.directories.cache, machine)
+    idle, mended = _after_fix(arguments, home, machine)
     if arguments.json:
         from localr1.fit import report  # noqa: PLC0415 - a table needs neither
         from localr1.machine import profile  # noqa: PLC0415
 
-        output.print_json(
-            {**report.advice_to_json(advice, profile.to_json(machine)), "record": record}
-        )
+        told = report.advice_to_json(advice, profile.to_json(machine))
+        after = report.plan_to_json(mended, 1) if mended is not None else None
+        output.print_json({**told, "record": record, "idle_gpu": idle or None, "after_fix": after})
     else:
         lines = _lines(advice, machine, columns.width(), every_variant=arguments.all)
         output.print_lines([*lines, *([record] if record else [])])
+        output.print_lines(_idle_lines(idle, mended, columns.width()))
     return 0 if fits else NothingFits.exit_code
+
+
+def _after_fix(
+    arguments: argparse.Namespace, home: Home, machine: Machine
+) -> tuple[str, Plan | None]:
+    """What lies idle in this computer, and what would run best with it; empty where nothing does."""
+    elsewhere = any((arguments.profile, arguments.ram, arguments.gpu, arguments.gpu_memory))
+    if elsewhere or all(device.usable_by_engine for device in machine.devices):
+        return "", None
+    from localr1.install import look  # noqa: PLC0415 - most computers have nothing idle
+    from localr1.install.prospect import prospect  # noqa: PLC0415 - as above
+
+    found = prospect(machine, look.bench())
+    if found is None:
+        return "", None
+    if found.machine is None:
+        return f"{found.words} localr1 doctor says more.", None
+    mended = advise(
+        home,
+        found.machine,
+        goal=arguments.goal,
+        asked=Asked(arguments.context),
+        every_variant=False,
+    )
+    best = next((p for p in mended.plans if p.fits and not p.model.demo), None)
+    return f"{found.words} localr1 doctor --fix mends that.", best
+
+
+def _idle_lines(idle: str, mended: Plan | None, width: int) -> Iterator[str]:
+    if idle:
+        yield ""
+        yield from columns.wrapped(idle, width)
+    if mended is not None:
+        name = f"{mended.model.name} {mended.variant.quantization}"
+        yield from columns.wrapped(f"After the fix: {name}, {_speed(mended)}.", width)
+
+
+def _speed(plan: Plan) -> str:
+    seconds = plan.time_to_answer.typical.expected
+    return f"{explain.tps(plan.generation_tps)}, a typical answer in {explain.duration(seconds)}"
 
 
 def shown(advice: Advice, *, every_variant: bool) -> list[Plan]:

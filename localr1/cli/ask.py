@@ -21,7 +21,7 @@ from localr1.chat.types import (
     ReplyStats,
     ThinkingDelta,
 )
-from localr1.cli import opening, output
+from localr1.cli import answer_form, opening, output
 from localr1.config import expanded
 from localr1.errors import FileError, Interrupted, OfflineError, UsageError
 from localr1.fit.types import Asked
@@ -86,9 +86,12 @@ def question_of(words: Sequence[str], piped: str) -> str:
 def run(arguments: argparse.Namespace) -> int:
     """Answer the question."""
     thinking = parse_thinking(arguments.thinking)
+    form = answer_form.read(arguments.schema) if arguments.schema else None
     question = question_of(arguments.prompt, _piped())
     home = opening.home(arguments)
     local = choose(home, arguments.model)
+    if form is not None and not local.model.demo:  # which knows nothing but sums
+        question = form.asked_for(question)
     options = replace(
         ReplyOptions.preferred(home.preferences),
         temperature=arguments.temperature,
@@ -96,6 +99,8 @@ def run(arguments: argparse.Namespace) -> int:
         max_tokens=arguments.max_tokens,
         on_loop="end",  # nobody is there to be asked
     )
+    if form is not None:
+        options = replace(options, grammar=form.grammar, when_full="stop")
     if (thinking.budget_tokens, thinking.budget_seconds) != (None, None):
         options = replace(
             options,
@@ -120,6 +125,8 @@ def run(arguments: argparse.Namespace) -> int:
         output.print_json(_as_json(local, printer, stats))
     if stats.finish_reason == "length" and not stats.window_full:  # the window's end was told
         output.note("localr1: the reply was cut: it reached its longest allowed length.")
+    if form is not None and stats.finish_reason != "stop":
+        raise answer_form.cut_short()
     return 0
 
 
@@ -168,6 +175,11 @@ async def _ask(  # noqa: PLR0913 - one call site
         home, local, plan, on_step=lambda words: output.note(f"localr1: {words}")
     )
     try:
+        if (arguments.context or 0) > engine.context_window:
+            output.note(
+                f"localr1: the context window has {engine.context_window:,} tokens, not"
+                f" {arguments.context:,}: the model holds no more here."
+            )
         watch = Watch(home.directories, replace(plan, settings=engine.settings), machine)
         session = ChatSession(engine, None, local.model, system=arguments.system, look_ahead=False)
         async with aclosing(session.send(question, options)) as events:

@@ -21,6 +21,7 @@ _COMMANDS: Final = {
     "advise": "advise",
     "ask": "ask",
     "bench": "bench",
+    "completion": "completion",
     "doctor": "doctor",
     "estimate": "estimate",
     "history": "history",

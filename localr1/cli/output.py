@@ -31,10 +31,15 @@ def console(*, stderr: bool = False) -> Console:
 
 def print_json(value: dict[str, Any]) -> None:
     """One JSON object on stdout."""
+    sys.stdout.write(as_json(value))
+
+
+def as_json(value: dict[str, Any]) -> str:
+    """One JSON object as text."""
     text = json.dumps(value, ensure_ascii=False, indent=2)
     if printable(text) != text:  # what a terminal would obey is written as JSON's escapes
         text = "".join(one if printable(one) else json.dumps(one)[1:-1] for one in text)
-    sys.stdout.write(text + "\n")
+    return text + "\n"
 
 
 def say(text: str) -> None:

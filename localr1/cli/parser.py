@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from localr1 import __version__
-from localr1.cli import parser_beyond, parser_library
+from localr1.cli import parser_history, parser_library, parser_talk
 
 _SIZES = "Sizes: 24G and 24GiB are 2^30, 24GB is 10^9."
 _MODEL = "a catalogue id (r1-distill-qwen-7b, demo), an unambiguous part (7b), or a .gguf file"
@@ -120,13 +120,7 @@ def build() -> argparse.ArgumentParser:
 
     parser_library.add(command, _MODEL)
 
-    chat = command(
-        "chat",
-        "open the app on a model",
-        "Open the app's chat on a model; without one, on the model of the last conversation.",
-        "  localr1 chat\n  localr1 chat 7b\n  localr1 chat ~/models/R1-Distill-Qwen-7B-Q4_K_M.gguf",
-    )
-    chat.add_argument("model", metavar="MODEL[:VARIANT]", nargs="?", help=_MODEL)
+    parser_talk.add(command, _MODEL)
 
     ask = command(
         "ask",
@@ -137,7 +131,8 @@ def build() -> argparse.ArgumentParser:
         '  localr1 ask "What is 347 + 589?" --model demo\n'
         '  echo "12 + 30" | localr1 ask --model demo\n'
         '  localr1 ask --thinking 2000 "Why is the sky blue?" @notes.txt\n'
-        '  localr1 ask --json "Is 91 prime?" | jq -r .answer',
+        '  localr1 ask --json "Is 91 prime?" | jq -r .answer\n'
+        '  localr1 ask --schema person.json "Who wrote Faust?" | jq .name',
     )
     ask.add_argument(
         "prompt", nargs="*", metavar="PROMPT", help="the question; @FILE attaches a text file"
@@ -174,6 +169,11 @@ def build() -> argparse.ArgumentParser:
         help="longest reply, thinking included",
     )
     ask.add_argument("--context", type=_positive, metavar="N", help="context window in tokens")
+    ask.add_argument(
+        "--schema",
+        metavar="FILE",
+        help="hold the answer to a JSON schema, after free thinking; cut short, it exits 1",
+    )
     _json(ask)
 
     bench = command(
@@ -189,29 +189,56 @@ def build() -> argparse.ArgumentParser:
     )
     _json(bench)
 
-    parser_beyond.add(command, _MODEL)
-
     doctor = command(
         "doctor",
         "what is wrong, and how to mend it",
         "Check everything localr1 needs: the engine and its build, GPUs, disk, settings,\n"
-        "terminal, and the hub unless --offline. Each finding names its remedy.",
+        "terminal. Each finding names its remedy, and the exit code is 1 when something needs you.\n\n"
+        "With --fix the engine is replaced by the build for this computer, or by the one that you\n"
+        "name. The new one is made and tried beside the old one, which stays if it does not work.",
+        "  localr1 doctor\n"
+        "  localr1 doctor --fix\n"
+        "  localr1 doctor --fix rpc          use other computers' memory, too\n"
+        "  localr1 doctor --fix --source llama_cpp_python-0.3.36.tar.gz",
     )
+    doctor.add_argument(
+        "--fix",
+        nargs="?",
+        const="best",
+        choices=("best", "cpu", "cuda", "rocm", "vulkan", "metal", "rpc"),
+        metavar="BUILD",
+        help="replace the engine by the build for this computer, or by: cpu, cuda, rocm, vulkan,"
+        " metal, rpc",
+    )
+    doctor.add_argument(
+        "--source",
+        metavar="PATH",
+        help="with --fix: build from this archive or folder of llama-cpp-python, or take this"
+        " wheel; with --offline what its build needs lies beside it, as wheels",
+    )
+    doctor.add_argument("--hub", action="store_true", help="ask whether the hub answers, too")
     _json(doctor)
 
-    history = command(
-        "history",
-        "conversations without the app",
-        "List, search, show or delete conversations.",
-        "  localr1 history list\n  localr1 history search prime\n  localr1 history show 3",
+    parser_history.add(command)
+
+    completion = command(
+        "completion",
+        "Tab completion for bash, zsh, fish and PowerShell",
+        "Print a script that lets a shell complete localr1's commands, options and models. Its first\n"
+        "lines say where it goes.",
+        '  eval "$(localr1 completion bash)"\n'
+        '  eval "$(localr1 completion zsh)"\n'
+        "  localr1 completion fish | source\n"
+        "  localr1 completion powershell | Out-String | Invoke-Expression",
     )
-    history.add_argument("action", choices=("list", "search", "show", "delete"))
-    history.add_argument(
-        "words",
-        nargs="*",
-        metavar="WORDS|ID",
-        help="what to search for, or the conversation's number",
+    completion.add_argument(
+        "shell",
+        choices=("bash", "zsh", "fish", "powershell", "words"),
+        metavar="bash|zsh|fish|powershell",
     )
+    # What the scripts ask with.
+    completion.add_argument("--line", default="localr1 ", help=argparse.SUPPRESS)
+    completion.add_argument("--cut", action="store_true", help=argparse.SUPPRESS)
     return parser
 
 

@@ -22,8 +22,11 @@ from localr1.engine.reply import (
     Verdict,
     Vocabulary,
 )
+from localr1.engine.sampler import GrammarProblem, Sampler
 from localr1.engine.steps import Steps, computed
 from localr1.engine.thinking import ANSWER_SEPARATOR, CLOSING_NEWLINE, CLOSING_SENTENCE
+
+__all__ = ["Control", "GrammarProblem", "PromptTooLong", "Reply"]
 
 # Deltas are joined for this long: four a second are what the app draws. Each costs the caches
 # that a CPU model has just filled with weights, and wakes a reader on the cores that compute.
@@ -135,6 +138,7 @@ class Reply:
         Raises:
             PromptTooLong: When the prompt leaves no room.
             DecodeError: When llama.cpp fails.
+            GrammarProblem: When the grammar cannot be used.
         """
         model, request = self._model, self._request
         prompt = model.tokenize(request.segments)
@@ -156,7 +160,7 @@ class Reply:
         try:
             self._process_prompt(prompt, cached)
             prompt_seconds = time.monotonic() - self._started
-            reason = self._generate(steps, limit)
+            reason = self._generate(steps, sampler, limit)
         except Cancelled:
             prompt_seconds = prompt_seconds or time.monotonic() - self._started
         finally:
@@ -198,7 +202,9 @@ class Reply:
             if self._control.stopped():
                 raise Cancelled
 
-    def _generate(self, steps: Steps, limit: int) -> Literal["stop", "length", "cancelled"]:
+    def _generate(
+        self, steps: Steps, sampler: Sampler, limit: int
+    ) -> Literal["stop", "length", "cancelled"]:
         splitter, stopped = self._splitter, self._control.stopped
         if splitter.part == "thinking":
             self._thinking_from = time.monotonic()
@@ -206,6 +212,8 @@ class Reply:
         while produced < limit:
             if stopped():
                 return "cancelled"
+            if self._request.grammar:
+                self._keep_to_grammar(sampler)
             token = steps.sample()
             if token == self._model.vocabulary.think:
                 self._show(splitter.part)  # what it means depends on the words before it
@@ -225,6 +233,16 @@ class Reply:
             if produced < limit:
                 produced = self._end_thinking_if_due(steps, produced, limit)
         return "length"
+
+    def _keep_to_grammar(self, sampler: Sampler) -> None:
+        """Hold the answer to the grammar, and let the thinking be free.
+
+        A model whose template leaves the opening of the thinking to itself may open it.
+        """
+        splitter = self._splitter
+        unopened = not (splitter.thinking_tokens or splitter.closed or splitter.answer_begun)
+        excused = self._model.vocabulary.think if unopened else -1
+        sampler.keep_to_grammar(kept=splitter.part == "answer", excused=excused)
 
     def _take(self, steps: Steps, token: int, was: Part, verdict: Verdict, *, last: bool) -> None:
         """Put a token into the cache, unless it is the last one, and show it.

@@ -16,6 +16,7 @@ from localr1.engine.loading import Cancelled, LoadError
 from localr1.engine.native import AbortFlag, Log
 from localr1.engine.protocol import Generate, Load, Segment
 from localr1.engine.reply import Vocabulary, common_prefix_length
+from localr1.engine.sampler import Sampler
 from localr1.engine.speculation import Worth
 from localr1.engine.tokenizer import Tokenizer
 from localr1.errors import GgufError
@@ -291,45 +292,19 @@ class Model:
         return True
 
     def sampler(self, request: Generate) -> Sampler:
-        """A fresh sampler chain for one request, for the logits of the next decode."""
+        """A fresh sampler chain for one request, for the logits of the next decode.
+
+        Raises:
+            GrammarProblem: The request's grammar cannot be used.
+        """
         few = request.temperature <= 0 or 0 < request.top_k <= DEVICE_TOP_K
-        if self._chosen_on_device and not few:
+        if self._chosen_on_device and (request.grammar or not few):
             # From now on: llama.cpp takes no chain a second time.
             api.llama_set_sampler(self._context, 0, None)
             self._chosen_on_device = False
-        return Sampler(self, self._context, request)
+        return Sampler(self, self._context, self._vocab, request)
 
     @property
     def row(self) -> int:
         """Which row of the last batch's logits comes next; -1 is the last one."""
         return self._row
-
-
-class Sampler:
-    """A native sampler chain: top-k first, since the others are slow on a large vocabulary."""
-
-    def __init__(self, model: Model, context: Any, request: Generate) -> None:
-        self._model = model
-        self._context = context
-        chain = api.llama_sampler_chain_init(api.llama_sampler_chain_default_params())
-        if request.temperature <= 0:
-            stages = [api.llama_sampler_init_greedy()]
-        else:
-            stages = [
-                api.llama_sampler_init_top_k(request.top_k),
-                api.llama_sampler_init_top_p(request.top_p, 1),
-                *([api.llama_sampler_init_min_p(request.min_p, 1)] if request.min_p > 0 else []),
-                api.llama_sampler_init_temp(request.temperature),
-                api.llama_sampler_init_dist(request.seed),
-            ]
-        for stage in stages:
-            api.llama_sampler_chain_add(chain, stage)
-        self._chain = chain
-
-    def sample(self) -> int:
-        """The next token, from the logits of the last decoded or confirmed one."""
-        return int(api.llama_sampler_sample(self._chain, self._context, self._model.row))
-
-    def close(self) -> None:
-        """Free the chain."""
-        api.llama_sampler_free(self._chain)

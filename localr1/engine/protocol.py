@@ -104,6 +104,8 @@ class Generate:
     """Most tokens to guess ahead in one step, at most the load's; 0: no speculation."""
     continues_answer: bool = False
     """Whether the prompt ends in the middle of an answer, which goes on as it is."""
+    grammar: str = ""
+    """What the answer keeps to, in llama.cpp's notation (GBNF, `root`); the thinking is free."""
     ignore_end: bool = False
     """Go on after end tokens, to `max_tokens`: for measuring."""
     sequence_id: int = 0
@@ -203,6 +205,10 @@ class Probed:
     backends: tuple[str, ...]
     devices: tuple[dict[str, Any], ...]
     """Fields of `machine.types.EngineDevice`."""
+    compiled: tuple[str, ...] = ()
+    """As in `machine.types.EngineInfo`."""
+    words: str = ""
+    """As `compiled`."""
 
 
 @dataclass(frozen=True)

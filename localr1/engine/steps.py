@@ -6,7 +6,8 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from localr1.engine.model import Model, Sampler
+from localr1.engine.model import Model
+from localr1.engine.sampler import Sampler
 from localr1.engine.speculation import Lookup
 
 # Smaller chunks compute more slowly (of 256 tokens on two cores: 32 by 15 %, 64 by 5 %).

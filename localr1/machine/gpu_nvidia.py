@@ -85,8 +85,35 @@ def _card(host: Host, nvml: Any, index: int) -> SystemGpu:  # noqa: ANN401
     bandwidth = _bandwidth(nvml, handle) or bandwidth_of(name, total_bytes)
     users = () if unified else gpu_users.named(host, _held(nvml, handle))
     return SystemGpu(
-        name, "nvidia", total_bytes, free_bytes, unified, bandwidth, "NVML", problem, users
+        name,
+        "nvidia",
+        total_bytes,
+        free_bytes,
+        unified,
+        bandwidth,
+        "NVML",
+        problem,
+        users,
+        capability=_capability(nvml, handle),
+        runtime=_runtime(nvml),
     )
+
+
+def _capability(nvml: Any, handle: Any) -> str:  # noqa: ANN401
+    try:
+        major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
+    except nvml.NVMLError:
+        return ""
+    return f"{major}.{minor}"
+
+
+def _runtime(nvml: Any) -> str:  # noqa: ANN401
+    """Return the newest CUDA that the driver can run; NVML says 12040 for 12.4."""
+    try:
+        number = int(nvml.nvmlSystemGetCudaDriverVersion_v2())
+    except nvml.NVMLError:
+        return ""
+    return f"CUDA {number // 1000}.{number % 1000 // 10}"
 
 
 def _held(nvml: Any, handle: Any) -> dict[int, int]:  # noqa: ANN401

@@ -66,6 +66,8 @@ def to_json(machine: Machine) -> dict[str, Any]:
                 "bandwidth_bytes_per_second": device.bandwidth_bytes_per_second,
                 "usable_by_engine": device.usable_by_engine,
                 "reason": _without_home(device.reason),
+                "capability": device.capability,
+                "runtime": device.runtime,
             }
             for device in machine.devices
         ],
@@ -85,6 +87,8 @@ def to_json(machine: Machine) -> dict[str, Any]:
             "system_info": machine.engine.system_info,
             "problem": _without_home(machine.engine.problem),
             "kernels": [asdict(kernel) for kernel in machine.engine.kernels],
+            "compiled": list(machine.engine.compiled),
+            "words": _without_home(machine.engine.words),
         },
         "power": {
             "on_battery": machine.power.on_battery,
@@ -273,6 +277,8 @@ def _device(reader: _Reader) -> Device:
         bandwidth_bytes_per_second=reader.number("bandwidth_bytes_per_second"),
         usable_by_engine=bool(reader.flag("usable_by_engine", default=True)),
         reason=reader.text("reason", ""),
+        capability=reader.text("capability", ""),
+        runtime=reader.text("runtime", ""),
     )
 
 
@@ -312,6 +318,8 @@ def _engine(reader: _Reader) -> EngineInfo:
             Kernel(one.text("kind"), one.speed("one"), one.speed("many"))
             for one in reader.each("kernels")
         ),
+        compiled=reader.texts("compiled"),
+        words=reader.text("words", ""),
     )
 
 

@@ -63,6 +63,10 @@ class SystemGpu:
     """What is wrong with it, in the driver's words; empty when it works."""
     users: tuple[GpuUser, ...] = ()
     """Who holds its memory, where the driver says."""
+    capability: str = ""
+    """What code it runs, in its maker's words: `8.9` (CUDA), `gfx1100` (ROCm)."""
+    runtime: str = ""
+    """The newest release that its driver can run: `CUDA 12.4`."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,10 @@ class EngineInfo:
     """Why the engine does not start, in its own words; empty when it does."""
     kernels: tuple[Kernel, ...] = ()
     """Measured on this computer; empty where nobody did."""
+    compiled: tuple[str, ...] = ()
+    """Backends that the build has, also those that found no device."""
+    words: str = ""
+    """What it complained of while it looked for devices."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +162,10 @@ class Device:
     users: tuple[GpuUser, ...] = ()
     """Who holds its memory, where the driver says. Not part of a profile: what a person runs is
     nobody else's business."""
+    capability: str = ""
+    """As `SystemGpu.capability`."""
+    runtime: str = ""
+    """As `SystemGpu.runtime`."""
 
 
 @dataclass(frozen=True)

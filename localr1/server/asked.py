@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NoReturn
 
+from localr1.chat.json_grammar import grammar_of
+from localr1.errors import UsageError
 from localr1.server.refusal import Refusal
 
 Role = Literal["system", "user", "assistant"]
@@ -82,6 +84,8 @@ class Chat:
     wishes: Wishes
     messages: tuple[Said, ...]
     thinking_budget_tokens: int | None = None
+    grammar: str = ""
+    """That the answer keeps to; empty for none."""
 
 
 @dataclass(frozen=True)
@@ -117,13 +121,13 @@ def chat(body: Mapping[str, Any]) -> Chat:
     if not isinstance(messages, list) or not messages:
         raise _wrong("messages", "has to be a list of messages")
     wishes = _wishes(body)
-    _check_format(body.get("response_format"))
+    grammar = _grammar(body.get("response_format"))
     budget = _whole(body, "thinking_budget_tokens", 0, MOST_TOKENS)
     effort = _one_of(body, "reasoning_effort", EFFORTS)
     if budget is None and effort == "none":
         budget = 0
     read = tuple(_said(message, f"messages.{index}") for index, message in enumerate(messages))
-    return Chat(wishes, read, budget)
+    return Chat(wishes, read, budget, grammar)
 
 
 def completion(body: Mapping[str, Any]) -> Completion:
@@ -199,13 +203,25 @@ def _content(content: object, where: str) -> str:
     return "\n".join(texts)
 
 
-def _check_format(value: object) -> None:
-    if value is None or (isinstance(value, dict) and value.get("type") == "text"):
-        return
-    raise Refusal(
-        400, "`response_format` can only be text here.", param="response_format",
-        code="unsupported_parameter",
-    )  # fmt: skip
+def _grammar(value: object) -> str:
+    """The grammar of `response_format`."""
+    if value is None:
+        return ""
+    kind = value.get("type") if isinstance(value, dict) else None
+    if not isinstance(value, dict) or kind not in {"text", "json_object", "json_schema"}:
+        raise _wrong("response_format", "has to be of type text, json_object or json_schema")
+    if kind == "text":
+        return ""
+    schema: object = {"type": "object"}
+    if kind == "json_schema":
+        named = value.get("json_schema")
+        schema = named.get("schema") if isinstance(named, dict) else None
+        if not isinstance(schema, (dict, bool)):
+            raise _wrong("response_format", "has no `json_schema` with a `schema`")
+    try:
+        return grammar_of(schema)
+    except UsageError as error:
+        raise Refusal(400, str(error), param="response_format", code="invalid_value") from error
 
 
 def _stops(value: object) -> tuple[str, ...]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
-from localr1.chat import budget, template
+from localr1.chat import template
+from localr1.chat.request import request_for
+from localr1.chat.types import ReplyOptions
 from localr1.engine import protocol
 from localr1.models.types import Model
 from localr1.server.asked import Chat, Completion, Said, Wishes
@@ -48,6 +51,7 @@ def of_chat(asked: Chat, model: Model, *, context_window: int, seed: int) -> pro
         seed=seed,
         thinking_open=isinstance(last, template.Asked) and last.open_thinking,
         budget_tokens=asked.thinking_budget_tokens,
+        grammar=asked.grammar,
         continues=isinstance(last, template.Turn),
     )
 
@@ -65,8 +69,6 @@ def of_completion(
         context_window=context_window,
         seed=seed,
         thinking_open=opens_thinking(asked.prompt),
-        budget_tokens=None,
-        continues=False,
     )
 
 
@@ -115,23 +117,30 @@ def _request(  # noqa: PLR0913 - by keyword
     context_window: int,
     seed: int,
     thinking_open: bool,
-    budget_tokens: int | None,
-    continues: bool,
+    budget_tokens: int | None = None,
+    grammar: str = "",
+    continues: bool = False,
 ) -> protocol.Generate:
-    sampling = model.sampling
-    return protocol.Generate(
-        request_id=0,
-        segments=segments,
-        thinking_open=thinking_open,
-        # llama.cpp's seeds have 32 bits, the largest of which means a random one.
-        seed=seed if wishes.seed is None else wishes.seed % (1 << 31),
-        temperature=sampling.temperature if wishes.temperature is None else wishes.temperature,
-        top_p=sampling.top_p if wishes.top_p is None else wishes.top_p,
-        top_k=wishes.top_k or sampling.top_k,
-        min_p=sampling.min_p if wishes.min_p is None else wishes.min_p,
+    options = ReplyOptions(
+        temperature=wishes.temperature,
+        top_p=wishes.top_p,
         max_tokens=wishes.max_tokens,
         thinking_budget_tokens=budget_tokens,
-        answer_reserve_tokens=budget.answer_reserve(context_window),
         on_loop="end",  # nobody is there to be asked
-        continues_answer=continues,
+        grammar=grammar,
     )
+    sampling = replace(
+        model.sampling,
+        top_k=wishes.top_k or model.sampling.top_k,
+        min_p=model.sampling.min_p if wishes.min_p is None else wishes.min_p,
+    )
+    asked = request_for(
+        segments,
+        # llama.cpp's seeds have 32 bits, the largest of which means a random one.
+        seed if wishes.seed is None else wishes.seed % (1 << 31),
+        options,
+        sampling,
+        context_window=context_window,
+        thinking_open=thinking_open,
+    )
+    return replace(asked, continues_answer=continues)

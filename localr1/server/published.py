@@ -73,7 +73,10 @@ _SCHEMAS: Final[_Schema] = {
                 "minItems": 1,
             },
             "response_format": _maybe(
-                "object", properties={"type": {"const": "text"}}, required=["type"]
+                "object",
+                properties={"type": {"enum": ["text", "json_object"]}},
+                required=["type"],
+                description="Also `json_schema`, with a `json_schema` that has a `schema`.",
             ),
             "reasoning_effort": {
                 "enum": [*asked.EFFORTS, None],

@@ -16,14 +16,17 @@ from textual.widgets import Static
 from localr1 import crash
 from localr1.errors import LocalR1Error
 from localr1.fit.types import NOTHING
+from localr1.machine.types import Machine
 from localr1.models.queue import Item
 from localr1.models.types import Choice
 from localr1.printable import one_line, printable
 from localr1.tui import theme
 from localr1.tui.command import APP, Command, bindings
+from localr1.tui.idle import idle_words
 from localr1.tui.runner import Runner
 from localr1.tui.screens.chat import Chat
 from localr1.tui.screens.downloads import DownloadQueue, brief
+from localr1.tui.screens.fix import Fix
 from localr1.tui.screens.help import Help, Section
 from localr1.tui.screens.welcome import Taken, Welcome
 from localr1.tui.services import Services
@@ -59,6 +62,7 @@ class LocalR1App(App[None]):
         self._choice = choice
         self.services = services or Services(home)
         self.runner = Runner(self.services)
+        self._told_idle = False
         for each in theme.THEMES:
             self.register_theme(each)
         chosen = home.preferences.theme
@@ -79,6 +83,7 @@ class LocalR1App(App[None]):
             self.notify(one_line(unused, 400), severity="warning", markup=False)
         downloads = self.services.downloads
         downloads.on_change, downloads.on_end = self._show_downloads, self._download_ended
+        self.runner.on_examined = self._say_what_is_idle
         if self.services.online:
             self._go_on_downloading()
         self._begin()
@@ -119,6 +124,27 @@ class LocalR1App(App[None]):
         if not isinstance(self.screen, DownloadQueue):
             self.push_screen(DownloadQueue(self.services.downloads, online=self.services.online))
 
+    @work(exclusive=True, group="idle")
+    async def _say_what_is_idle(self, machine: Machine) -> None:
+        """In the chat, once; the screen of machine and models has a line of its own."""
+        if self._told_idle or not isinstance(self.screen, Chat):
+            return
+        self._told_idle = True
+        if words := await idle_words(self.services, machine):
+            self.notify(printable(words), severity="warning", markup=False)
+
+    @work(exclusive=True, group="fix")
+    async def action_fix(self) -> None:
+        """What is wrong with the engine, and the build that mends it."""
+        if isinstance(self.screen, Fix):
+            return
+        machine = self.runner.machine or await self.runner.examine()
+        bench = await self.services.bench()
+        if await self.push_screen_wait(Fix(self.services, machine, bench)):
+            await self.runner.examine()
+            if isinstance(self.screen, Welcome):
+                self.screen.action_examine()
+
     def _show_downloads(self) -> None:
         if not self.is_running:
             return
@@ -154,24 +180,27 @@ class LocalR1App(App[None]):
         """The keys of this screen, and those that work everywhere."""
         if isinstance(self.screen, Help):
             return
-        own = getattr(self.screen, "COMMANDS_HELPED", _commands_of(self.screen))
-        title = getattr(self.screen, "HELP_TITLE", "Here")
-        sections: list[Section] = [(title, own)] if own else []
+        sections: list[Section] = []
+        for place in (self.screen.focused, self.screen):
+            own = getattr(place, "COMMANDS_HELPED", _commands_of(self.screen))
+            if own and place is not None:
+                sections.append((getattr(place, "HELP_TITLE", "Here"), own))
         self.push_screen(Help([*sections, ("Everywhere", APP)]))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette: this screen's commands, the app's, and the themes."""
         for command in _commands_of(screen):
-            if command.palette and screen.check_action(command.action, ()) is not False:
+            name = command.action.partition("(")[0]
+            if command.palette and screen.check_action(name, ()) is not False:
                 yield SystemCommand(
-                    f"{command.label} ({command.keys_text})",
+                    command.title,
                     command.help,
                     lambda action=command.action: self.run_action(action, screen),
                 )
         for command in APP:
             if command.palette:
                 yield SystemCommand(
-                    f"{command.label} ({command.keys_text})",
+                    command.title,
                     command.help,
                     lambda action=command.action: self.run_action(action),
                 )

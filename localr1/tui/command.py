@@ -1,6 +1,7 @@
 """The commands of the app in tables: keys, footer, palette and help are all made from them.
 
-Those of the advice are in `advice_command`.
+Those of the advice are in `advice_command`, those of downloads in `download_command`, those of a message
+in `message_command`.
 """
 
 from __future__ import annotations
@@ -37,6 +38,11 @@ class Command:
     """How the footer writes them, where that is another way."""
 
     @property
+    def title(self) -> str:
+        """How the palette names it, with its keys where it has any."""
+        return f"{self.label} ({self.keys_text})" if self.keys else self.label
+
+    @property
     def keys_text(self) -> str:
         """The keys for people: `Ctrl+N`, `Esc`."""
         if self.display:
@@ -68,6 +74,13 @@ APP = (
         "See what is being downloaded; pause it, or change the order and the speed.",
     ),
     Command(
+        "app.fix",
+        "f6",
+        "fix",
+        "Mend the engine",
+        "See why a graphics card lies idle or the engine fails, and mend it.",
+    ),
+    Command(
         "app.help",
         "f1",
         "show_help",
@@ -85,87 +98,6 @@ APP = (
     ),
 )
 
-DOWNLOAD = (
-    Command(
-        "download.start",
-        "enter",
-        "start",
-        "Download",
-        "Start the download, or go on with it.",
-        shown=True,
-    ),
-    Command(
-        "download.cancel",
-        "escape",
-        "cancel",
-        "Stop",
-        "Stop; what is here stays and the next download goes on from it.",
-        shown=True,
-    ),
-    Command(
-        "download.background",
-        "b",
-        "background",
-        "In the background",
-        "Go on downloading while you do something else; F3 shows how far it is.",
-        shown=True,
-    ),
-    Command(
-        "download.demo",
-        "d",
-        "demo",
-        "Use the demo",
-        "Chat with the demonstration model instead.",
-        shown=True,
-    ),
-)
-
-DOWNLOADS = (
-    Command(
-        "downloads.pause",
-        "space",
-        "pause",
-        "Pause or go on",
-        "Pause this download, or let it go on.",
-        shown=True,
-    ),
-    Command(
-        "downloads.earlier",
-        "shift+up,minus",
-        "move(-1)",
-        "Earlier",
-        "Move it up; the first one that is not paused runs.",
-        shown=True,
-        display="Shift+↑",
-    ),
-    Command(
-        "downloads.later",
-        "shift+down,plus",
-        "move(1)",
-        "Later",
-        "Move it down.",
-        shown=True,
-        display="Shift+↓",
-    ),
-    Command(
-        "downloads.limit",
-        "l",
-        "limit",
-        "Speed limit",
-        "Limit the speed of all downloads together.",
-        shown=True,
-    ),
-    Command(
-        "downloads.remove",
-        "delete,x",
-        "remove",
-        "Take out",
-        "Take it out of the list; what has come stays on the disk until `localr1 rm --stopped`.",
-        shown=True,
-    ),
-    Command("downloads.close", "escape", "close", "Close", "Go back.", shown=True, palette=False),
-)
-
 ANSWER_NOW = Command(
     "chat.answer_now",
     "ctrl+t",
@@ -173,6 +105,15 @@ ANSWER_NOW = Command(
     "Answer now",
     "End the thinking; the answer begins at once.",
     shown=True,
+    priority=True,
+)
+
+CONTEXT = Command(
+    "chat.context",
+    "f5",
+    "context",
+    "Context window",
+    "See what fills the context window, and what can be done when it is full.",
     priority=True,
 )
 
@@ -218,6 +159,56 @@ CHAT = (
         priority=True,
     ),
     Command(
+        "chat.walk_up",
+        "alt+up,ctrl+up",
+        "walk(-1)",
+        "Messages",
+        "Choose a message; the keys for it are then shown below.",
+        shown=True,
+        palette=False,
+        priority=True,
+        display="Alt+↑",
+        footer="alt+↑",
+    ),
+    Command(
+        "chat.walk_down",
+        "alt+down,ctrl+down",
+        "walk(1)",
+        "Next message",
+        "Choose the next message; after the last one comes the prompt.",
+        palette=False,
+        priority=True,
+        display="Alt+↓",
+    ),
+    Command(
+        "chat.edit",
+        "",
+        "message('edit')",
+        "Edit question",
+        "Ask the last question in other words, as a branch of its own.",
+    ),
+    Command(
+        "chat.think_again",
+        "",
+        "message('think_again')",
+        "Think again",
+        "Let the model think and answer the last question anew; the first reply stays.",
+    ),
+    Command(
+        "chat.answer_again",
+        "",
+        "message('answer_again')",
+        "Answer again",
+        "Another answer from the same thinking: shorter, in French, as code.",
+    ),
+    Command(
+        "chat.go_on",
+        "",
+        "message('go_on')",
+        "Go on",
+        "Go on with the last reply, where it was stopped or cut off.",
+    ),
+    Command(
         "chat.copy",
         "ctrl+y",
         "copy_answer",
@@ -231,6 +222,15 @@ CHAT = (
         "toggle_formulas",
         "Formulas",
         "Show formulas as the LaTeX that the model wrote, or drawn again.",
+        priority=True,
+    ),
+    CONTEXT,
+    Command(
+        "chat.editor",
+        "ctrl+g",
+        "editor",
+        "Editor",
+        "Write the prompt in your own editor ($VISUAL or $EDITOR).",
         priority=True,
     ),
     Command(
@@ -290,6 +290,16 @@ COMPOSER = (
         palette=False,
     ),
     Command(
+        "composer.attach",
+        "tab",
+        "attach",
+        "Attach",
+        "Behind @ and a file's name: complete it. `@notes.txt` attaches the file; so does "
+        "dropping it here.",
+        palette=False,
+        display="@ and Tab",
+    ),
+    Command(
         "composer.earlier",
         "up",
         "earlier",
@@ -314,11 +324,36 @@ CONVERSATIONS = (
         "ctrl+d",
         "delete",
         "Delete",
-        "Delete the conversation, after asking.",
+        "Delete the conversation; Ctrl+Z brings it back until you leave localr1.",
         shown=True,
-        palette=False,
         priority=True,
     ),
+    Command(
+        "conversations.undo",
+        "ctrl+z",
+        "undo",
+        "Undo",
+        "Bring back what was deleted last.",
+        priority=True,
+    ),
+    Command("conversations.pin", "f5", "pin", "Pin", "Keep it at the top of the list."),
+    Command("conversations.tags", "f6", "tags", "Tags", "Give it tags; #tag in the search."),
+    Command("conversations.rename", "f7", "rename", "Rename", "Give it another title."),
+    Command(
+        "conversations.archive",
+        "f8",
+        "archive",
+        "Put away",
+        "Put it away from the list, or back; a search still finds it.",
+    ),
+    Command(
+        "conversations.archived",
+        "f9",
+        "show_archived",
+        "What was put away",
+        "Show what was put away, or the list again.",
+    ),
+    Command("conversations.help", "f1", "app.show_help", "Keys", "Show what the keys do here."),
     Command(
         "conversations.close", "escape", "close", "Close", "Go back.", shown=True, palette=False
     ),

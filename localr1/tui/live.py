@@ -42,6 +42,11 @@ class Live:
         self._line = line
         self._talk = talk
 
+    @property
+    def state(self) -> str:
+        """What the line says of the model."""
+        return self._line.status.state
+
     def rest(self, state: str = "") -> None:
         """No reply is being written; `state` is what the line says of the model."""
         talk, context = self._talk, self._talk.session if self._talk.ready else None

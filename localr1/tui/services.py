@@ -6,7 +6,7 @@ File and database work runs in threads, so that nothing blocks the event loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from localr1 import track_record, workflow
+from localr1.chat.record import begin_from
 from localr1.chat.session import ChatSession
 from localr1.chat.store import Store
-from localr1.chat.types import Conversation, ConversationSummary, ReplyStats
+from localr1.chat.types import Conversation, ConversationSummary, Message, ReplyStats
 from localr1.config import Goal, network_allowed
-from localr1.errors import FileError
+from localr1.errors import FileError, StoreError
 from localr1.fit.types import NOTHING, Advice, Asked, Plan
+from localr1.install import look, mend
+from localr1.install.types import Bench, Build
 from localr1.machine import network
 from localr1.machine.types import Machine
 from localr1.models.downloads import Downloads
@@ -124,6 +127,26 @@ class Services:
         model, variant = await asyncio.to_thread(workflow.queued_variant, self.home, item)
         return await self.fetch(model, variant, on_event)
 
+    async def bench(self) -> Bench:
+        """What a build of the engine would be made on."""
+        return await asyncio.to_thread(look.bench, offline=self.home.offline)
+
+    async def mend(
+        self,
+        builds: Sequence[Build],
+        machine: Machine,
+        bench: Bench,
+        on_event: Callable[[mend.Event], None],
+    ) -> mend.Mended:
+        """Replace the engine by the first of the builds that works."""
+        return await mend.mend(
+            builds,
+            machine=machine,
+            bench=bench,
+            logs=self.home.directories.logs,
+            on_event=on_event,
+        )
+
     async def free_disk_bytes(self) -> int:
         """Room where downloads go."""
         return await asyncio.to_thread(free_bytes, self.home.directories.models)
@@ -187,20 +210,58 @@ class Services:
             states=workflow.kv_states(self.home),
         )
 
-    async def summaries(self, query: str = "") -> tuple[ConversationSummary, ...]:
-        """Earlier conversations, newest first; `query` searches their text."""
+    async def summaries(
+        self, query: str = "", *, archived: bool = False, tag: str = ""
+    ) -> tuple[ConversationSummary, ...]:
+        """Earlier conversations; see `Shelf.summaries`."""
         store = await self.store()
-        return await asyncio.to_thread(store.summaries, query=query)
+        return await asyncio.to_thread(store.summaries, query=query, archived=archived, tag=tag)
+
+    async def tags(self) -> tuple[str, ...]:
+        """Every tag in use."""
+        return await asyncio.to_thread((await self.store()).tags)
+
+    async def set_tags(self, conversation_id: int, tags: tuple[str, ...]) -> None:
+        """Give a conversation these tags, and no others."""
+        await asyncio.to_thread((await self.store()).set_tags, conversation_id, tags)
+
+    async def pin(self, conversation_id: int, *, pinned: bool) -> None:
+        """Keep a conversation at the top of the list, or no longer."""
+        store = await self.store()
+        await asyncio.to_thread(store.pin, conversation_id, pinned=pinned)
+
+    async def archive(self, conversation_id: int, *, archived: bool) -> None:
+        """Put a conversation away, or back into the list."""
+        store = await self.store()
+        await asyncio.to_thread(store.archive, conversation_id, archived=archived)
+
+    async def rename(self, conversation_id: int, title: str) -> None:
+        """Give a conversation another title."""
+        await asyncio.to_thread((await self.store()).rename, conversation_id, title)
 
     async def conversation(self, conversation_id: int) -> Conversation:
         """One conversation with all its messages."""
         store = await self.store()
         return await asyncio.to_thread(store.conversation, conversation_id)
 
-    async def delete_conversation(self, conversation_id: int) -> None:
-        """Delete a conversation for good."""
+    async def show_branch(self, conversation_id: int, message_id: int) -> None:
+        """Remember which branch of a conversation is shown."""
         store = await self.store()
-        await asyncio.to_thread(workflow.delete_conversation, self.home, store, conversation_id)
+        await asyncio.to_thread(store.show_branch, conversation_id, message_id)
+
+    async def begin_from(self, question: Message, reply: Message, model_id: str) -> int:
+        """A new conversation that begins with one exchange of another; its number."""
+        store = await self.store()
+        return await asyncio.to_thread(begin_from, store, question, reply, model_id)
+
+    async def discard_conversation(self, conversation_id: int) -> None:
+        """Throw a conversation away, its computed state at once, its text when the app ends."""
+        store = await self.store()
+        await asyncio.to_thread(workflow.discard_conversation, self.home, store, conversation_id)
+
+    async def restore_conversation(self, conversation_id: int) -> None:
+        """Take a conversation back that was thrown away."""
+        await asyncio.to_thread((await self.store()).restore, conversation_id)
 
     async def draft(self, conversation_id: int | None) -> str:
         """What was typed and not sent; None for the next new conversation."""
@@ -217,5 +278,7 @@ class Services:
         await self.downloads.close()
         async with self._store_lock:
             if self._store is not None:
+                with suppress(StoreError):  # the next start deletes it
+                    await asyncio.to_thread(self._store.purge)
                 await asyncio.to_thread(self._store.close)
                 self._store = None

@@ -6,14 +6,26 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 
+from localr1.chat import budget, tree
 from localr1.chat.session import ChatSession
-from localr1.chat.types import Conversation, Event, Finished, Message, ReplyOptions
+from localr1.chat.types import (
+    Conversation,
+    Event,
+    Finished,
+    Message,
+    ReplyOptions,
+    ReplyStats,
+    Wish,
+)
 from localr1.errors import UsageError
-from localr1.fit.types import NOTHING, Asked
+from localr1.fit.types import NOTHING, Asked, Plan
 from localr1.models.types import LocalModel
 from localr1.track_record import Watch
 from localr1.tui.runner import Runner, Running
 from localr1.tui.services import Services
+
+_CHARACTERS_PER_TOKEN = 4
+"""Of English text, about; where nobody can count."""
 
 
 class Talk:
@@ -97,22 +109,102 @@ class Talk:
         if self.ready and self.session is not None:
             await self.session.leave(within_seconds=within_seconds)
 
-    async def ask(self, text: str) -> AsyncGenerator[Event, None]:
-        """Ask as the user's settings have it; see `ChatSession.send`.
+    @property
+    def last_stats(self) -> ReplyStats | None:
+        """The figures of the last reply that has any."""
+        return next((m.stats for m in reversed(self.messages) if m.stats), None)
+
+    def versions(self, message_id: int) -> tuple[int, ...]:
+        """A message and what stands in its place on other branches, oldest first."""
+        if self.session is not None:
+            return self.session.versions(message_id)
+        known = self._conversation
+        return tree.versions(known.tree or known.messages, message_id) if known else ()
+
+    async def show_branch(self, message_id: int) -> None:
+        """Move to the newest branch through a message.
 
         Raises:
-            UsageError: No model is loaded, or a reply is running already.
+            LocalR1Error: A reply is being written, or the branch cannot be read.
+        """
+        if self.session is not None:
+            await self.session.show_branch(message_id)
+        elif self._conversation is not None:
+            number = self._conversation.id
+            await self._services.show_branch(number, message_id)
+            self._conversation = await self._services.conversation(number)
+
+    async def rate(self, message_id: int, rating: int) -> None:
+        """Keep what the user thinks of a reply: 1 good, -1 bad, 0 nothing.
+
+        Raises:
+            LocalR1Error: It cannot be kept, or no model is loaded.
+        """
+        await self._ready_session().rate(message_id, rating)
+
+    async def carry_out(self, wish: Wish) -> AsyncGenerator[Event, None]:
+        """Do what is wished, as the user's settings have it; see `ChatSession.carry_out`.
+
+        Raises:
+            UsageError: No model is loaded, or it cannot be done now.
             StoreError: The question cannot be stored.
         """
-        if self.session is None:
-            raise UsageError("No model is loaded.", "", "Load one first.")
+        session = self._ready_session()
         options = ReplyOptions.preferred(self._services.home.preferences)
         watch = await self._watch()
-        async with aclosing(self.session.send(text, options)) as events:
+        async with aclosing(session.carry_out(wish, options)) as events:
             async for event in events:
                 if isinstance(event, Finished):
                     await self._services.note_speed(self.local, event.stats, watch)
                 yield event
+
+    async def count_tokens(self, text: str) -> int:
+        """How many tokens a question has; about so many while the engine is busy or absent."""
+        if self.session is None or self.busy or not self.ready:
+            return len(text) // _CHARACTERS_PER_TOKEN
+        return await self.session.count_tokens(text)
+
+    @property
+    def reading(self) -> tuple[float, int]:
+        """How fast prompts are read in tokens per second, 0 if unknown; and a question's room."""
+        running, stats = self._runner.running, self.last_stats
+        if running is None or not self.ready:
+            return 0.0, 0
+        window = running.engine.context_window
+        measured = stats.prompt_tps if stats is not None else 0.0
+        return measured or running.plan.prompt_tps.expected, window - budget.reply_room(window)
+
+    async def plans(self) -> tuple[Plan | None, Plan | None]:
+        """How the model is loaded, and how it would be with a window of twice the size.
+
+        Each is None where there is none: no model is loaded, or it was made for no larger one.
+        """
+        running, machine = self._runner.running, self._runner.machine
+        if running is None or machine is None or not self.ready:
+            return None, None
+        window = running.engine.context_window
+        most = self.local.model.architecture.context_length
+        if most and window >= most:
+            return running.plan, None
+        wider = replace(self.asked, context_window=min(2 * window, most or 2 * window))
+        return running.plan, await self._services.plan_for(machine, self.local, wider)
+
+    async def begin_from_last(self) -> int:
+        """A new conversation that begins with the last exchange of this one; its number.
+
+        Raises:
+            UsageError: There is none yet.
+            StoreError: It cannot be stored.
+        """
+        if len(self.messages) < 2 or not self.messages[-1].text:
+            raise UsageError("There is no answer to begin from yet.", "", "Ask something first.")
+        question, reply = self.messages[-2:]
+        return await self._services.begin_from(question, reply, self.local.model.id)
+
+    def _ready_session(self) -> ChatSession:
+        if self.session is None:
+            raise UsageError("No model is loaded.", "", "Load one first.")
+        return self.session
 
     async def _watch(self) -> Watch | None:
         """Looks at the computer during a reply; None while there is no model that was planned."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from localr1.tui.widgets.composer import Composer
-from localr1.tui.widgets.transcript import Question, Transcript
+from localr1.tui.widgets.question import Question
+from localr1.tui.widgets.transcript import Transcript
 
 
 class Waiting:
@@ -41,5 +42,5 @@ class Waiting:
     async def give_back(self) -> None:
         """Return the message to the prompt; nothing typed is lost."""
         if text := await self.take():
-            typed = self._composer.text
+            typed = self._composer.whole
             self._composer.load(f"{text}\n{typed}" if typed else text)

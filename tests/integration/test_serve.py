@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import subprocess
@@ -17,6 +18,7 @@ import psutil
 import pytest
 from commands import localr1
 from openai.types.chat import ChatCompletionMessageParam
+from openai.types.shared_params import ResponseFormatJSONSchema
 from serving import Served, served
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
@@ -126,6 +128,22 @@ def test_stop_length_and_seed(client: openai.OpenAI) -> None:
     assert (none.choices[0].message.content or "").startswith("I stopped thinking")
 
 
+def schema_of(schema: dict[str, object]) -> ResponseFormatJSONSchema:
+    return {"type": "json_schema", "json_schema": {"name": "form", "schema": schema}}
+
+
+def test_an_answer_keeps_to_a_form(client: openai.OpenAI) -> None:
+    form = {
+        "type": "object",
+        "properties": {"sum": {"type": "integer", "minimum": 0, "maximum": 99}},
+        "required": ["sum"],
+    }
+    reply = client.chat.completions.create(
+        model="demo", messages=asking("12 + 30"), response_format=schema_of(form)
+    )
+    assert list(json.loads(reply.choices[0].message.content or "")) == ["sum"]
+
+
 def test_a_text_goes_on(client: openai.OpenAI) -> None:
     prompt = "<｜User｜>12 + 30<｜Assistant｜><think>\n"
     whole = client.completions.create(model="demo", prompt=prompt)
@@ -140,8 +158,9 @@ def test_what_cannot_be_done_is_refused_and_named(client: openai.OpenAI) -> None
         ask(model="gpt-4", messages=asking("1 + 1"))
     with pytest.raises(openai.BadRequestError, match="frequency_penalty"):
         ask(model="demo", messages=asking("1 + 1"), frequency_penalty=1.0)
-    with pytest.raises(openai.BadRequestError, match="response_format"):
-        ask(model="demo", messages=asking("1"), response_format={"type": "json_object"})
+    with pytest.raises(openai.BadRequestError, match="pattern") as bad:
+        ask(model="demo", messages=asking("1"), response_format=schema_of({"pattern": "x"}))
+    assert bad.value.param == "response_format"
     for stream in (False, True):
         with pytest.raises(openai.BadRequestError) as caught:
             ask(model="demo", messages=asking("1 + " * 4000), stream=stream)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from localr1.chat import database
 from localr1.chat.store import Store
 from localr1.chat.types import ReplyStats
 from localr1.errors import StoreError
@@ -161,4 +162,90 @@ def test_a_damaged_row_loses_only_itself(path: Path, damage: str) -> None:
     store = Store(path)
     assert [s.id for s in store.summaries()] == [number]
     assert store.conversation(number).messages[-1].text == "2"
+    store.close()
+
+
+def test_an_older_database_is_taken_along(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    connection = sqlite3.connect(path)
+    connection.executescript(database._MIGRATIONS[0] + "PRAGMA user_version = 1;")
+    connection.executescript(
+        "INSERT INTO conversation VALUES (1, 'Primes', 'demo', '2025-01-01', '2025-01-01');"
+        "INSERT INTO message VALUES (1, 1, NULL, 'user', 'Is 91 prime?', '', '', '2025-01-01');"
+        "INSERT INTO message VALUES (2, 1, 1, 'assistant', 'No.', 'Seven times thirteen.',"
+        """ '{"finish_reason": "stop"}', '2025-01-01');"""
+        "INSERT INTO message VALUES (3, 1, 2, 'user', 'Sure?', '', '', '2025-01-01');"
+        "INSERT INTO message VALUES (4, 1, 3, 'assistant', '', 'Was killed', '', '2025-01-01');"
+    )
+    connection.close()
+    store = Store(path)
+    assert len(store.conversation(1).messages) == 4
+    for words in ("91", "no", "thirteen seven", "killed"):
+        assert [s.id for s in store.summaries(query=words)] == [1], words
+    store.close()
+
+
+def test_what_is_found_is_marked_wherever_it_stands(path: Path) -> None:
+    store = Store(path)
+    number = fill(store, "Über die Primzahlen", "Sieben <b>ist</b> eine.")
+    under_way = store.add_exchange(number, None, "Und 数学很有意思 weiter?")[1]
+    store.update(under_way.id, "", "Noch ein *halber* Gedanke 思考", ReplyStats())
+    for query, where, marked in (
+        ("ÜBER", "question", "\x02Über\x03"),
+        ("sieben", "answer", "\x02Sieben\x03 <b>ist"),
+        ("gedanke", "thinking", "\x02Gedanke\x03"),
+        ("有意", "question", "数学很\x02有意\x03思"),
+        ("思考", "thinking", "\x02思考\x03"),
+    ):
+        (summary,) = store.summaries(query=query)
+        assert summary.hit is not None, query
+        assert (summary.hit.where, marked in summary.hit.excerpt) == (where, True), query
+    store.update(under_way.id, "Nun fertig", "Gedanke zu Ende", ReplyStats(finish_reason="stop"))
+    store.update(under_way.id, "Anders", "", ReplyStats(finish_reason="cancelled"))
+    assert store.summaries(query="fertig") == ()
+    assert len(store.summaries(query="anders")) == 1
+    store.close()
+    connection = sqlite3.connect(path)
+    connection.execute("INSERT INTO message_text(message_text) VALUES ('integrity-check')")
+    connection.close()
+
+
+def test_pinned_archived_tagged_and_thrown_away(path: Path) -> None:
+    store = Store(path)
+    first, second, third = (fill(store, f"number {n}", "a") for n in range(3))
+    store.pin(first, pinned=True)
+    assert [s.id for s in store.summaries()] == [first, third, second]
+    store.archive(second, archived=True)
+    assert [s.id for s in store.summaries()] == [first, third]
+    assert [s.id for s in store.summaries(archived=True)] == [second]
+    assert len(store.summaries(query="number")) == 3
+    store.set_tags(third, ("  #maths ", "maths", "", "x" * 99))
+    assert store.tags() == ("maths", "x" * 30)
+    assert [s.id for s in store.summaries(tag="maths")] == [third]
+    assert [s.id for s in store.summaries(query="math")] == [third]
+    store.discard(third)
+    assert store.tags() == ()
+    assert store.summaries(query="2") == ()
+    with pytest.raises(StoreError):
+        store.conversation(third)
+    store.purge("2000")
+    store.restore(third)
+    assert store.conversation(third).messages[1].text == "a"
+    assert store.summaries(tag="maths")[0].id == third
+    store.discard(third)
+    store.purge()
+    store.restore(third)
+    with pytest.raises(StoreError):
+        store.conversation(third)
+    store.close()
+
+
+def test_a_users_title_stays(path: Path) -> None:
+    store = Store(path)
+    number = fill(store, "What is 1 + 1?", "2")
+    store.rename(number, "A sum", "model")
+    assert (store.summaries()[0].title, store.summaries()[0].titled_by) == ("A sum", "model")
+    store.rename(number, "Mine")
+    store.rename(number, "A sum", "model")
+    assert store.summaries()[0].title == "Mine"
     store.close()

@@ -34,6 +34,7 @@ class RecordedNvml:
     def __init__(self, recording: dict[str, Any]) -> None:
         self._error: str = recording.get("error", "")
         self._cards: list[dict[str, Any]] = recording.get("cards", [])
+        self._cuda: int | None = recording.get("cuda")
         self.open = 0
 
     def nvmlInit(self) -> None:  # noqa: N802  # NVML's own names
@@ -77,6 +78,19 @@ class RecordedNvml:
         self, card: dict[str, Any]
     ) -> list[SimpleNamespace]:
         return self._processes(card, "graphics_processes")
+
+    def nvmlDeviceGetCudaComputeCapability(  # noqa: N802
+        self, card: dict[str, Any]
+    ) -> tuple[int, int]:
+        if card.get("capability") is None:
+            raise NvmlNotSupportedError("Not Supported")
+        major, minor = card["capability"]
+        return major, minor
+
+    def nvmlSystemGetCudaDriverVersion_v2(self) -> int:  # noqa: N802
+        if self._cuda is None:
+            raise NvmlError("Function Not Found")
+        return self._cuda
 
     def _processes(self, card: dict[str, Any], key: str) -> list[SimpleNamespace]:
         if key not in card:
@@ -224,9 +238,11 @@ class RecordingHost(Host):
                     "name": nvml.nvmlDeviceGetName(handle),
                     "memory": [memory.total, memory.free],
                     "bus_width_bits": nvml.nvmlDeviceGetMemoryBusWidth(handle),
+                    "capability": nvml.nvmlDeviceGetCudaComputeCapability(handle),
                     "memory_clock_mhz": nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_MEM),
                 }
             )
+        cuda = nvml.nvmlSystemGetCudaDriverVersion_v2()
         nvml.nvmlShutdown()
-        self.recording["nvml"] = {"cards": cards}
+        self.recording["nvml"] = {"cards": cards, "cuda": cuda}
         return nvml

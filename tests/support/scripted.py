@@ -102,7 +102,11 @@ class Scripted:
         number = len(self.asked)
         prompt = written(request.segments)
         assert len(prompt) < self.context_window
-        if request.continues_answer:
+        if request.continues_answer and not request.segments[-1].tokens:
+            # From a thinking, or an answer, of which only the words are known.
+            self._now = self.script.pop(0)
+            thinking, answer = "", self._now.answer
+        elif request.continues_answer:
             thinking = ""
             ids = request.segments[-1].tokens
             begun = "".join(map(chr, ids))

@@ -12,12 +12,14 @@ from localr1.chat import template
 from localr1.chat.session import ChatSession, ReplyOptions
 from localr1.chat.types import (
     AnswerDelta,
+    Ask,
     Failed,
     Finished,
     Notice,
     PromptProgress,
     ReplyStats,
     ThinkingDelta,
+    Wish,
 )
 from localr1.engine import protocol
 from localr1.engine.client import Engine
@@ -87,8 +89,12 @@ class Heard:
 
 
 async def ask(session: ChatSession, question: str, options: ReplyOptions = GREEDY) -> Heard:
+    return await carry_out(session, Ask(question), options)
+
+
+async def carry_out(session: ChatSession, wish: Wish, options: ReplyOptions = GREEDY) -> Heard:
     heard = Heard()
-    async with aclosing(session.send(question, options)) as events:
+    async with aclosing(session.carry_out(wish, options)) as events:
         async for event in events:
             match event:
                 case ThinkingDelta():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from textual.app import App
 from textual.pilot import Pilot
@@ -31,7 +33,10 @@ from localr1.fit.types import (
     TimeToAnswer,
 )
 from localr1.gguf.types import Architecture
+from localr1.install import mend
+from localr1.install.types import Bench, Build, Place, Tools
 from localr1.machine.types import Cpu, Device, EngineDevice, EngineInfo, Machine, Memory, Power
+from localr1.models.catalog import Catalogue
 from localr1.models.types import LocalModel, Model, Sampling, ThinkingTokens, Variant
 from localr1.tui.app import LocalR1App
 from localr1.tui.screens.chat import Chat
@@ -42,6 +47,8 @@ from localr1.tui.widgets.reply import Reply
 from localr1.workflow import Home, open_home
 
 GIB = 1 << 30
+UNTIL_SECONDS = float(os.environ.get("LOCALR1_TEST_WAIT_SECONDS", "180"))
+"""What is waited for at most; far more than it takes."""
 
 MACHINE = Machine(
     operating_system="Linux 6.8 x86_64",
@@ -73,6 +80,8 @@ MACHINE = Machine(
             504e9,
             True,
             "",
+            capability="8.9",
+            runtime="CUDA 12.4",
         ),
     ),
     engine=EngineInfo(
@@ -82,6 +91,8 @@ MACHINE = Machine(
             EngineDevice("CUDA0", "NVIDIA GeForce RTX 4070", "gpu", 12 * GIB, 11 * GIB),
             EngineDevice("CPU", "AMD Ryzen 7 7840U", "cpu", 32 * GIB, 21 * GIB),
         ),
+        "CPU : AVX2 = 1 | REPACK = 1 | ",
+        compiled=("CUDA", "CPU"),
     ),
     power=Power(False, None),
     problems=("The battery could not be read: no such file.",),
@@ -342,12 +353,30 @@ class FrozenServices(Services):
         self.is_connected = connected
         self.cleaning_seconds = cleaning_seconds
         self.engines: list[PlayedEngine] = []
+        self.machine = MACHINE
+        self.mending: Callable[[Callable[[mend.Event], None]], Awaitable[mend.Mended]] | None = None
+        """Stands where an installer would run for minutes."""
 
     async def connected(self) -> bool:
         return self.online and self.is_connected
 
     async def examine(self) -> Machine:
-        return MACHINE
+        return self.machine
+
+    async def bench(self) -> Bench:
+        place = Place("Linux", "x86_64", (3, 12), "/v/bin/python", "pip")
+        return Bench(place, Tools(compiler=True, packages="apt"))
+
+    async def mend(
+        self,
+        builds: Sequence[Build],
+        machine: Machine,
+        bench: Bench,
+        on_event: Callable[[mend.Event], None],
+    ) -> mend.Mended:
+        del builds, machine, bench
+        assert self.mending is not None
+        return await self.mending(on_event)
 
     async def advise(self, machine: Machine, goal: Goal, asked: Asked = NOTHING) -> Advice:
         del machine, asked
@@ -394,8 +423,12 @@ class FrozenServices(Services):
     ) -> ChatSession:
         return await super().session(engine, local, conversation or self.talk)
 
-    async def summaries(self, query: str = "") -> tuple[ConversationSummary, ...]:
-        return () if self.talk is not None else await super().summaries(query)
+    async def summaries(
+        self, query: str = "", *, archived: bool = False, tag: str = ""
+    ) -> tuple[ConversationSummary, ...]:
+        if self.talk is not None:
+            return ()
+        return await super().summaries(query, archived=archived, tag=tag)
 
 
 async def hold_still(pilot: Pilot[None]) -> None:
@@ -419,12 +452,65 @@ def offline_home() -> Home:
     return open_home(offline=True)
 
 
-async def a_chat(**options: object) -> LocalR1App:
+async def a_chat(**options: Any) -> LocalR1App:
     """The app on its way into the chat; the options are those of `FrozenServices`."""
     home = offline_home()
-    services = FrozenServices(home, idle=True, **options)  # type: ignore[arg-type]
+    services = FrozenServices(home, idle=True, **options)
     services.last = (await services.local_models())[-1]
     return LocalR1App(home, services=services)
+
+
+def greedy_home() -> Home:
+    """Offline, and the demo always says what it is surest of."""
+    home = offline_home()
+    models = tuple(replace(m, sampling=Sampling(temperature=0.0)) for m in home.catalogue.models)
+    catalogue: Catalogue = replace(home.catalogue, models=models)
+    return replace(home, catalogue=catalogue)
+
+
+@asynccontextmanager
+async def first_run(
+    size: tuple[int, int] = (100, 40),
+) -> AsyncIterator[tuple[LocalR1App, Pilot[None]]]:
+    """The app with the demo loaded, by the way that a first run goes."""
+    app = LocalR1App(greedy_home())
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: at_advice(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: in_chat(app))
+        yield app, pilot
+
+
+@asynccontextmanager
+async def played_chat(
+    size: tuple[int, int] = (80, 24), **options: Any
+) -> AsyncIterator[tuple[LocalR1App, Pilot[None], PlayedEngine]]:
+    """The chat with an engine that is played; the options are those of `FrozenServices`."""
+    app = await a_chat(**options)
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: in_chat(app))
+        services = app.services
+        assert isinstance(services, FrozenServices)
+        yield app, pilot, services.engines[-1]
+
+
+async def played(app: LocalR1App, pilot: Pilot[None], *events: protocol.Event) -> None:
+    """Let a reply that was asked for come, to its end."""
+    services = app.services
+    assert isinstance(services, FrozenServices)
+    chat, engine = chat_of(app), services.engines[-1]
+    await until(pilot, lambda: chat._talk.busy)
+    for event in events or (thinking("I think.", 4, 1.0), answering("So it is.", 4), generated()):
+        engine.events.put_nowait(event)
+    await until(pilot, chat._idle.is_set)
+    await pilot.pause()
+
+
+async def asked(app: LocalR1App, pilot: Pilot[None], text: str, *events: protocol.Event) -> None:
+    """Ask, and let the reply come."""
+    chat_of(app).composer.load(text)
+    await pilot.press("enter")
+    await played(app, pilot, *events)
 
 
 def home_at(path: Path, *, offline: bool = False) -> Home:
@@ -434,7 +520,7 @@ def home_at(path: Path, *, offline: bool = False) -> Home:
 
 
 async def until(
-    pilot: Pilot[None], condition: Callable[[], object], seconds: float = 180.0
+    pilot: Pilot[None], condition: Callable[[], object], seconds: float = UNTIL_SECONDS
 ) -> None:
     """Wait for a condition; a failure names it by its source line."""
     deadline = time.monotonic() + seconds

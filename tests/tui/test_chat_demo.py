@@ -4,50 +4,25 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import OptionList
-from tui_scene import ask, at_advice, chat_of, in_chat, offline_home, texts, until
+from tui_scene import ask, at_advice, chat_of, first_run, greedy_home, in_chat, texts, until
 
-from localr1.models.catalog import Catalogue
 from localr1.models.library import DEMO_PATH
-from localr1.models.types import Choice, Sampling
+from localr1.models.types import Choice
 from localr1.tui.app import LocalR1App
 from localr1.tui.screens.conversations import Conversations
 from localr1.tui.screens.welcome import Welcome
 from localr1.tui.widgets.note import ActionNote
+from localr1.tui.widgets.question import Question
 from localr1.tui.widgets.reply import Reply
-from localr1.tui.widgets.transcript import Question
-from localr1.workflow import Home
 
 holding = pytest.mark.skipif(
     not hasattr(signal, "SIGSTOP"), reason="a process cannot be held on this system"
 )
-
-
-def greedy_home() -> Home:
-    """Offline, and the demo always says what it is surest of."""
-    home = offline_home()
-    models = tuple(replace(m, sampling=Sampling(temperature=0.0)) for m in home.catalogue.models)
-    catalogue: Catalogue = replace(home.catalogue, models=models)
-    return replace(home, catalogue=catalogue)
-
-
-@asynccontextmanager
-async def first_run(
-    size: tuple[int, int] = (100, 40),
-) -> AsyncIterator[tuple[LocalR1App, Pilot[None]]]:
-    """The app with the demo loaded, by the way that a first run goes."""
-    app = LocalR1App(greedy_home())
-    async with app.run_test(size=size) as pilot:
-        await until(pilot, lambda: at_advice(app))
-        await pilot.press("enter")
-        await until(pilot, lambda: in_chat(app))
-        yield app, pilot
 
 
 async def held(app: LocalR1App, pilot: Pilot[None], text: str) -> int:
@@ -272,8 +247,6 @@ async def test_a_new_conversation_begins_empty_and_the_old_one_is_listed_searche
         await pilot.press(*"936")
         await until(pilot, lambda: len(listing._summaries) == 1)
         await pilot.press("ctrl+d")
-        await until(pilot, lambda: app.screen is not listing)
-        await pilot.press("y")
         await until(pilot, lambda: not listing._summaries and app.screen is listing)
         await pilot.press("escape")
         await until(pilot, lambda: in_chat(app))

@@ -13,8 +13,8 @@ from tui_scene import ask, chat_of, in_chat, until
 from localr1.chat import kv_state
 from localr1.tui.app import LocalR1App
 from localr1.tui.screens.conversations import Conversations
+from localr1.tui.widgets.question import Question
 from localr1.tui.widgets.reply import Reply
-from localr1.tui.widgets.transcript import Question
 
 LONG_AGO = 1_000_000_000
 
@@ -43,8 +43,6 @@ async def delete(app: LocalR1App, pilot: Pilot[None], conversations: int, *keys:
     """Delete the conversation that some keys lead to."""
     listing = await at_list(app, pilot, conversations)
     await pilot.press(*keys, "ctrl+d")
-    await until(pilot, lambda: app.screen is not listing)
-    await pilot.press("y")
     await until(pilot, lambda: len(listing._summaries) == conversations - 1)
     await pilot.press("escape")
     await until(pilot, lambda: in_chat(app))

@@ -13,8 +13,8 @@ from textual.pilot import Pilot
 from tui_scene import a_chat, chat_of, hold_still, in_chat, messages, texts, until
 
 from localr1.chat.types import Conversation
+from localr1.markdown import BLOCK, INLINE, MathsParser
 from localr1.tui import theme
-from localr1.tui.maths import BLOCK, INLINE, MathsParser
 from localr1.tui.widgets.answer import Answer
 from localr1.tui.widgets.formula import Formula
 

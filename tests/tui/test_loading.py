@@ -25,7 +25,7 @@ from localr1.errors import LoadFailed
 from localr1.models.types import Choice
 from localr1.tui.app import LocalR1App
 from localr1.tui.widgets.note import RestartNote, StepNote
-from localr1.tui.widgets.transcript import Question
+from localr1.tui.widgets.question import Question
 
 AT_ONCE_SECONDS = 1.0
 STEPS = (

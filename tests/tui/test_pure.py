@@ -21,10 +21,11 @@ from localr1.chat.types import (
 from localr1.fit.types import Plan
 from localr1.models.types import LocalModel, Model
 from localr1.printable import one_line, printable
-from localr1.tui import advice_command, command, wording
+from localr1.tui import advice_command, command, download_command, message_command, wording
 from localr1.tui.advice_row import advice_rows, first_choice
 from localr1.tui.live import after
 from localr1.tui.widgets.advice_list import row_content
+from localr1.tui.widgets.code_block import CODE
 from localr1.tui.widgets.machine_panel import machine_lines
 from localr1.tui.widgets.reply import figures_text, thought_text
 from localr1.tui.widgets.status_line import Status, status_content
@@ -210,16 +211,23 @@ def test_commands_are_unique_and_say_what_they_do() -> None:
         advice_command.WELCOME,
         advice_command.WHAT_IF,
         advice_command.PLAN,
-        command.DOWNLOAD,
+        download_command.DOWNLOAD,
+        download_command.DOWNLOADS,
+        CODE,
         command.CHAT,
         command.COMPOSER,
         command.CONVERSATIONS,
     )
-    every = [c for table in tables for c in table]
+    # Questions and replies have some in common.
+    of_messages = {c.id: c for c in (*message_command.QUESTION, *message_command.REPLY)}
+    every = [*(c for table in tables for c in table), *of_messages.values()]
     assert len({c.id for c in every}) == len(every)
     assert all(c.help.endswith(".") for c in every)
-    keys = [k for c in (*command.APP, *command.CHAT) for k in c.keys.split(",")]
+    keys = [k for c in (*command.APP, *command.CHAT) for k in c.keys.split(",") if k]
     assert len(set(keys)) == len(keys)
+    for table in (message_command.QUESTION, message_command.REPLY, CODE):
+        keys = [k for c in table for k in c.keys.split(",")]
+        assert len(set(keys)) == len(keys)
 
 
 def test_a_model_that_does_not_fit_says_so() -> None:

@@ -30,9 +30,10 @@ from localr1.chat.types import (
     ThinkingDelta,
 )
 from localr1.tui.app import LocalR1App
+from localr1.tui.widgets.question import Question
 from localr1.tui.widgets.reply import Reply
 from localr1.tui.widgets.thinking import TAIL_LINES
-from localr1.tui.widgets.transcript import MOUNTED_MESSAGES, Earlier, Question, Transcript
+from localr1.tui.widgets.transcript import MOUNTED_MESSAGES, Earlier, Transcript
 
 EVIL = "\x1b[31mred\x1b]0;title\x07 [bold]not bold[/] \u202egnol [link=https://x.y]z"
 

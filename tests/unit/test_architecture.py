@@ -16,6 +16,7 @@ PACKAGE = Path(localr1.__file__).parent
 LAYERS = (
     ("tui", "cli", "__main__"),
     ("workflow", "doctor", "server"),
+    ("install",),
     ("home",),
     ("track_record",),
     ("exact",),
@@ -28,6 +29,7 @@ LAYERS = (
     ("config",),
     ("crash",),
     ("amount",),
+    ("markdown",),
     ("mathematics",),
     ("errors", "printable", "__init__"),
 )
@@ -38,7 +40,7 @@ OWNERS = {
     "textual": ("tui/",),
     "llama_cpp": (
         *("engine/native.py", "engine/loading.py", "engine/dry_run.py"),
-        *("engine/model.py", "engine/tokenizer.py", "engine/worker.py"),
+        *("engine/model.py", "engine/sampler.py", "engine/tokenizer.py", "engine/worker.py"),
     ),
     "huggingface_hub": ("models/hub.py", "models/refusal.py"),
     "psutil": ("machine/",),
@@ -47,7 +49,9 @@ OWNERS = {
     "starlette": ("server/",),
     "uvicorn": ("server/",),
     "jinja2": ("chat/sandbox.py", "chat/metering.py", "chat/file_template.py"),
-    "sqlite3": ("chat/store.py",),
+    "sqlite3": (
+        *("chat/database.py", "chat/ollama_chats.py", "chat/shelf.py", "chat/store.py"),
+    ),
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -1,7 +1,9 @@
-"""Earlier conversations: find, open, delete."""
+"""Earlier conversations: find, open, put in order, delete."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
@@ -16,12 +18,13 @@ from textual.timer import Timer
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from localr1.chat.types import ConversationSummary
+from localr1.chat.shelf import HIT_BEGIN, HIT_END, tag_of
+from localr1.chat.types import ConversationSummary, Hit
 from localr1.errors import LocalR1Error
 from localr1.printable import one_line, printable
 from localr1.tui import wording
 from localr1.tui.command import CONVERSATIONS, bindings
-from localr1.tui.screens.confirm import Confirm
+from localr1.tui.screens.type_value import TypeValue
 from localr1.tui.services import Services
 
 _SEARCH_SECONDS = 0.15
@@ -37,7 +40,7 @@ class Outcome:
 
 
 def summary_content(summary: ConversationSummary, width: int, now: datetime) -> Content:
-    """One line of the list: title, number of messages, when.
+    """A conversation in the list: title and tags, messages, when; below it what a search found.
 
     Args:
         summary: The conversation.
@@ -48,9 +51,36 @@ def summary_content(summary: ConversationSummary, width: int, now: datetime) -> 
     when = f"{moment:%H:%M}" if moment.date() == now.date() else f"{moment:%Y-%m-%d}"
     right = f"  {wording.plural(summary.message_count, 'message')}  {when:>10}"
     room = max(10, width - len(right))
-    title = one_line(summary.title, room) or "(untitled)"
-    gap = " " * max(0, room - Content(title).cell_length)
-    return Content.assemble(title, gap, (right, "dim"))
+    left = Content.assemble(
+        ("★ " if summary.pinned else "", "$accent"),
+        ("(put away) " if summary.archived else "", "dim"),
+        one_line(summary.title, room) or "(untitled)",
+        *((f" #{one_line(tag, 30)}", "$secondary") for tag in summary.tags),
+    ).truncate(room, ellipsis=True)
+    line = Content.assemble(left, " " * max(0, room - left.cell_length), (right, "dim"))
+    return (
+        line if summary.hit is None else Content("\n").join([line, hit_content(summary.hit, width)])
+    )
+
+
+def hit_content(hit: Hit, width: int) -> Content:
+    """What a search found, with its words set off.
+
+    Args:
+        hit: Where and what.
+        width: Cells.
+    """
+    parts: list[tuple[str, str]] = [(f"  {hit.where}: ", "dim")]
+    for part in hit.excerpt.split(HIT_BEGIN):
+        found, mark, rest = part.partition(HIT_END)
+        if mark:
+            parts.append((_flat(found), "bold $accent"))
+        parts.append((_flat(rest if mark else found), "dim"))
+    return Content.assemble(*parts).truncate(width, ellipsis=True)
+
+
+def _flat(text: str) -> str:
+    return re.sub(r"\s+", " ", printable(text))
 
 
 class Conversations(ModalScreen[Outcome]):
@@ -81,6 +111,8 @@ class Conversations(ModalScreen[Outcome]):
     Conversations .none .empty { display: block; }
     """
 
+    COMMANDS_SHOWN = CONVERSATIONS
+    HELP_TITLE = "Conversations"
     BINDINGS: ClassVar[list[BindingType]] = [
         *bindings(CONVERSATIONS),
         ("up", "move(-1)", "Up"),
@@ -92,15 +124,19 @@ class Conversations(ModalScreen[Outcome]):
         self._services = services
         self._locked = locked
         self._summaries: tuple[ConversationSummary, ...] = ()
-        self._deleted: set[int] = set()
+        self._deleted: list[int] = []
+        """The last one is the first to come back."""
+        self._archived = False
         self._search: Timer | None = None
 
     def compose(self) -> ComposeResult:
         """Search line and list."""
         with Vertical() as box:
             box.border_title = "Conversations"
-            box.border_subtitle = "Enter opens · Ctrl+D deletes · Esc closes"
-            yield Input(placeholder="Search the text of all conversations", compact=True)
+            box.border_subtitle = (
+                "Enter opens · F5 pins · Ctrl+D deletes · F1 all keys · Esc closes"
+            )
+            yield Input(placeholder="Search questions, answers, thinking and #tags", compact=True)
             yield OptionList()
             yield Static("", classes="empty", markup=False)
 
@@ -115,13 +151,19 @@ class Conversations(ModalScreen[Outcome]):
         """Show what the search finds."""
         query = self.query_one(Input).value.strip()
         empty = self.query_one(".empty", Static)
+        tag = tag_of(query) if query.startswith("#") else ""
+        if tag and tag not in await self._known_tags():
+            tag = ""  # it is still being typed
         try:
-            self._summaries = await self._services.summaries(query)
+            self._summaries = await self._services.summaries(
+                "" if tag else query.lstrip("#"), archived=self._archived, tag=tag
+            )
         except LocalR1Error as error:
             self._summaries = ()
             empty.update(Content(printable(str(error))))
         else:
-            empty.update("Nothing found." if query else "No conversations yet.")
+            nothing = "Nothing was put away." if self._archived else "No conversations yet."
+            empty.update("Nothing found." if query else nothing)
         self.query_one(Vertical).set_class(not self._summaries, "none")
         options = self.query_one(OptionList)
         at = options.highlighted or 0
@@ -167,29 +209,97 @@ class Conversations(ModalScreen[Outcome]):
         """Go back."""
         self.dismiss(Outcome(None, frozenset(self._deleted)))
 
-    @work(exclusive=True, group="delete")
+    async def _known_tags(self) -> tuple[str, ...]:
+        try:
+            return await self._services.tags()
+        except LocalR1Error:
+            return ()  # what reads the list says why
+
+    @work(exclusive=True, group="change")
     async def action_delete(self) -> None:
-        """Delete the conversation under the cursor, after asking."""
+        """Delete the conversation under the cursor; it comes back by `action_undo`."""
         summary = self._highlighted
         if summary is None:
             return
         if summary.id == self._locked:
             self.notify("It is being answered now; stop the reply first.", markup=False)
             return
-        title = one_line(summary.title, 60)
-        messages = wording.plural(summary.message_count, "message")
-        sure = await self.app.push_screen_wait(
-            Confirm(f"Delete “{title}”?", f"{messages} will be gone for good.", "Delete")
-        )
-        if not sure:
+        if await self._done(self._services.discard_conversation(summary.id)):
+            self._deleted.append(summary.id)
+            title = one_line(summary.title, 40)
+            self.notify(f"Deleted “{title}”. Ctrl+Z brings it back.", markup=False)
+            self.refill()
+
+    @work(exclusive=True, group="change")
+    async def action_undo(self) -> None:
+        """Bring back what was deleted last."""
+        if self._deleted and await self._done(
+            self._services.restore_conversation(self._deleted[-1])
+        ):
+            self._deleted.pop()
+            self.refill()
+
+    @work(exclusive=True, group="change")
+    async def action_pin(self) -> None:
+        """Keep the conversation at the top, or no longer."""
+        summary = self._highlighted
+        if summary is not None:
+            await self._done(self._services.pin(summary.id, pinned=not summary.pinned))
+            self.refill()
+
+    @work(exclusive=True, group="change")
+    async def action_archive(self) -> None:
+        """Put the conversation away, or back into the list."""
+        summary = self._highlighted
+        if summary is not None:
+            await self._done(self._services.archive(summary.id, archived=not summary.archived))
+            self.refill()
+
+    def action_show_archived(self) -> None:
+        """Show what was put away, or the list again."""
+        self._archived = not self._archived
+        title = "Conversations that were put away" if self._archived else "Conversations"
+        self.query_one(Vertical).border_title = title
+        self.refill()
+
+    @work(exclusive=True, group="change")
+    async def action_tags(self) -> None:
+        """Ask for the conversation's tags."""
+        summary = self._highlighted
+        if summary is None:
             return
+        known = await self._known_tags()
+        hint = "Words between commas; none takes all tags away."
+        if known:
+            hint += f" In use: {one_line(', '.join(known), 200)}."
+        screen = TypeValue[tuple[str, ...]](
+            "Tags", hint, lambda text: tuple(text.split(",")), ", ".join(summary.tags)
+        )
+        tags = await self.app.push_screen_wait(screen)
+        if tags is not None:
+            await self._done(self._services.set_tags(summary.id, tags))
+            self.refill()
+
+    @work(exclusive=True, group="change")
+    async def action_rename(self) -> None:
+        """Ask for another title."""
+        summary = self._highlighted
+        if summary is None:
+            return
+        screen = TypeValue[str]("Title", "A few words.", str.strip, printable(summary.title))
+        title = await self.app.push_screen_wait(screen)
+        if title:
+            await self._done(self._services.rename(summary.id, title))
+            self.refill()
+
+    async def _done(self, change: Awaitable[None]) -> bool:
+        """Make a change; where it fails, say why."""
         try:
-            await self._services.delete_conversation(summary.id)
+            await change
         except LocalR1Error as error:
             self.notify(printable(str(error)), severity="error", markup=False)
-            return
-        self._deleted.add(summary.id)
-        self.refill()
+            return False
+        return True
 
     @property
     def _highlighted(self) -> ConversationSummary | None:

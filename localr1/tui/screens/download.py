@@ -17,7 +17,8 @@ from localr1.errors import LocalR1Error
 from localr1.models.types import LocalModel, Model, Variant
 from localr1.printable import one_line, printable
 from localr1.tui import wording
-from localr1.tui.command import DOWNLOAD, bindings
+from localr1.tui.command import bindings
+from localr1.tui.download_command import DOWNLOAD
 from localr1.tui.services import Services
 from localr1.tui.widgets.note import Note
 from localr1.tui.widgets.progress import Bar

@@ -21,7 +21,8 @@ from localr1.models.downloads import Downloads, Status
 from localr1.models.queue import Item, Queue
 from localr1.printable import one_line, printable
 from localr1.tui import wording
-from localr1.tui.command import DOWNLOADS, bindings
+from localr1.tui.command import bindings
+from localr1.tui.download_command import DOWNLOADS
 
 LIMITS: Final = (0, 1_000_000, 2_000_000, 5_000_000, 10_000_000, 20_000_000, 50_000_000)
 """Bytes per second that the key offers one after the other; 0 is no limit."""

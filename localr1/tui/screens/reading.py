@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from textual import work
 from textual.screen import Screen
 
 from localr1.printable import printable
-from localr1.tui import wording
+from localr1.tui import code_file, wording
+from localr1.tui.screens.type_value import TypeValue
+from localr1.tui.widgets.code_block import CodeBlock
 from localr1.tui.widgets.transcript import Transcript
 
 
@@ -40,6 +45,25 @@ class Reading(Screen[None]):
         self.app.copy_to_clipboard(text)
         lines = wording.plural(len(text.splitlines()), "line")
         self.notify(f"Copied the last answer, {lines}.", markup=False)
+
+    @work(exclusive=True, group="save")
+    async def on_code_block_save_wanted(self, event: CodeBlock.SaveWanted) -> None:
+        """Ask for a file's name, and save code in it."""
+        event.stop()
+
+        def write(name: str) -> str:
+            return str(code_file.write(name, event.code))
+
+        written = await self.app.push_screen_wait(
+            TypeValue(
+                "Save the code",
+                "A file's name; one that exists is never overwritten.",
+                write,
+                await asyncio.to_thread(code_file.free_name, event.language),
+            )
+        )
+        if written is not None:
+            self.notify(f"Saved in {printable(written)}.", markup=False)
 
     def action_page(self, direction: int) -> None:
         """Scroll by a page."""

@@ -26,6 +26,7 @@ class TypeValue(ModalScreen[Value | None], Generic[Value]):
         title: What is asked for.
         hint: How it is written.
         understand: Makes the value of what was typed; raises LocalR1Error.
+        value: What stands there at first.
     """
 
     DEFAULT_CSS = """
@@ -45,16 +46,19 @@ class TypeValue(ModalScreen[Value | None], Generic[Value]):
 
     BINDINGS: ClassVar[list[BindingType]] = bindings(_COMMANDS)
 
-    def __init__(self, title: str, hint: str, understand: Callable[[str], Value]) -> None:
+    def __init__(
+        self, title: str, hint: str, understand: Callable[[str], Value], value: str = ""
+    ) -> None:
         super().__init__()
         self._title, self._hint, self._understand = title, hint, understand
+        self._value = value
 
     def compose(self) -> ComposeResult:
         """The line, how it is written, and what is wrong with it."""
         with Vertical() as box:
             box.border_title = self._title
             box.border_subtitle = "Enter takes it · Esc leaves it"
-            yield Input(select_on_focus=True)
+            yield Input(self._value, select_on_focus=True)
             yield Static(self._hint, classes="hint", markup=False)
             yield Static("", classes="problem", markup=False)
 

@@ -9,9 +9,16 @@ from markdown_it.token import Token
 from textual.widgets import Markdown
 from textual.widgets.markdown import MarkdownBlock
 
+from localr1 import markdown as maths
 from localr1.printable import printable
-from localr1.tui import maths
 from localr1.tui.widgets import formula
+from localr1.tui.widgets.code_block import CodeBlock
+
+_BLOCKS: Final[dict[str, type[MarkdownBlock]]] = {
+    **formula.BLOCKS,
+    "fence": CodeBlock,
+    "code_block": CodeBlock,
+}
 
 
 class Answer(Markdown):
@@ -24,7 +31,7 @@ class Answer(Markdown):
     """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"formula"}
-    BLOCKS = formula.BLOCKS
+    BLOCKS = _BLOCKS
     DEFAULT_CSS = """
     Answer { height: auto; padding: 0; margin: 0; background: $background; }
     Answer MarkdownH1 { content-align: left middle; }

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+from typing import Final
+
 from textual import events
 from textual.message import Message
 from textual.widgets import TextArea
 
+from localr1.config import expanded
 from localr1.printable import printable
+from localr1.tui.folding import Folds, as_attachment, completions, dropped_path
 
 _NEW_LINE = frozenset({"shift+enter", "ctrl+j", "alt+enter"})
+_NAME_BEFORE: Final = re.compile(r"""(?<!\S)@"?(?P<name>[^\s"]*)$""")
+_SHOWN_NAMES = 12
 _RECALL = {"up": -1, "down": 1}
 
 
@@ -39,13 +47,14 @@ class Composer(TextArea):
 
     def __init__(self) -> None:
         super().__init__(
-            placeholder="Ask anything. Enter sends, Ctrl+J begins a new line.",
+            placeholder="Ask anything. Enter sends, Ctrl+J begins a new line, @ attaches a file.",
             show_line_numbers=False,
             soft_wrap=True,
             highlight_cursor_line=False,
             tab_behavior="focus",
             id="composer",
         )
+        self._folds = Folds()
         self._sent: list[str] = []
         self._at: int | None = None
 
@@ -53,9 +62,14 @@ class Composer(TextArea):
         """Take the prompts of a conversation as what was sent before, oldest first."""
         self._sent, self._at = list(prompts), None
 
+    @property
+    def whole(self) -> str:
+        """The text with what is folded in it."""
+        return self._folds.unfold(self.text)
+
     def load(self, text: str) -> None:
-        """Put a text into the prompt, the cursor at its end."""
-        self.load_text(printable(text))
+        """Put a text into the prompt, the cursor at its end; attached files are folded."""
+        self.load_text(self._folds.fold_files(printable(text)))
         self.move_cursor(self.document.end)
 
     async def _on_key(self, event: events.Key) -> None:
@@ -65,14 +79,16 @@ class Composer(TextArea):
         elif event.key in _NEW_LINE:
             self._take(event)
             self.insert("\n")
-        elif event.key in _RECALL and self._recall(_RECALL[event.key]):
+        elif (event.key == "tab" and self._complete()) or (
+            event.key in _RECALL and self._recall(_RECALL[event.key])
+        ):
             self._take(event)
         else:
             await super()._on_key(event)
 
     def send(self) -> None:
         """Post the text; it stays until it is accepted. An empty prompt sends nothing."""
-        if text := printable(self.text).strip():
+        if text := printable(self.whole).strip():
             self.post_message(self.Sent(text))
 
     def accept(self, text: str) -> None:
@@ -81,9 +97,44 @@ class Composer(TextArea):
         self._at = None
         self.load_text("")
 
+    async def _on_paste(self, event: events.Paste) -> None:
+        """A dropped file is attached, long text folded."""
+        event.prevent_default()
+        event.stop()
+        self._replace_via_keyboard(self._pasted(event.text), *self.selection)
+
+    def _pasted(self, text: str) -> str:
+        path = dropped_path(text)
+        if path and Path(path).is_file():
+            return f"{as_attachment(path)} "
+        return self._folds.fold(printable(text))
+
+    def _complete(self) -> bool:
+        """Complete the file's name before the cursor; False where there is none."""
+        row, column = self.cursor_location
+        match = _NAME_BEFORE.search(self.document[row][:column])
+        if match is None:
+            return False
+        written = match["name"]
+        folder, _, word = written.rpartition("/")
+        beyond = f"{folder}/" if "/" in written else ""
+        try:
+            names = [(each.name, each.is_dir()) for each in expanded(beyond or ".").iterdir()]
+        except OSError:
+            names = []
+        shared, found = completions(word, iter(names))
+        if shared != word:
+            self.insert(shared[len(word) :])
+        elif len(found) > 1:
+            shown = "  ".join(found[:_SHOWN_NAMES]) + ("  …" if len(found) > _SHOWN_NAMES else "")
+            self.notify(printable(shown), markup=False)
+        elif not found:
+            self.notify("No file here begins like that.", markup=False)
+        return True
+
     def _recall(self, step: int) -> bool:
         """Replace an empty or recalled prompt by an earlier (-1) or later (1) one."""
-        browsing = self._at is not None and self.text == self._sent[self._at]
+        browsing = self._at is not None and self.whole == self._sent[self._at]
         if not self._sent or not (browsing or (step < 0 and not self.text)):
             return False
         at = (self._at if browsing and self._at is not None else len(self._sent)) + step

@@ -14,8 +14,8 @@ from textual.visual import RenderOptions, Visual
 from textual.widgets import Markdown
 from textual.widgets.markdown import MarkdownBlock
 
+from localr1.markdown import INLINE
 from localr1.mathematics import in_a_block
-from localr1.tui.maths import INLINE
 
 
 class Formula(MarkdownBlock):

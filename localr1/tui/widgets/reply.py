@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import time
+from typing import ClassVar
 
 from textual.app import ComposeResult
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Static
 
 from localr1.amount import ThinkingBudget
+from localr1.chat.task import can_go_on
 from localr1.chat.types import (
     AnswerDelta,
     Event,
     Failed,
     Finished,
     FinishReason,
+    GoOn,
     LoopNotice,
     Message,
     Notice,
     PromptProgress,
     ReplyStats,
+    ThinkAgain,
     ThinkingDelta,
 )
+from localr1.printable import printable
 from localr1.tui import wording
+from localr1.tui.command import CONTEXT, bindings
+from localr1.tui.message_command import REPLY
 from localr1.tui.widgets.answer import Answer
+from localr1.tui.widgets.chosen import Chosen
+from localr1.tui.widgets.code_block import CodeBlock
 from localr1.tui.widgets.note import LoopNote, Note
 from localr1.tui.widgets.thinking import ThinkingBlock
 
@@ -43,35 +53,44 @@ _ENDINGS: dict[FinishReason, str] = {
 }
 
 
-class Reply(Vertical):
+class Reply(Chosen, Vertical, can_focus=True):
     """A reply, streaming or from an earlier day.
 
     Args:
-        message: A finished reply; None for one that is about to stream.
+        message: A finished reply, or what is there of one that grows; None where nothing is.
         display: The user's setting for thinking: `folded`, `open` or `hidden`.
         budget: How long the model may think.
         formulas_as_source: Whether formulas are shown as LaTeX.
+        growing: Whether it is about to stream.
+        versions: The messages in its place on all branches.
     """
 
+    HELP_TITLE = "A reply"
+    COMMANDS_HELPED = REPLY
     DEFAULT_CSS = """
+    Reply:focus { border-left: outer $accent; padding: 0 2 0 1; }
     Reply { height: auto; padding: 0 2; margin: 0 0 1 0; }
     Reply > .figures { color: $text-muted; text-style: dim; height: auto; margin: 0; }
     """
 
-    def __init__(
+    BINDINGS: ClassVar[list[BindingType]] = bindings(REPLY)
+
+    def __init__(  # noqa: PLR0913 - keyword arguments with defaults
         self,
         message: Message | None = None,
         display: str = "folded",
         budget: ThinkingBudget | None = None,
         *,
         formulas_as_source: bool = False,
+        growing: bool = False,
+        versions: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
         self._as_source = formulas_as_source
-        self._message = message
+        self._growing = growing or message is None
+        self.message, self.versions = message, versions
         self._thinking = ThinkingBlock(message.thinking if message else "", display)
         self._answer: Answer | None = None
-        self._figures: Static | None = None
         self._budget = budget or ThinkingBudget()
         self._loop_note: LoopNote | None = None
         self._began = time.monotonic()
@@ -100,25 +119,25 @@ class Reply(Vertical):
     def compose(self) -> ComposeResult:
         """The parts that there are."""
         yield self._thinking
-        message = self._message
+        message = self.message
         if message is None:
             return
-        stats = message.stats or ReplyStats()
         if message.text:
-            self._answer = Answer(message.text, formulas_as_source=self._as_source)
+            self._answer = Answer(
+                message.text, growing=self._growing, formulas_as_source=self._as_source
+            )
             yield self._answer
-        if figures := figures_text(stats):
+        if not self._growing and (figures := self._figures_text(message.stats or ReplyStats())):
             yield Static(figures, classes="figures", markup=False)
 
     def on_mount(self) -> None:
         """Begin to draw at most ten times a second; a finished reply is never drawn again."""
-        if self._message is None:
+        if self.message is not None:
+            self._thinking.label(thought_text(self.message.stats or ReplyStats()))
+            self._thinking.display = self._growing or bool(self.message.thinking)
+        if self._growing:
             self._label()
             self._ticker = self.set_interval(_DRAW_SECONDS, self.draw)
-            return
-        stats = self._message.stats or ReplyStats()
-        self._thinking.label(thought_text(stats))
-        self._thinking.display = bool(self._message.thinking)
 
     async def receive(self, event: Event) -> None:
         """Take an event of the session; text waits for the next drawing.
@@ -128,7 +147,7 @@ class Reply(Vertical):
         match event:
             case PromptProgress():
                 # Read once more in the middle of an answer, when that filled the window.
-                if self._answer is None:
+                if self._phase != "answer":
                     self._phase = "prompt"
                     self._thinking.label(prompt_text(event))
             case ThinkingDelta():
@@ -141,7 +160,8 @@ class Reply(Vertical):
             case LoopNotice():
                 await self._tell_loop(event)
             case Notice():
-                await self._add(Note(event.text))
+                todo = f"{CONTEXT.keys_text} shows what can be done." if event.about_window else ""
+                await self._add(Note(event.text, todo=todo))
             case Finished() | Failed():
                 await self._complete(event.stats if isinstance(event, Finished) else None)
 
@@ -156,9 +176,10 @@ class Reply(Vertical):
             await self._answer.draw()
 
     async def _extend_answer(self, text: str) -> None:
-        if self._answer is None:
+        if self._phase != "answer":
             self._phase = "answer"
             await self._end_thinking(ReplyStats())
+        if self._answer is None:
             self._answer = Answer(growing=True, formulas_as_source=self._as_source)
             await self._add(self._answer)
         self._answer_text += text
@@ -182,6 +203,8 @@ class Reply(Vertical):
             seconds = stats.thinking_seconds or last.seconds
             verb = "Thought" if self._phase == "answer" else "Thinking stopped"
             self._thinking.label(_thought(verb, seconds, tokens))
+        elif self.message is not None:
+            self._thinking.label(thought_text(self.message.stats or stats))
         await self._thinking.end()
         self._thinking.display = bool(self._thinking.text)
 
@@ -195,6 +218,66 @@ class Reply(Vertical):
         if figures:
             await self._add(Static(figures, classes="figures", markup=False))
 
+    def show_versions(self) -> None:
+        """Draw its figures, with which version it is and what the user thinks of it."""
+        message = self.message
+        if message is None or not self.is_mounted:
+            return
+        text = self._figures_text(message.stats or ReplyStats())
+        for figures in self.query(".figures").results(Static):
+            figures.update(text)
+
+    def _figures_text(self, stats: ReplyStats) -> str:
+        rating = _RATINGS.get(self.message.rating if self.message else 0, "")
+        return " · ".join(
+            part for part in (self.versions_text, rating, figures_text(stats)) if part
+        )
+
+    @property
+    def words(self) -> str:
+        """The answer."""
+        return self._answer_text
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The footer has only what there is something for."""
+        message = self.message
+        if action == "go_on":
+            return message is not None and can_go_on(message)
+        if action == "answer_again":
+            return message is not None and bool(message.thinking)
+        if action == "code":
+            return bool(self.query(CodeBlock))
+        return super().check_action(action, parameters)
+
+    def action_think_again(self) -> None:
+        """Another reply beside this one."""
+        if self.message is not None:
+            self.post_message(self.Wanted(ThinkAgain(self.message.id)))
+
+    def action_answer_again(self) -> None:
+        """Another answer from the same thinking."""
+        if self.message is not None:
+            self.post_message(self.WishWanted(self.message))
+
+    def action_go_on(self) -> None:
+        """Go on where it was stopped."""
+        self.post_message(self.Wanted(GoOn()))
+
+    def action_rate(self, rating: int) -> None:
+        """Say what it is worth; the same once more takes it back."""
+        if self.message is not None:
+            again = self.message.rating == rating
+            self.post_message(self.Rated(self.message.id, 0 if again else rating))
+
+    async def action_thinking(self) -> None:
+        """Open or fold its thinking."""
+        await self._thinking.toggle()
+
+    def action_code(self) -> None:
+        """Choose its first code block."""
+        if blocks := self.query(CodeBlock):
+            blocks.first().focus()
+
     async def _add(self, widget: Widget) -> None:
         await self.mount(widget)
 
@@ -207,6 +290,9 @@ class Reply(Vertical):
             )
         elif self._phase == "thinking" and last is not None:
             self._thinking.label(thinking_text(last, self._budget))
+
+
+_RATINGS = {1: "good", -1: "bad"}
 
 
 def prompt_text(event: PromptProgress) -> str:
@@ -244,15 +330,21 @@ def thinking_text(so_far: ThinkingDelta, budget: ThinkingBudget) -> str:
 
 def thought_text(stats: ReplyStats) -> str:
     """The line of a finished thinking: `Thought for 12 s · 210 tokens`."""
-    ended = stats.answer_tokens > 0 or stats.finish_reason == "stop"
-    return _thought(
+    ended = stats.answer_tokens > 0 or stats.finish_reason == "stop" or stats.same_thinking
+    text = _thought(
         "Thought" if ended else "Thinking stopped", stats.thinking_seconds, stats.thinking_tokens
     )
+    if not stats.same_thinking:
+        return text
+    return f"{text} · answered again{': ' + printable(stats.wish) if stats.wish else ''}"
 
 
 def figures_text(stats: ReplyStats) -> str:
     """The line under a reply: how it ended, if not by itself, and its speed."""
-    parts = [_ENDINGS[stats.finish_reason]]
+    ending = _ENDINGS[stats.finish_reason]
+    if stats.finish_reason == "cancelled" and not stats.answer_tokens:
+        ending = "stopped without an answer, so it is not sent again"
+    parts = [ending]
     if tokens := stats.thinking_tokens + stats.answer_tokens:
         parts.append(wording.plural(tokens, "token"))
     if stats.generation_tps:

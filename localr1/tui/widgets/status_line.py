@@ -8,11 +8,14 @@ from textual import events
 from textual.content import Content
 from textual.widgets import Static
 
+from localr1.chat.budget import answer_reserve
 from localr1.tui import wording
 
 _GAUGE_CELLS = 10
 _NEARLY_FULL = 0.8
-_Part = tuple[str, str]
+_Part = Content | str | tuple[str, str]
+# Told apart without colours too.
+_SIGNS = ("━", "╍", "━", "─", "╌")
 
 
 @dataclass(frozen=True)
@@ -79,21 +82,63 @@ def status_content(status: Status, width: int, download: str = "") -> Content:
     return Content.assemble(model).truncate(width, ellipsis=True)
 
 
+def gauge_cells(
+    history: int, reply: tuple[int, int], kept: int, window: int, cells: int
+) -> tuple[int, int, int, int, int]:
+    """How many cells each part of the context window has; together they are `cells`.
+
+    What is there has at least one cell, as long as there are enough of them.
+
+    Args:
+        history: Tokens of the prompt.
+        reply: Tokens of the thinking, and of the answer so far.
+        kept: Tokens that thinking leaves to the answer.
+        window: Tokens of the whole window.
+        cells: All cells.
+
+    Returns:
+        Cells of the history, the thinking, the answer so far, what is free, and what is kept.
+    """
+    left, shares = cells, []
+    room = max(0, window - history - sum(reply))
+    for tokens in (history, *reply, min(kept, room)):
+        wanted = max(1, round(cells * tokens / window)) if tokens > 0 and window > 0 else 0
+        shares.append(min(wanted, left))
+        left -= shares[-1]
+    return shares[0], shares[1], shares[2], left, shares[3]
+
+
+def gauge_content(status: Status, cells: int) -> Content:
+    """The context window as a bar: history, thinking, answer so far, free, kept for the answer."""
+    window = status.context_window
+    history = status.context_used - status.thinking_tokens - status.answer_tokens
+    reply = (status.thinking_tokens, status.answer_tokens)
+    shares = gauge_cells(history, reply, answer_reserve(window), window, cells)
+    full = window > 0 and status.context_used / window >= _NEARLY_FULL
+    used = "$warning" if full else "$primary"
+    styles = (used, "$accent", "$success", "dim", "$secondary")
+    parts = zip(_SIGNS, shares, styles, strict=True)
+    return Content.assemble(*((sign * count, style) for sign, count, style in parts if count))
+
+
 def _context(status: Status, cells: int) -> list[_Part]:
     if not status.context_window:
         return []
-    fraction = status.context_used / status.context_window
-    filled, empty = wording.gauge(fraction, cells)
-    colour = "$warning" if fraction >= _NEARLY_FULL else "$primary"
     text = (
         f"{wording.short_count(status.context_used)}/{wording.short_count(status.context_window)}"
     )
-    return [(filled, colour), (empty, "dim"), (f" {text}" if cells else text, "")]
+    return [gauge_content(status, cells), f" {text}"] if cells else [text]
 
 
 def _joined(groups: list[list[_Part]]) -> Content:
-    full = [Content.assemble(*group) for group in groups if any(text for text, _ in group)]
+    full = [
+        Content.assemble(*group) for group in groups if any(_is_something(part) for part in group)
+    ]
     return Content("  ").join(full)
+
+
+def _is_something(part: _Part) -> bool:
+    return bool(part[0]) if isinstance(part, tuple) else bool(len(part))
 
 
 class StatusLine(Static):

@@ -2,47 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
-from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Button, Static
+from textual.widgets import Button
 
 from localr1.amount import ThinkingBudget
 from localr1.chat.types import Message
-from localr1.printable import printable
 from localr1.tui import wording
+from localr1.tui.widgets.chosen import Chosen
+from localr1.tui.widgets.question import Question
 from localr1.tui.widgets.reply import Reply
 
 MOUNTED_MESSAGES = 20
 """Messages drawn at first, and more at each request: cost grows with what is mounted."""
-
-
-class Question(Static):
-    """What the user said.
-
-    Args:
-        text: The message.
-        waiting: Whether it waits for the model to be loaded.
-    """
-
-    DEFAULT_CSS = """
-    Question {
-        height: auto;
-        padding: 0 1;
-        margin: 0 0 1 0;
-        border-left: outer $primary;
-        background: $surface;
-    }
-    Question.waiting { border-left: outer $border-blurred; color: $text-muted; }
-    """
-
-    def __init__(self, text: str, *, waiting: bool = False) -> None:
-        super().__init__(
-            Content(printable(text)), markup=False, classes="waiting" if waiting else None
-        )
 
 
 class Earlier(Vertical):
@@ -90,6 +65,8 @@ class Transcript(VerticalScroll, can_focus=False):
         self._formulas_as_source = False
         self._older: list[Message] = []
         self._blank: Widget | None = None
+        self.versions_of: Callable[[int], tuple[int, ...]] = lambda _number: ()
+        """The messages in a message's place on all branches."""
         self._page = Vertical(id="page")
 
     def compose(self) -> ComposeResult:
@@ -105,6 +82,51 @@ class Transcript(VerticalScroll, can_focus=False):
         """The newest reply on screen."""
         replies = [child for child in self._page.children if isinstance(child, Reply)]
         return replies[-1] if replies else None
+
+    @property
+    def chosen(self) -> Chosen | None:
+        """The message that the keyboard is at."""
+        at = self.screen.focused
+        return at if isinstance(at, Chosen) else None
+
+    @property
+    def all_messages(self) -> list[Chosen]:
+        """Questions and replies on screen, oldest first."""
+        return [child for child in self._page.children if isinstance(child, Chosen)]
+
+    def choose(self, step: int) -> bool:
+        """Choose the message before (-1) or after (1) the chosen one; before none is the last.
+
+        Returns:
+            Whether there is one.
+        """
+        there, at = self.all_messages, self.chosen
+        number = (there.index(at) if at in there else len(there)) + step
+        if not 0 <= number < len(there):
+            return False
+        there[number].focus()
+        return True
+
+    def choose_message(self, message_id: int) -> None:
+        """Choose a message by its number, where it is on screen."""
+        for each in self.all_messages:
+            if each.message is not None and each.message.id == message_id:
+                each.focus()
+
+    async def cut(self, message_id: int) -> None:
+        """Take away a message and everything after it."""
+        page = list(self._page.children)
+        for number, child in enumerate(page):
+            if isinstance(child, Chosen) and child.message and child.message.id == message_id:
+                await self._page.remove_children(page[number:])
+                return
+
+    def settle(self, messages: Sequence[Message]) -> None:
+        """Tell what was asked and answered last how it is stored."""
+        pairs = zip(reversed(self.all_messages), reversed(messages), strict=False)
+        for each, message in list(pairs)[:2]:
+            if isinstance(each, Question) == (message.role == "user"):
+                each.settle(message, self.versions_of(message.id))
 
     async def show(self, messages: Sequence[Message], blank: Widget | None = None) -> None:
         """Replace everything by a conversation.
@@ -140,12 +162,18 @@ class Transcript(VerticalScroll, can_focus=False):
         if follow:
             self.anchor()
 
-    def new_reply(self) -> Reply:
-        """A reply that is about to stream, not mounted yet."""
+    def new_reply(self, begun: Message | None = None) -> Reply:
+        """A reply that is about to stream, not mounted yet.
+
+        Args:
+            begun: What is there of it; None where nothing is.
+        """
         return Reply(
+            begun,
             display=self._display,
             budget=self._budget,
             formulas_as_source=self._formulas_as_source,
+            growing=True,
         )
 
     async def toggle_formulas(self) -> None:
@@ -174,9 +202,15 @@ class Transcript(VerticalScroll, can_focus=False):
         )
 
     def _widgets(self, messages: Sequence[Message]) -> list[Widget]:
-        return [
-            Question(message.text)
-            if message.role == "user"
-            else Reply(message, display=self._display, formulas_as_source=self._formulas_as_source)
-            for message in messages
-        ]
+        return [self._widget(message) for message in messages]
+
+    def _widget(self, message: Message) -> Widget:
+        versions = self.versions_of(message.id)
+        if message.role == "user":
+            return Question(message.text, message=message, versions=versions)
+        return Reply(
+            message,
+            display=self._display,
+            formulas_as_source=self._formulas_as_source,
+            versions=versions,
+        )

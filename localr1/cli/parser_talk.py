@@ -1,4 +1,4 @@
-"""The grammar of the commands that reach beyond this program: other programs, other computers."""
+"""The grammar of the commands that let people and programs talk with a model."""
 
 from __future__ import annotations
 
@@ -17,6 +17,14 @@ def add(command: AddCommand, model: str) -> None:
         command: Adds one.
         model: What a user may write for a model.
     """
+    chat = command(
+        "chat",
+        "open the app on a model",
+        "Open the app's chat on a model; without one, on the model of the last conversation.",
+        "  localr1 chat\n  localr1 chat 7b\n  localr1 chat ~/models/R1-Distill-Qwen-7B-Q4_K_M.gguf",
+    )
+    chat.add_argument("model", metavar="MODEL[:VARIANT]", nargs="?", help=model)
+
     serve = command(
         "serve",
         "let editors and scripts use a model (OpenAI-compatible API)",
