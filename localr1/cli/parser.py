@@ -137,9 +137,7 @@ def build() -> argparse.ArgumentParser:
     ask.add_argument(
         "prompt", nargs="*", metavar="PROMPT", help="the question; @FILE attaches a text file"
     )
-    ask.add_argument(
-        "--model", metavar="MODEL[:VARIANT]", help=f"{_MODEL}; default: the one last used"
-    )
+    parser_talk.whose_model(ask, _MODEL)
     ask.add_argument(
         "--thinking",
         default="show",

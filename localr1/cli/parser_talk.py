@@ -66,6 +66,24 @@ def add(command: AddCommand, model: str) -> None:
     )
 
 
+def whose_model(parser: argparse.ArgumentParser, model: str) -> None:
+    """Add the options that name a model, here or on a server."""
+    parser.add_argument(
+        "--model", metavar="MODEL[:VARIANT]", help=f"{model}; default: the one last used"
+    )
+    endpoint(parser)
+
+
+def endpoint(parser: argparse.ArgumentParser) -> None:
+    """Add the option by which a model elsewhere is used."""
+    parser.add_argument(
+        "--endpoint",
+        metavar="URL",
+        help="use a model of a server with OpenAI's API; what you write goes there. Its key is"
+        " read from LOCALR1_API_KEY or the system's keyring",
+    )
+
+
 def _port(text: str) -> int:
     number = int(text)
     if not 0 <= number < 1 << 16:

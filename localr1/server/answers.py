@@ -46,9 +46,15 @@ def names(local: LocalModel) -> tuple[str, str]:
     return local.model.id, f"{local.model.id}:{local.variant.quantization}"
 
 
-def model(local: LocalModel, since: int) -> dict[str, Any]:
-    """A model as `/v1/models` has it."""
-    return {"id": names(local)[0], "object": "model", "created": since, "owned_by": "localr1"}
+def model(local: LocalModel, since: int, context_window: int) -> dict[str, Any]:
+    """A model as `/v1/models` has it, with its window as vLLM calls it."""
+    return {
+        "id": names(local)[0],
+        "object": "model",
+        "created": since,
+        "owned_by": "localr1",
+        "max_model_len": context_window,
+    }
 
 
 def usage(end: protocol.Generated) -> dict[str, Any]:

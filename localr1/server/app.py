@@ -140,13 +140,13 @@ class _Api:
 
     async def models(self, _request: Request) -> Response:
         """The model that is served."""
-        model = answers.model(self._desk.local, self._since)
+        model = answers.model(self._desk.local, self._since, self._desk.context_window)
         return JSONResponse({"object": "list", "data": [model]})
 
     async def model(self, request: Request) -> Response:
         """The same by its name."""
         self._check_model(request.path_params["name"])
-        return JSONResponse(answers.model(self._desk.local, self._since))
+        return JSONResponse(answers.model(self._desk.local, self._since, self._desk.context_window))
 
     async def chat(self, request: Request) -> Response:
         """The next message of a conversation."""

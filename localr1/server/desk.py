@@ -76,6 +76,11 @@ class Desk:
         """Whether a model is loaded."""
         return self._engine is not None and self._engine.alive
 
+    @property
+    def context_window(self) -> int:
+        """Tokens that the engine's window holds; 0 while none runs."""
+        return self._engine.context_window if self._engine is not None else 0
+
     async def open(self) -> Engine:
         """The engine; started where none runs.
 

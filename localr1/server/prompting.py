@@ -15,6 +15,7 @@ from localr1.server.asked import Chat, Completion, Said, Wishes
 
 _END_THINK: Final = "</think>"
 _THINK: Final = "<think>"
+_Last = template.Asked | template.Turn | template.Resumed
 
 
 def made(
@@ -49,10 +50,10 @@ def of_chat(asked: Chat, model: Model, *, context_window: int, seed: int) -> pro
         model,
         context_window=context_window,
         seed=seed,
-        thinking_open=isinstance(last, template.Asked) and last.open_thinking,
+        thinking_open=_inside_thinking(last),
         budget_tokens=asked.thinking_budget_tokens,
         grammar=asked.grammar,
-        continues=isinstance(last, template.Turn),
+        continues=not (isinstance(last, template.Asked) or _inside_thinking(last)),
     )
 
 
@@ -79,7 +80,7 @@ def opens_thinking(prompt: str) -> bool:
 
 def _turns(
     messages: Sequence[Said], form: template.Template, *, no_thought: bool
-) -> tuple[list[template.Turn], template.Asked | template.Turn]:
+) -> tuple[list[template.Turn], _Last]:
     """The earlier exchanges, and how the prompt ends.
 
     Messages of one side that follow each other become one, as paragraphs.
@@ -99,8 +100,20 @@ def _turns(
         for question, answer in zip(sides[::2], sides[1::2], strict=False)
     ]
     if sides[-1].role == "assistant":
-        return turns[:-1], turns[-1]
+        begun = sides[-1].text.lstrip()
+        if not begun.startswith(_THINK):
+            return turns[:-1], turns[-1]
+        thinking, over, answer = begun.removeprefix(_THINK).partition(_END_THINK)
+        question = turns[-1].question
+        rest = answer.lstrip("\n") if over else None
+        return turns[:-1], template.Resumed(question, thinking.removeprefix("\n"), rest)
     return turns, template.Asked(sides[-1].text, form.opens_thinking(asked=no_thought))
+
+
+def _inside_thinking(last: _Last) -> bool:
+    if isinstance(last, template.Asked):
+        return last.open_thinking
+    return isinstance(last, template.Resumed) and last.answer is None
 
 
 def _without_thinking(answer: str) -> str:

@@ -150,6 +150,7 @@ _SCHEMAS: Final[_Schema] = {
             "object": {"const": "model"},
             "created": {"type": "integer"},
             "owned_by": {"const": "localr1"},
+            "max_model_len": {"type": "integer"},
         }
     ),
     "Error": _object(

@@ -15,7 +15,7 @@ PACKAGE = Path(localr1.__file__).parent
 # From the top down; a part may import itself and what stands below it.
 LAYERS = (
     ("tui", "cli", "__main__"),
-    ("workflow", "doctor", "server"),
+    ("workflow", "doctor", "server", "remote"),
     ("install",),
     ("home",),
     ("track_record",),
