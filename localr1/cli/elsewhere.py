@@ -6,7 +6,7 @@ from localr1.config import network_allowed
 from localr1.errors import OfflineError
 from localr1.home import Home
 from localr1.remote import address
-from localr1.remote.client import RemoteEngine, find
+from localr1.remote.client import RemoteEngine, Served, find
 from localr1.remote.model import RemoteModel, remote_model
 
 
@@ -27,6 +27,17 @@ def allowed(home: Home, url: str) -> address.Address:
     return place
 
 
+async def found(place: address.Address, wanted: str | None) -> tuple[Served, str]:
+    """A server's model, and the key for it.
+
+    Raises:
+        EndpointError: The server cannot be used.
+        UnknownModel: It has no such model.
+    """
+    key = address.key_for(place)
+    return await find(place, key, wanted), key
+
+
 async def connect(
     home: Home, place: address.Address, wanted: str | None
 ) -> tuple[RemoteModel, RemoteEngine]:
@@ -36,7 +47,6 @@ async def connect(
         EndpointError: The server cannot be used.
         UnknownModel: It has no such model.
     """
-    key = address.key_for(place)
-    served = await find(place, key, wanted)
+    served, key = await found(place, wanted)
     model = remote_model(served, home.catalogue.models)
     return model, RemoteEngine(served, key, open_thinking=model.model.force_think)

@@ -21,9 +21,14 @@ def add(command: AddCommand, model: str) -> None:
         "chat",
         "open the app on a model",
         "Open the app's chat on a model; without one, on the model of the last conversation.",
-        "  localr1 chat\n  localr1 chat 7b\n  localr1 chat ~/models/R1-Distill-Qwen-7B-Q4_K_M.gguf",
+        "  localr1 chat\n  localr1 chat 7b\n  localr1 chat ~/models/R1-Distill-Qwen-7B-Q4_K_M.gguf\n"
+        "  localr1 chat --endpoint http://gpu-box:8000/v1",
     )
     chat.add_argument("model", metavar="MODEL[:VARIANT]", nargs="?", help=model)
+    chat.add_argument(
+        "--model", dest="named", metavar="NAME", help="the same; a server's name of it"
+    )
+    endpoint(chat)
 
     serve = command(
         "serve",
