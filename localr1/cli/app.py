@@ -20,6 +20,10 @@ def run(arguments: argparse.Namespace) -> int:
             'For pipes and scripts use `localr1 ask "..."`; see `localr1 --help`.',
         )
     home = workflow.open_home(offline=getattr(arguments, "offline", False))
+    if text := getattr(arguments, "pool", None):
+        from localr1.cli import opening  # noqa: PLC0415 - most starts have no pool
+
+        home = opening.with_pool(home, text)
     wanted = getattr(arguments, "model", None)
     if getattr(arguments, "endpoint", None):
         return _run_elsewhere(home, arguments.endpoint, arguments.named or wanted)

@@ -34,6 +34,7 @@ _COMMANDS: Final = {
     "move": "upkeep:run_move",
     "bundle": "bundle",
     "serve": "serve",
+    "lend": "lend",
 }
 
 

@@ -8,6 +8,7 @@ from typing import Final
 from localr1.cli.parser_library import AddCommand
 
 PORT: Final = 8017
+LEND_PORT: Final = 50_052
 
 
 def add(command: AddCommand, model: str) -> None:
@@ -29,6 +30,7 @@ def add(command: AddCommand, model: str) -> None:
         "--model", dest="named", metavar="NAME", help="the same; a server's name of it"
     )
     endpoint(chat)
+    pool(chat)
 
     serve = command(
         "serve",
@@ -54,6 +56,7 @@ def add(command: AddCommand, model: str) -> None:
     serve.add_argument(
         "--port", type=_port, default=PORT, metavar="N", help=f"0 for any (default: {PORT})"
     )
+    pool(serve)
     serve.add_argument("--context", type=_positive, metavar="N", help="context window in tokens")
     serve.add_argument(
         "--queue",
@@ -70,6 +73,25 @@ def add(command: AddCommand, model: str) -> None:
         help="a longer reply is cut (default: 3600)",
     )
 
+    lend = command(
+        "lend",
+        "lend this computer's memory to a localr1 on another one",
+        "Let a localr1 on another computer use this one's memory (llama.cpp's RPC). The connection\n"
+        "has no protection of its own: without --host only an ssh tunnel reaches it, and public\n"
+        "addresses are refused. Both computers need a llama.cpp with RPC, of the same release:\n"
+        "localr1 doctor --fix rpc.",
+        "  localr1 lend\n  localr1 lend --host 192.168.1.5",
+    )
+    lend.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="this computer's address in a private network (default: 127.0.0.1)",
+    )
+    lend.add_argument(
+        "--port", type=_port, default=LEND_PORT, metavar="N", help=f"default: {LEND_PORT}"
+    )
+
 
 def whose_model(parser: argparse.ArgumentParser, model: str) -> None:
     """Add the options that name a model, here or on a server."""
@@ -77,6 +99,7 @@ def whose_model(parser: argparse.ArgumentParser, model: str) -> None:
         "--model", metavar="MODEL[:VARIANT]", help=f"{model}; default: the one last used"
     )
     endpoint(parser)
+    pool(parser)
 
 
 def endpoint(parser: argparse.ArgumentParser) -> None:
@@ -86,6 +109,15 @@ def endpoint(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="use a model of a server with OpenAI's API; what you write goes there. Its key is"
         " read from LOCALR1_API_KEY or the system's keyring",
+    )
+
+
+def pool(parser: argparse.ArgumentParser) -> None:
+    """Add the option by which other computers' memory is used."""
+    parser.add_argument(
+        "--pool",
+        metavar="HOST:PORT[,...]",
+        help="use the memory of other computers as well, on which `localr1 lend` runs",
     )
 
 
