@@ -31,6 +31,7 @@ this family in one place per library.
     |   |-- ContextFull
     |   |-- EngineDied
     |   `-- BuildFailed                  another build of llama.cpp was not made, or does not work
+    |-- EndpointError                    a server with a model, or the network before it
     |-- TemplateError                    a file's own chat template cannot be used
     `-- StoreError                       the conversation database
 """
@@ -169,6 +170,10 @@ class EngineDied(EngineError):
 
 class BuildFailed(EngineError):
     """Another build of the engine was not made, or does not work here; the old one is in place."""
+
+
+class EndpointError(LocalR1Error):
+    """A server that has a model cannot be used."""
 
 
 class TemplateError(LocalR1Error):

@@ -50,6 +50,8 @@ class Home:
     """Whether the network may not be used at all."""
     broken_settings: SettingsError | None = None
     """What is wrong with settings.toml; what is wrong there has its default."""
+    pool: tuple[str, ...] = ()
+    """Other computers (`host:port`) whose memory is used as well."""
 
     @property
     def unused_list(self) -> str:
@@ -119,12 +121,16 @@ async def examine(home: Home) -> Machine:
     """What this computer has and what llama.cpp can use of it, as of now."""
     import asyncio  # noqa: PLC0415
 
-    known = await asyncio.to_thread(examined, home.directories)
-    return known if known is not None else await examine_machine(home.directories)
+    known = None if home.pool else await asyncio.to_thread(examined, home.directories)
+    return known if known is not None else await examine_machine(home.directories, home.pool)
 
 
-async def examine_machine(directories: Directories) -> Machine:
-    """The same with llama.cpp asked anew, for those who have no settings or catalogue yet."""
+async def examine_machine(directories: Directories, pool: tuple[str, ...] = ()) -> Machine:
+    """The same with llama.cpp asked anew, for those who have no settings or catalogue yet.
+
+    Raises:
+        RpcUnavailable: A computer of the pool cannot be used.
+    """
     import asyncio  # noqa: PLC0415
 
     from localr1 import track_record  # noqa: PLC0415
@@ -132,19 +138,22 @@ async def examine_machine(directories: Directories) -> Machine:
 
     system, engine = await asyncio.gather(
         asyncio.to_thread(detect, measure=True, cache_dir=directories.cache),
-        probe(directories.logs),
+        probe(directories.logs, rpc_endpoints=pool),
     )
-    probe_cache.remember(directories.cache, system, engine)
+    if not pool:
+        probe_cache.remember(directories.cache, system, engine)
     return await track_record.with_experience(directories, reconcile(system, engine))
 
 
-async def look(directories: Directories) -> Machine:
+async def look(directories: Directories, pool: tuple[str, ...] = ()) -> Machine:
     """What there is as of now, without how fast it is: nothing is measured."""
     import asyncio  # noqa: PLC0415
 
     from localr1.engine.client import probe  # noqa: PLC0415
 
-    system, engine = await asyncio.gather(asyncio.to_thread(detect), probe(directories.logs))
+    system, engine = await asyncio.gather(
+        asyncio.to_thread(detect), probe(directories.logs, rpc_endpoints=pool)
+    )
     return reconcile(system, engine)
 
 

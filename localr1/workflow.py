@@ -215,7 +215,8 @@ async def start_engine(
     start = Start(
         local,
         plan,
-        partial(look, directories),
+        partial(look, directories, home.pool),
+        rpc_endpoints=home.pool,
         cache=directories.cache,
         logs=directories.logs,
         on_progress=on_progress,

@@ -48,8 +48,8 @@ class ChatSession:
         conversation: An earlier conversation to go on with; None begins a new one.
         system: A system prompt; R1's makers advise against one, R1-0528 supports it.
         states: Where the KV cache is kept while the conversation is not open; None for nowhere.
-        look_ahead: Whether the beginning of the next prompt is computed while the user reads
-            and types; of no use to a single question.
+        look_ahead: Whether the next prompt is begun while the user reads and types.
+        form: The form of its conversations; None for the model's own.
     """
 
     def __init__(  # noqa: PLR0913 - each is a choice of its own
@@ -62,6 +62,7 @@ class ChatSession:
         system: str = "",
         states: KvStates | None = None,
         look_ahead: bool = True,
+        form: template.Template | None = None,
     ) -> None:
         self._engine = engine
         self._store = store
@@ -69,7 +70,7 @@ class ChatSession:
         self._record = Record(store, conversation)
         self.context_used = _last_context_used(self.messages)
         self.busy = False
-        self._template = template.of(model)
+        self._template = form or template.of(model)
         self._prompts = Prompts(system, self._template)
         self._idle = IdleWork(
             model, self._prompts, states if store else None, look_ahead=look_ahead

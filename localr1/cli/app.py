@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import sys
 
@@ -23,10 +24,30 @@ def run(arguments: argparse.Namespace) -> int:
             'Use `localr1 chat --plain`, or `localr1 ask "..."` for pipes and scripts.',
         )
     home = workflow.open_home(offline=getattr(arguments, "offline", False))
+    if text := getattr(arguments, "pool", None):
+        from localr1.cli import opening  # noqa: PLC0415 - most starts have no pool
+
+        home = opening.with_pool(home, text)
     wanted = getattr(arguments, "model", None)
+    if getattr(arguments, "endpoint", None):
+        return _run_elsewhere(home, arguments.endpoint, arguments.named or wanted)
+    wanted = wanted or getattr(arguments, "named", None)
     choice = home.catalogue.resolve(wanted) if wanted else None
     from localr1.tui.app import LocalR1App  # noqa: PLC0415 - textual, only for the app
 
     app = LocalR1App(home, choice=choice)
+    app.run()
+    return app.return_code or 0
+
+
+def _run_elsewhere(home: workflow.Home, url: str, wanted: str | None) -> int:
+    """Open the app on a server's model; what is wrong with the server is told before."""
+    from localr1.cli import elsewhere  # noqa: PLC0415 - as below
+
+    served, key = asyncio.run(elsewhere.found(elsewhere.allowed(home, url), wanted))
+    from localr1.tui.app import LocalR1App  # noqa: PLC0415 - textual, only for the app
+    from localr1.tui.elsewhere import RemoteServices  # noqa: PLC0415 - as above
+
+    app = LocalR1App(home, services=RemoteServices(home, served, key))
     app.run()
     return app.return_code or 0

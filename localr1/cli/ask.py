@@ -21,12 +21,15 @@ from localr1.chat.types import (
     ReplyStats,
     ThinkingDelta,
 )
-from localr1.cli import answer_form, opening, output
+from localr1.cli import answer_form, elsewhere, opening, output
 from localr1.config import expanded
 from localr1.errors import FileError, Interrupted, OfflineError, UsageError
 from localr1.fit.types import Asked
 from localr1.models.types import LocalModel
 from localr1.printable import printable
+from localr1.remote.address import Address
+from localr1.remote.conversation import Messages
+from localr1.remote.model import where_it_goes
 from localr1.track_record import Measured, Watch
 
 SCHEMA = 1
@@ -89,9 +92,18 @@ def run(arguments: argparse.Namespace) -> int:
     form = answer_form.read(arguments.schema) if arguments.schema else None
     question = question_of(arguments.prompt, _piped())
     home = opening.home(arguments)
-    local = choose(home, arguments.model)
-    if form is not None and not local.model.demo:  # which knows nothing but sums
-        question = form.asked_for(question)
+    whose = (
+        elsewhere.allowed(home, arguments.endpoint)
+        if arguments.endpoint
+        else choose(home, arguments.model)
+    )
+    if form is not None:
+        if not isinstance(whose, LocalModel):
+            raise UsageError(
+                "--schema and --endpoint do not go together.", "", "Use a model on this computer."
+            )
+        if not whose.model.demo:  # which knows nothing but sums
+            question = form.asked_for(question)
     options = replace(
         ReplyOptions.preferred(home.preferences),
         temperature=arguments.temperature,
@@ -108,19 +120,21 @@ def run(arguments: argparse.Namespace) -> int:
             thinking_budget_seconds=thinking.budget_seconds,
         )
     printer = _Printer(show_thinking=thinking.show, quiet=arguments.json)
-    stats = asyncio.run(
-        _ask(
+    ask = _ask if isinstance(whose, LocalModel) else _ask_elsewhere
+    local, stats = asyncio.run(
+        ask(
             home,
-            local,
+            whose,  # type: ignore[arg-type]
             question=question,
             arguments=arguments,
             options=options,
             printer=printer,
         )
     )
-    workflow.note_speed(
-        home, local, stats.generation_tps, stats.thinking_tokens + stats.answer_tokens
-    )
+    if isinstance(whose, LocalModel):
+        workflow.note_speed(
+            home, local, stats.generation_tps, stats.thinking_tokens + stats.answer_tokens
+        )
     if arguments.json:
         output.print_json(_as_json(local, printer, stats))
     if stats.finish_reason == "length" and not stats.window_full:  # the window's end was told
@@ -168,7 +182,7 @@ async def _ask(  # noqa: PLR0913 - one call site
     arguments: argparse.Namespace,
     options: ReplyOptions,
     printer: _Printer,
-) -> ReplyStats:
+) -> tuple[LocalModel, ReplyStats]:
     machine = await workflow.examine(home)
     plan = workflow.plan_for(home, machine, local, Asked(arguments.context))
     engine = await workflow.start_engine(
@@ -182,25 +196,58 @@ async def _ask(  # noqa: PLR0913 - one call site
             )
         watch = Watch(home.directories, replace(plan, settings=engine.settings), machine)
         session = ChatSession(engine, None, local.model, system=arguments.system, look_ahead=False)
-        async with aclosing(session.send(question, options)) as events:
-            async for event in events:
-                match event:
-                    case ThinkingDelta():
-                        printer.thinking_delta(event.text)
-                    case AnswerDelta():
-                        printer.answer_delta(event.text)
-                    case Notice():
-                        output.note(f"localr1: {event.text}")
-                    case Failed():
-                        printer.end()
-                        raise event.error
-                    case Finished():
-                        printer.end()
-                        watch.record(Measured.reply(event.stats))
-                        return event.stats
+        stats = await _printed(session, question, options, printer)
+        watch.record(Measured.reply(stats))
+        return local, stats
     finally:
         printer.close_thinking()
         await asyncio.shield(engine.close())
+
+
+async def _ask_elsewhere(  # noqa: PLR0913 - one call site
+    home: workflow.Home,
+    place: Address,
+    *,
+    question: str,
+    arguments: argparse.Namespace,
+    options: ReplyOptions,
+    printer: _Printer,
+) -> tuple[LocalModel, ReplyStats]:
+    output.note(f"localr1: {where_it_goes(place)}")
+    local, engine = await elsewhere.connect(home, place, arguments.model)
+    try:
+        session = ChatSession(
+            engine, None, local.model, system=arguments.system, look_ahead=False, form=Messages()
+        )
+        return local, await _printed(session, question, options, printer)
+    finally:
+        printer.close_thinking()
+        await asyncio.shield(engine.close())
+
+
+async def _printed(
+    session: ChatSession, question: str, options: ReplyOptions, printer: _Printer
+) -> ReplyStats:
+    """The reply, printed as it comes.
+
+    Raises:
+        LocalR1Error: It could not be completed.
+    """
+    async with aclosing(session.send(question, options)) as events:
+        async for event in events:
+            match event:
+                case ThinkingDelta():
+                    printer.thinking_delta(event.text)
+                case AnswerDelta():
+                    printer.answer_delta(event.text)
+                case Notice():
+                    output.note(f"localr1: {event.text}")
+                case Failed():
+                    printer.end()
+                    raise event.error
+                case Finished():
+                    printer.end()
+                    return event.stats
     raise Interrupted("The reply ended without a word.")
 
 

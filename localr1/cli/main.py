@@ -33,6 +33,8 @@ _COMMANDS: Final = {
     "verify": "upkeep:run_verify",
     "move": "upkeep:run_move",
     "bundle": "bundle",
+    "serve": "serve",
+    "lend": "lend",
 }
 
 

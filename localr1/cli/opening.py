@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 from localr1.cli import output
+from localr1.engine import peers
+from localr1.errors import OfflineError
 from localr1.home import Home, open_home
 
 
@@ -22,6 +25,34 @@ def home(arguments: argparse.Namespace, *, offline: bool = False) -> Home:
     opened = open_home(offline=offline or getattr(arguments, "offline", False))
     if (broken := opened.broken_settings) is not None:
         output.note(f"localr1: {broken.what} {broken.why}. The default is used.")
+    if text := getattr(arguments, "pool", None):
+        opened = with_pool(opened, text)
     if opened.unused_list:
         output.note(f"localr1: {opened.unused_list}")
     return opened
+
+
+def with_pool(home: Home, text: str) -> Home:
+    """The same with other computers' memory.
+
+    Args:
+        home: Where things are.
+        text: `HOST:PORT[,HOST:PORT...]`.
+
+    Raises:
+        OfflineError: The user asked to stay offline.
+        UsageError: One is no address, or one that may not be used.
+    """
+    if home.offline:
+        raise OfflineError(
+            "The other computers are not used: localr1 is offline.",
+            "--offline or HF_HUB_OFFLINE is set.",
+            "Run it again without them, or without --pool.",
+        )
+    pool = peers.parse(text)
+    output.note(
+        f"localr1: parts of the model and of what you write go to {', '.join(pool)}, unencrypted"
+        " but for a tunnel. Every token crosses the network, which no estimate counts: a smaller"
+        " model on one computer is often faster."
+    )
+    return replace(home, pool=pool)

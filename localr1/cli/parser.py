@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from localr1 import __version__
-from localr1.cli import parser_history, parser_library
+from localr1.cli import parser_history, parser_library, parser_talk
 
 _SIZES = "Sizes: 24G and 24GiB are 2^30, 24GB is 10^9."
 _MODEL = "a catalogue id (r1-distill-qwen-7b, demo), an unambiguous part (7b), or a .gguf file"
@@ -120,18 +120,7 @@ def build() -> argparse.ArgumentParser:
 
     parser_library.add(command, _MODEL)
 
-    chat = command(
-        "chat",
-        "open the app on a model",
-        "Open the app's chat on a model; without one, on the model of the last conversation.",
-        "  localr1 chat\n  localr1 chat 7b\n  localr1 chat ~/models/R1-Distill-Qwen-7B-Q4_K_M.gguf",
-    )
-    chat.add_argument("model", metavar="MODEL[:VARIANT]", nargs="?", help=_MODEL)
-    chat.add_argument(
-        "--plain",
-        action="store_true",
-        help="line by line, without drawing: for screen readers, dumb terminals and pipes",
-    )
+    parser_talk.add(command, _MODEL)
 
     ask = command(
         "ask",
@@ -148,9 +137,7 @@ def build() -> argparse.ArgumentParser:
     ask.add_argument(
         "prompt", nargs="*", metavar="PROMPT", help="the question; @FILE attaches a text file"
     )
-    ask.add_argument(
-        "--model", metavar="MODEL[:VARIANT]", help=f"{_MODEL}; default: the one last used"
-    )
+    parser_talk.whose_model(ask, _MODEL)
     ask.add_argument(
         "--thinking",
         default="show",

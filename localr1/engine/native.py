@@ -265,7 +265,7 @@ def join_rpc_servers(endpoints: Iterable[str]) -> None:
         raise rpc.RpcProblem(
             "This llama.cpp cannot use the memory of other computers.",
             "It was built without RPC.",
-            "Run `localr1 doctor --fix rpc`, here and there.",
+            "Build it anew, here and there: localr1 doctor --fix rpc",
         )
     for endpoint in wanted:
         rpc.check(endpoint)

@@ -87,6 +87,7 @@ class Start:
         on_progress: Called with the share of the tensors loaded, 0 to 1; begins anew when a
             load is tried again.
         on_step: Called with a sentence for each thing that gives way.
+        rpc_endpoints: Other computers (`host:port`) whose devices the plan may name.
     """
 
     local: LocalModel
@@ -96,6 +97,7 @@ class Start:
     logs: Path
     on_progress: Callable[[float], None] | None = None
     on_step: Tell | None = None
+    rpc_endpoints: tuple[str, ...] = ()
     _machine: Machine | None = field(default=None, init=False)
     _failed: bool = field(default=False, init=False)
 
@@ -191,6 +193,7 @@ class Start:
             settings,
             log_directory=self.logs,
             on_progress=self.on_progress,
+            rpc_endpoints=self.rpc_endpoints,
         )
         try:
             return await start(on_measured=check)

@@ -62,6 +62,9 @@ PROMPT_TOKEN_SECONDS = 20e-6
 
 GPU_BANDWIDTH = Interval(80e9, 250e9, 900e9)
 """A GPU in no table: from an entry-level card to a fast one."""
+LENT_BANDWIDTH = Interval(15e9, 40e9, 400e9)
+"""Memory of another computer, which does not tell: from a laptop's to a card's. Assumed; what the
+network takes is not in it."""
 CPU_BANDWIDTH = Interval(18e9, 32e9, 75e9)
 """Main memory that nobody measured: one channel of DDR4, two, or two of DDR5, as read."""
 SERVER_BANDWIDTH = Interval(40e9, 110e9, 350e9)
@@ -187,7 +190,7 @@ def attention_flops(mix: Mix) -> float:
 def gpu_rate(device: Device) -> Rate:
     """Speed of a GPU, from its bandwidth."""
     known = device.bandwidth_bytes_per_second is not None
-    bandwidth = GPU_BANDWIDTH
+    bandwidth = LENT_BANDWIDTH if device.backend == "RPC" else GPU_BANDWIDTH
     if device.bandwidth_bytes_per_second is not None:
         bandwidth = _around(device.bandwidth_bytes_per_second)
     stacked = _HBM.search(device.description) is not None

@@ -25,6 +25,7 @@ from localr1.errors import LocalR1Error, UsageError
 from localr1.fit import time_words
 from localr1.fit.types import NOTHING, Asked, Plan
 from localr1.models.types import LocalModel
+from localr1.remote.model import RemoteModel
 from localr1.track_record import Watch
 from localr1.tui.runner import Runner, Running
 from localr1.tui.services import Services
@@ -69,6 +70,11 @@ class Talk:
             and running is not None
             and running.is_for(self.local, self.asked)
         )
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether a server has the model."""
+        return isinstance(self.local, RemoteModel)
 
     @property
     def busy(self) -> bool:
@@ -240,7 +246,7 @@ class Talk:
         Each is None where there is none: no model is loaded, or it was made for no larger one.
         """
         running, machine = self._runner.running, self._runner.machine
-        if running is None or machine is None or not self.ready:
+        if running is None or machine is None or not self.ready or self.elsewhere:
             return None, None
         window = running.engine.context_window
         most = self.local.model.architecture.context_length
@@ -281,7 +287,7 @@ class Talk:
     async def _watch(self) -> Watch | None:
         """Looks at the computer during a reply; None while there is no model that was planned."""
         running, machine = self._runner.running, self._runner.machine
-        if running is None or machine is None:
+        if running is None or machine is None or self.elsewhere:
             return None
         plan = replace(running.plan, settings=running.engine.settings)
         return await self._services.watch(plan, machine)

@@ -120,7 +120,7 @@ async def test_a_build_without_rpc_says_so(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(RpcUnavailable) as caught:
         await probe(tmp_path, rpc_endpoints=["127.0.0.1:9"])
     assert "built without RPC" in caught.value.why
-    assert "GGML_RPC" in caught.value.todo
+    assert "doctor --fix rpc" in caught.value.todo
     with pytest.raises(RpcUnavailable):
         await measure(
             DEMO_PATH, Settings(512), log_directory=tmp_path, rpc_endpoints=["127.0.0.1:9"]

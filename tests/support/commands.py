@@ -14,7 +14,7 @@ from typing import Final
 Run = Callable[..., tuple[int, str, str]]
 """A command in this process: its exit code, and what it printed (fixture `run`)."""
 # Whoever runs the tests in the background has Ctrl-C ignored.
-_MAIN: Final = """
+MAIN: Final = """
 import signal, sys
 from localr1.cli.main import main
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -65,7 +65,7 @@ def localr1(
 def begun(*arguments: str) -> subprocess.Popen[str]:
     """A command in the middle of its work, which Ctrl-C reaches."""
     return subprocess.Popen(
-        [sys.executable, "-c", _MAIN, *arguments],
+        [sys.executable, "-c", MAIN, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -74,7 +74,7 @@ def begun(*arguments: str) -> subprocess.Popen[str]:
 
 
 def killed_while_copying(
-    *arguments: str, watched: Path, after_seconds: float, code: str = _MAIN
+    *arguments: str, watched: Path, after_seconds: float, code: str = MAIN
 ) -> None:
     """Run a command that copies slowly, and kill it.
 

@@ -15,7 +15,7 @@ PACKAGE = Path(localr1.__file__).parent
 # From the top down; a part may import itself and what stands below it.
 LAYERS = (
     ("tui", "cli", "__main__"),
-    ("workflow", "doctor"),
+    ("workflow", "doctor", "server", "remote"),
     ("install",),
     ("home",),
     ("track_record",),
@@ -47,6 +47,8 @@ OWNERS = {
     "psutil": ("machine/",),
     "pynvml": ("machine/",),
     "rich": ("cli/", "tui/"),
+    "starlette": ("server/",),
+    "uvicorn": ("server/",),
     "jinja2": ("chat/sandbox.py", "chat/metering.py", "chat/file_template.py"),
     "sqlite3": (*("chat/database.py", "chat/ollama_chats.py", "chat/shelf.py", "chat/store.py"),),
 }

@@ -69,7 +69,7 @@ class Asking(ModelScreen):
                 or self._edited is not None
             )
         if action == "answer_now":
-            return self._talk.busy
+            return self._talk.busy and not self._talk.elsewhere
         return super().check_action(action, parameters)
 
     def on_key(self, event: events.Key) -> None:

@@ -30,6 +30,7 @@ from localr1.tui.services import Services
 from localr1.tui.widgets.blank import Blank
 from localr1.tui.widgets.chosen import Chosen
 from localr1.tui.widgets.heading import Heading
+from localr1.tui.widgets.leaving import Leaving
 from localr1.tui.widgets.note import Note
 
 _QUIT_SECONDS = 2.0
@@ -67,6 +68,7 @@ class Chat(Asking):
     def compose(self) -> ComposeResult:
         """Heading, transcript, prompt, status."""
         yield Heading()
+        yield Leaving()
         yield self.transcript
         yield self._load_line
         yield self.composer
@@ -93,6 +95,11 @@ class Chat(Asking):
         self.composer.focus()
         await self.show_conversation()
         self.load_model()
+
+    def load_model(self) -> None:
+        """As ever, and say where the model is if it is not here."""
+        self.query_one(Leaving).show(self._talk.local)
+        super().load_model()
 
     # Conversations
 

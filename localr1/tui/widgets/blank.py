@@ -7,6 +7,7 @@ from textual.widgets import Static
 
 from localr1.models.types import LocalModel
 from localr1.printable import printable
+from localr1.remote.model import RemoteModel
 from localr1.tui import wording
 
 
@@ -18,7 +19,9 @@ def blank_content(local: LocalModel, conversations: int, *, private: bool = Fals
         conversations: How many earlier conversations there are.
         private: Whether the conversation that begins is never written.
     """
-    if local.model.demo:
+    elsewhere = isinstance(local, RemoteModel)
+    where = "" if elsewhere else " · on this machine, nothing leaves it"
+    if local.model.demo and not elsewhere:
         lines = [
             Content.styled("This is a demonstration, not an R1 model.", "bold $accent"),
             Content(
@@ -31,13 +34,11 @@ def blank_content(local: LocalModel, conversations: int, *, private: bool = Fals
     else:
         lines = [
             Content.styled(printable(wording.short_name(local.model.name)), "bold"),
-            Content.styled(
-                f"{printable(local.variant.quantization)} · on this machine, nothing leaves it",
-                "dim",
-            ),
+            Content.styled(f"{printable(local.variant.quantization)}{where}", "dim"),
             Content(""),
             Content(
-                "R1 thinks before it answers. Ctrl+O opens its thinking, Ctrl+T ends it early."
+                "R1 thinks before it answers. Ctrl+O opens its thinking"
+                + ("." if elsewhere else ", Ctrl+T ends it early.")
             ),
             Content("Alt+↑ chooses what was said: edit it, think again, answer again, quote."),
         ]
