@@ -8,6 +8,7 @@ import statistics
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +32,7 @@ _SLACK_TOKENS: Final = 64
 _REPLY_PROMPT_TOKENS: Final = 32
 _THINKING_TOKENS: Final = 300
 _MESSAGE_TOKENS: Final = 64
+_Measure = Callable[[], Awaitable[float]]
 _NATIVE_SAMPLER: Final = Path(__file__).with_name("native_sampler.py")
 
 
@@ -45,6 +47,9 @@ class Extent:
     depths: tuple[int, ...]
     """Ascending; the last one, if there are several, is reached within one reply."""
     turn_trials: int
+    starts: int = 1
+    """How often both programs are started anew: where their memory lies in the machine's is luck, and
+    worth some per cent."""
     answer: int = 800
     """Tokens of the answer that turn 2 follows."""
 
@@ -71,14 +76,14 @@ class Comparison:
     """One run of the benchmark on one model.
 
     Args:
-        our: The engine under test, with the model loaded.
+        start: Starts the engine under test, with the model loaded.
         tools: llama-bench and llama-server.
         settings: How all of them run the model.
         extent: How much is measured.
         logs: Where the programs' own output goes.
     """
 
-    our: OurEngine
+    start: Callable[[], Awaitable[OurEngine]]
     tools: dict[str, Path]
     settings: RunSettings
     extent: Extent
@@ -87,6 +92,25 @@ class Comparison:
     llama_cpp: str = ""
     """The commit that llama-bench names."""
     _sampling: list[float] = field(default_factory=list)
+    _our: OurEngine | None = None
+
+    @property
+    def our(self) -> OurEngine:
+        """The engine under test."""
+        if self._our is None:
+            raise RuntimeError("not opened")
+        return self._our
+
+    async def open(self) -> None:
+        """Start the engine, or start it anew."""
+        await self.close()
+        self._our = await self.start()
+
+    async def close(self) -> None:
+        """End the engine."""
+        ended, self._our = self._our, None
+        if ended is not None:
+            await ended.close()
 
     async def prompt_processing(self) -> None:
         """A prompt that shares nothing with the cache, against llama-bench."""
@@ -97,10 +121,7 @@ class Comparison:
             prompt = [Segment(tokens=random_tokens(count, next(seeds)))]
             return await self.our.first_token_seconds(prompt) / count
 
-        bench = await self._bench(prompt=count, tests=self.extent.pairs)
-        await ours()
-        our, their = await self._pairs(ours, bench.next)
-        await bench.close()
+        our, their = await self._starts(ours, partial(self._bench, prompt=count))
         what = f"prompt of {count:,} tokens"
         self._add(f"{what}, llama-bench", "tokens/s", figures.per_second(their))
         self._add(f"{what}, our client, to the first token", "tokens/s", figures.per_second(our))
@@ -151,11 +172,8 @@ class Comparison:
             replies.append(await reply.end())
             return timed.seconds_per_token
 
-        bench = await self._bench(generate=window, depth=depth, tests=self.extent.pairs)
-        await ours()
-        replies.clear()
-        our, their = await self._pairs(ours, bench.next)
-        await bench.close()
+        bench = partial(self._bench, generate=window, depth=depth)
+        our, their = await self._starts(ours, bench)
         return _Measured(f"at depth {depth:,}", our, their, replies)
 
     async def _one_reply(self, depth: int) -> _Measured:
@@ -181,7 +199,7 @@ class Comparison:
             self.our.hold()
             return timed.seconds_per_token
 
-        our, their = await self._pairs(ours, bench.next)
+        our, their = await self._pairs(ours, bench.next, extent.pairs)
         self.our.go_on()
         ended = await reply.stop()
         await bench.close()
@@ -262,7 +280,7 @@ class Comparison:
 
             await theirs()
             await ours()
-            our, their = await self._pairs(ours, theirs)
+            our, their = await self._pairs(ours, theirs, self.extent.pairs)
             what = f"generation at depth {depth:,}"
             self._add(f"{what}, llama-server", "tokens/s", figures.per_second(their))
             self._add(f"{what}, our client to llama-server", "ratio", figures.ratios(their, our))
@@ -310,13 +328,31 @@ class Comparison:
         self.llama_cpp = bench.build
         return bench
 
+    async def _starts(
+        self, ours: _Measure, bench: Callable[..., Awaitable[LlamaBench]]
+    ) -> tuple[list[float], list[float]]:
+        """All pairs of runs, both programs started anew several times; first runs do not count."""
+        our: list[float] = []
+        their: list[float] = []
+        for start in range(self.extent.starts):
+            count = len(range(start, self.extent.pairs, self.extent.starts))
+            if start:
+                await self.open()
+            running = await bench(tests=count)
+            await ours()
+            some = await self._pairs(ours, running.next, count)
+            await running.close()
+            our += some[0]
+            their += some[1]
+        return our, their
+
     async def _pairs(
-        self, ours: Callable[[], Awaitable[float]], theirs: Callable[[], Awaitable[float]]
+        self, ours: _Measure, theirs: _Measure, count: int
     ) -> tuple[list[float], list[float]]:
         """Run both in turn, each first every other time."""
         our: list[float] = []
         their: list[float] = []
-        for number in range(self.extent.pairs):
+        for number in range(count):
             steps = [(our, ours), (their, theirs)]
             for found, measure in steps if number % 2 else reversed(steps):
                 found.append(await measure())

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,7 +40,9 @@ from localr1.machine.host import Host
 PARTS: Final = ("prompt", "generation", "turn", "server", "speculation")
 CACHE: Final = Path(__file__).resolve().parent.parent / ".benchmarks"
 _QUICK: Final = Extent(pairs=3, window=32, prompt=256, depths=(128, 512), turn_trials=2, answer=100)
-_USUAL: Final = Extent(pairs=15, window=64, prompt=1024, depths=(512, 8000), turn_trials=5)
+_USUAL: Final = Extent(
+    pairs=15, window=64, prompt=1024, depths=(512, 8000), turn_trials=5, starts=5
+)
 # A window must be long beside the 33 ms for which text is held back.
 _USUAL_ON_GPU: Final = Extent(pairs=15, window=256, prompt=4096, depths=(512, 8000), turn_trials=7)
 _FEWEST_PAIRS: Final = 7
@@ -77,6 +80,9 @@ def options(arguments: list[str]) -> Options:
     )
     parser.add_argument("--depths", help="default: 512,8000; the last one within one reply")
     parser.add_argument("--turn-trials", type=int, help="default: 5, on GPUs 7")
+    parser.add_argument(
+        "--starts", type=int, help="both programs anew so often (default: 5, on GPUs 1)"
+    )
     parser.add_argument("--parts", default=",".join(PARTS), help="default: all of %(default)s")
     parser.add_argument("--draft-tokens", type=int, default=8)
     parser.add_argument("--llama-cpp", type=Path, help="a build with llama-bench, llama-server")
@@ -101,6 +107,7 @@ def options(arguments: list[str]) -> Options:
         prompt=given.prompt or usual.prompt,
         depths=depths,
         turn_trials=given.turn_trials or usual.turn_trials,
+        starts=given.starts or usual.starts,
         answer=usual.answer,
     )
     return Options(
@@ -144,18 +151,18 @@ async def run(chosen: Options, logs: Path) -> int:
         "settings": f"{threads} threads, {chosen.gpu_layers} GPU layers, ubatch {chosen.ubatch}, "
         f"KV cache f16, flash attention auto, context window {settings.context_window:,}",
     }
-    our = await OurEngine.start(model, settings, logs)
+    compared = Comparison(
+        partial(OurEngine.start, model, settings, logs),
+        tools,
+        RunSettings(model, threads, chosen.gpu_layers, chosen.ubatch),
+        chosen.extent,
+        logs,
+    )
     try:
-        compared = Comparison(
-            our,
-            tools,
-            RunSettings(model, threads, chosen.gpu_layers, chosen.ubatch),
-            chosen.extent,
-            logs,
-        )
+        await compared.open()
         await _measure(compared, chosen, logs)
     finally:
-        await our.close()
+        await compared.close()
     rows = compared.rows
     machine["llama.cpp"] = compared.llama_cpp or "not asked"
     machine["taken"] = f"{time.monotonic() - started:.0f} s"

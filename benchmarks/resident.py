@@ -5,7 +5,7 @@
 A model of the true shape with random weights is loaded on the CPU as the app does it, reads a
 prompt of nearly its whole window and writes some tokens. Then the kernel says what the worker has
 of its own (what must stay), and which pages of the file it read for the last tokens (what is read
-again and again, though the system may drop it).
+again and again, though the system may drop it). The bound is on both together: what is resident.
 """
 
 from __future__ import annotations
@@ -140,14 +140,15 @@ async def run(shapes: list[str], cache: Path, logs: Path) -> int:
             (said.resident_bytes, found.own_bytes),
             (said.total_bytes - embedding, found.own_bytes + found.read_bytes),
         )
-        kept &= all(abs(plan / real - 1) <= BOUND for plan, real in pairs)
+        plan, real = pairs[1]
+        kept &= abs(plan / real - 1) <= BOUND
         cells = (
             f"{plan / _MIB:,.0f} | {real / _MIB:,.0f} | {plan / real - 1:+.1%}"
             for plan, real in pairs
         )
         size = path.stat().st_size / _MIB
         print(f"| {case} | {size:,.0f} | {' | '.join(cells)} |", flush=True)
-    print(f"\nbound: {BOUND:.0%} of both: {'kept' if kept else 'MISSED'}")
+    print(f"\nbound: {BOUND:.0%} of the last column: {'kept' if kept else 'MISSED'}")
     return 0 if kept else 1
 
 

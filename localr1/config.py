@@ -23,6 +23,7 @@ from localr1.errors import FileError, SettingsError, UsageError
 ThinkingDisplay = Literal["folded", "open", "hidden"]
 Goal = Literal["best", "balanced", "fast"]
 WhenFull = Literal["continue", "stop"]
+Quiet = Literal["never", "battery", "always"]
 """What happens when an answer fills the context window: it goes on after room was made, or
 it ends."""
 
@@ -117,8 +118,12 @@ class Preferences:
     kv_state_limit: str = "4GiB"
     """Disk space for the computed state of conversations, which lets them open faster; `0`
     keeps none."""
+    quiet: Quiet = "never"
+    """When fewer cores and smaller prompt batches are used, for a cool and lasting laptop:
+    `never`, on `battery`, or `always`."""
     speculation: bool = False
-    """Whether words are guessed ahead from the conversation itself; answers stay the same."""
+    """Whether words are guessed ahead from the conversation itself; answers stay the same, but for
+    rounding."""
     model_titles: bool = True
     """Whether the model names new conversations while nothing else is to do."""
     reduced_motion: bool = False
@@ -296,13 +301,7 @@ def network_allowed(offline_flag: bool, environment: Mapping[str, str] = os.envi
 
 
 class PartlyUsable(SettingsError):
-    """Some of the settings are wrong.
-
-    Args:
-        path: The file.
-        why: What is wrong with the first of them.
-        usable: The others, with defaults for those.
-    """
+    """Some settings are wrong; `usable` has the others, with defaults for those."""
 
     def __init__(self, path: Path, why: str, usable: Preferences) -> None:
         error = _settings_error(path, why)
@@ -343,6 +342,7 @@ def problem_of(key: str, value: object) -> str:
         "thinking": get_args(ThinkingDisplay),
         "goal": get_args(Goal),
         "when_full": get_args(WhenFull),
+        "quiet": get_args(Quiet),
     }
     if key in choices:
         allowed = choices[key]

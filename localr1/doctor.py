@@ -1,42 +1,40 @@
 """What is wrong and how to mend it: each check is a finding with a remedy.
 
-`engine` and `gpus` are pure; the others look at the world themselves.
+`engine`, `ways` and `terminal` are pure; the others look at the world themselves.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import queue
-import shutil
-import sys
+import tempfile
 import threading
-from collections.abc import Mapping
+import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
 from localr1.config import Directories, load_preferences
 from localr1.errors import HubUnreachable, LocalR1Error
 from localr1.fit.explain import gib
-from localr1.machine.types import Machine
+from localr1.install import recipes
+from localr1.install.diagnosis import best, diagnose
+from localr1.install.types import Backend, Bench, Build, Trouble
+from localr1.machine.terminal import Terminal
+from localr1.machine.types import Device, Machine
 from localr1.models import catalog
-from localr1.models.place import free_bytes
+from localr1.models.place import free_bytes, read_sidecar
 
 Status = Literal["ok", "warning", "failed"]
 
-TESTED_ENGINE: Final = "0.3.36"
-"""The release of llama-cpp-python that pyproject.toml pins."""
-_REINSTALL: Final = (
-    "pip install --force-reinstall --no-cache-dir --no-deps llama-cpp-python==" + TESTED_ENGINE
-)
-# The build flags of llama.cpp for each maker's GPUs (llama-cpp-python's README).
-_GPU_FLAGS: Final = {
-    "nvidia": "-DGGML_CUDA=on",
-    "apple": "-DGGML_METAL=on",
-    "amd": "-DGGML_VULKAN=on",
-    "intel": "-DGGML_VULKAN=on",
-}
 _SMALLEST_DISK_BYTES: Final = 6 << 30
 """Room for the usual 7B or 8B file."""
+_SLOW_DISK_BYTES_PER_SECOND: Final = 20e6
+"""As a hard disk over USB 2, or an SD card."""
+_WRITTEN_BYTES: Final = 4 << 20
+_MOST_WRITTEN_BYTES: Final = 32 << 20
+_DAY_SECONDS: Final = 86_400.0
 _HUB_SECONDS: Final = 6.0
 _SMALLEST_COLUMNS, _SMALLEST_LINES = 60, 20
 
@@ -50,68 +48,90 @@ class Finding:
     what: str
     why: str = ""
     todo: str = ""
+    command: str = ""
+    """The command that `todo` ends with, to be copied whole."""
 
 
-def engine(machine: Machine) -> list[Finding]:
-    """Whether llama.cpp starts, is the tested release, and uses this CPU's instructions."""
-    info = machine.engine
-    if info.problem or not info.version:
-        illegal = "illegal instruction" in info.problem or "SIGILL" in info.problem
-        return [
-            Finding(
-                "engine",
-                "failed",
-                "llama.cpp does not start.",
-                info.problem or "llama-cpp-python is not installed.",
-                f"Build it for this computer: {_REINSTALL}"
-                + (" (the installed one is for another CPU)" if illegal else ""),
-            )
-        ]
-    found = [Finding("engine", "ok", f"llama-cpp-python {info.version} starts.")]
-    if info.version != TESTED_ENGINE:
-        found.append(
-            Finding(
-                "engine release",
-                "warning",
-                f"llama-cpp-python {info.version} is not the tested release.",
-                f"localr1 was tested with {TESTED_ENGINE}; its structures change between releases.",
-                f"pip install llama-cpp-python=={TESTED_ENGINE}",
-            )
-        )
-    if "AVX2" in machine.cpu.features and "AVX2 = 1" not in info.system_info:
-        found.append(
-            Finding(
-                "engine CPU build",
-                "warning",
-                "The engine does not use this CPU's AVX2 instructions; it is several times slower.",
-                "It was built without them.",
-                _REINSTALL,
-            )
-        )
-    return found
+def engine(machine: Machine, bench: Bench) -> list[Finding]:
+    """Whether llama.cpp starts and is the build for this computer, and each GPU: used, or why not.
 
-
-def gpus(machine: Machine) -> list[Finding]:
-    """Each GPU: used by the engine, or why not and what would mend it."""
+    What a build would mend comes with the command that makes it.
+    """
+    troubles = diagnose(machine, bench.place, bench.tools)
     found = []
-    for device in machine.devices:
-        if device.kind == "cpu":
-            continue
-        name = device.description or device.name
-        if device.usable_by_engine:
-            room = f"{gib(device.free_bytes)} free of {gib(device.total_bytes)}"
-            found.append(Finding("gpu", "ok", f"{name}: {device.backend}, {room}."))
-            continue
-        flag = _GPU_FLAGS.get(device.vendor)
-        todo = (
-            f'CMAKE_ARGS="{flag}" {_REINSTALL}' if flag else "See the README's table of GPU builds."
-        )
-        found.append(
-            Finding("gpu", "warning", f"{name} is not used by the engine.", device.reason, todo)
-        )
-    if not found:
+    if not any(trouble.grave for trouble in troubles):
+        words = f"llama-cpp-python {machine.engine.version} starts."
+        found.append(Finding("engine", "ok", words))
+    found += [_trouble(trouble, machine, bench) for trouble in troubles]
+    found += [_used(gpu) for gpu in machine.gpus]
+    if all(device.kind == "cpu" for device in machine.devices):
         found.append(Finding("gpu", "ok", "No GPU was found; models run on the CPU."))
     return found
+
+
+def ways(machine: Machine, bench: Bench, wanted: Backend | None = None) -> tuple[Build, ...]:
+    """The builds that `--fix` tries, the likeliest to work first; empty where nothing is to mend.
+
+    Args:
+        machine: What the computer has and what the engine says.
+        bench: What it would be made on.
+        wanted: The build that the user asked for; None for what the diagnosis says.
+    """
+    if wanted is not None:
+        return _builds(wanted, machine, bench)
+    for trouble in diagnose(machine, bench.place, bench.tools):
+        if found := _remedies(trouble, machine, bench):
+            return found
+    if bench.source:
+        return _builds(best(machine, bench.tools), machine, bench)
+    return ()
+
+
+def _used(gpu: Device) -> Finding:
+    room = f"{gib(gpu.free_bytes)} free of {gib(gpu.total_bytes)}"
+    return Finding("gpu", "ok", f"{gpu.description or gpu.name}: {gpu.backend}, {room}.")
+
+
+def _trouble(trouble: Trouble, machine: Machine, bench: Bench) -> Finding:
+    found = _remedies(trouble, machine, bench)
+    todo, command = trouble.advice, ""
+    if found:
+        build = found[0]
+        command = build.command.text(bench.place.system)
+        first = "; ".join(build.first)
+        todo = (
+            f"First: {first}. Then: localr1 doctor --fix, which runs"
+            if first
+            else (
+                "localr1 doctor --fix puts that right, trying the new build before it replaces the old"
+                " one. It runs"
+            )
+        )
+        if trouble.advice:
+            todo = f"{trouble.advice} Or, where that cannot be: {todo}"
+    name = "gpu" if trouble.device else "engine"
+    status: Status = "failed" if trouble.grave else "warning"
+    return Finding(name, status, trouble.what, trouble.why, todo, command)
+
+
+def _remedies(trouble: Trouble, machine: Machine, bench: Bench) -> tuple[Build, ...]:
+    if trouble.backend is None:
+        return ()
+    builds = _builds(trouble.backend, machine, bench)
+    if trouble.runtimes:
+        return (recipes.runtimes(trouble.runtimes, bench.place), *builds)
+    return builds
+
+
+def _builds(backend: Backend, machine: Machine, bench: Bench) -> tuple[Build, ...]:
+    return recipes.builds(
+        backend,
+        machine,
+        bench.place,
+        bench.tools,
+        source=bench.source,
+        offline=bench.offline,
+    )
 
 
 def disk(directories: Directories) -> list[Finding]:
@@ -144,7 +164,28 @@ def disk(directories: Directories) -> list[Finding]:
                 "Free some space, or set `models_directory` in settings.toml to another disk.",
             )
         ]
-    return [Finding("disk", "ok", f"{gib(free)} free for downloads at {place}.")]
+    speed = _write_speed(existing)
+    words = f"{gib(free)} free for downloads at {place}, written at {speed / 1e6:,.0f} MB/s."
+    if speed < _SLOW_DISK_BYTES_PER_SECOND:
+        why = "A model of 5 GB takes long to arrive there, and to be read at each start."
+        todo = "Set `models_directory` in settings.toml to a faster disk."
+        return [Finding("disk", "warning", words, why, todo)]
+    return [Finding("disk", "ok", words)]
+
+
+def _write_speed(folder: Path) -> float:
+    """Bytes per second that reach a disk; of a little, so that it takes a second at most."""
+    began = time.monotonic()
+    written = 0
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            while written < _MOST_WRITTEN_BYTES and time.monotonic() - began < 1.0:
+                written += file.write(os.urandom(_WRITTEN_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+    except OSError:
+        return float("inf")  # a download would tell the reason itself
+    return written / max(1e-6, time.monotonic() - began)
 
 
 def settings(directories: Directories) -> list[Finding]:
@@ -158,41 +199,97 @@ def settings(directories: Directories) -> list[Finding]:
     return [Finding("settings", "ok", "Settings and the list of models are sound.")]
 
 
-def terminal(environment: Mapping[str, str] = os.environ) -> list[Finding]:
-    """Whether the app can be drawn here."""
-    columns, lines = shutil.get_terminal_size()
-    encoding = (sys.stdout.encoding or "").lower().replace("-", "")
-    if environment.get("TERM") == "dumb":
-        return [
-            Finding(
-                "terminal",
-                "warning",
-                "This terminal cannot draw the app.",
-                "TERM is dumb.",
-                "Use `localr1 ask` here.",
-            )
-        ]
-    if encoding not in {"utf8", "utf16le"}:
-        return [
-            Finding(
-                "terminal",
-                "warning",
-                "This terminal may not show every character.",
-                f"Its encoding is {sys.stdout.encoding}.",
-                "Set a UTF-8 locale (LANG=C.UTF-8), or `chcp 65001` on Windows.",
-            )
-        ]
-    if columns < _SMALLEST_COLUMNS or lines < _SMALLEST_LINES:
-        return [
-            Finding(
-                "terminal",
-                "warning",
-                f"This terminal is small: {columns}×{lines}.",
-                f"The app wants at least {_SMALLEST_COLUMNS}×{_SMALLEST_LINES}.",
-                "Make the window larger, or the letters smaller.",
-            )
-        ]
-    return [Finding("terminal", "ok", f"Terminal {columns}×{lines}, {sys.stdout.encoding}.")]
+def terminal(here: Terminal) -> list[Finding]:
+    """Whether the app can be drawn here, and its keys told apart; pure."""
+
+    def wrong(what: str, why: str, todo: str) -> list[Finding]:
+        return [Finding("terminal", "warning", what, why, todo)]
+
+    if here.dumb:
+        return wrong(
+            "This terminal cannot draw the app.", "TERM is dumb.", "Use `localr1 ask` here."
+        )
+    if here.encoding.lower().replace("-", "") not in {"utf8", "utf16le"}:
+        return wrong(
+            "This terminal may not show every character.",
+            f"Its encoding is {here.encoding}.",
+            "Set a UTF-8 locale (LANG=C.UTF-8), or `chcp 65001` on Windows.",
+        )
+    if not here.interactive:
+        return [Finding("terminal", "ok", "No terminal here: the output goes elsewhere.")]
+    if here.columns < _SMALLEST_COLUMNS or here.lines < _SMALLEST_LINES:
+        return wrong(
+            f"This terminal is small: {here.columns}×{here.lines}.",
+            f"The app wants at least {_SMALLEST_COLUMNS}×{_SMALLEST_LINES}.",
+            "Make the window larger, or the letters smaller.",
+        )
+    colours = f"{here.colours:,} colours" if here.colours else "no colours, as NO_COLOR asks"
+    keys = "" if here.modified_keys else " Shift+Enter may be Enter here: Ctrl+J begins a new line."
+    words = f"Terminal {here.columns}×{here.lines}, {here.encoding}, {colours}.{keys}"
+    return [Finding("terminal", "ok", words)]
+
+
+def clock(now_seconds: float) -> list[Finding]:
+    """Whether the computer's clock can be right; pure but for the age of localr1's own files.
+
+    With a clock far behind every secure connection fails: no certificate is valid yet.
+    """
+    oldest = Path(__file__).stat().st_mtime
+    if now_seconds >= oldest - _DAY_SECONDS:
+        return [Finding("clock", "ok", f"The clock says {time.ctime(now_seconds)}.")]
+    return [
+        Finding(
+            "clock",
+            "warning",
+            f"The clock says {time.ctime(now_seconds)}, which cannot be.",
+            f"localr1 itself is of {time.ctime(oldest)}. Secure connections fail with it.",
+            "Set the clock, or let the system do so (timedatectl set-ntp true).",
+        )
+    ]
+
+
+def cache(directories: Directories) -> list[Finding]:
+    """Whether what is kept between runs can be read, and downloads are as long as they were."""
+    kept = [*directories.cache.glob("*.json"), directories.data / "state.json"]
+    damaged = [path for path in kept if path.is_file() and not _is_json(path)]
+    found = [
+        Finding(
+            "cache",
+            "warning",
+            f"{path.name} is damaged.",
+            "It is not JSON. It is ignored and made anew when it can be.",
+            f"Remove it: {path}",
+        )
+        for path in damaged
+    ]
+    changed = []
+    count = 0
+    for note in directories.models.glob("*/*.json"):
+        target = note.with_suffix("")
+        if (sidecar := read_sidecar(target)) is not None:
+            count += 1
+            if not target.is_file() or target.stat().st_size != sidecar.size_bytes:
+                changed.append(target)
+    found += [
+        Finding(
+            "cache",
+            "warning",
+            f"{target.name} is gone, or has not the length it was downloaded with.",
+            f"It lies at {target}.",
+            "Download it again with localr1 pull; localr1 verify tells more.",
+        )
+        for target in changed
+    ]
+    words = f"What is kept is sound; {count} downloaded files have their length."
+    return found or [Finding("cache", "ok", f"{words} localr1 verify --all reads them whole.")]
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def hub(*, offline: bool) -> list[Finding]:

@@ -29,7 +29,8 @@ this family in one place per library.
     |   |-- LoadFailed
     |   |-- RpcUnavailable               another computer's memory cannot be used
     |   |-- ContextFull
-    |   `-- EngineDied
+    |   |-- EngineDied
+    |   `-- BuildFailed                  another build of llama.cpp was not made, or does not work
     |-- TemplateError                    a file's own chat template cannot be used
     `-- StoreError                       the conversation database
 """
@@ -164,6 +165,10 @@ class ContextFull(EngineError):
 
 class EngineDied(EngineError):
     """The worker process ended on its own."""
+
+
+class BuildFailed(EngineError):
+    """Another build of the engine was not made, or does not work here; the old one is in place."""
 
 
 class TemplateError(LocalR1Error):

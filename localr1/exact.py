@@ -24,11 +24,14 @@ from localr1.models.catalog import Catalogue
 from localr1.models.file_header import FileHeaders
 from localr1.models.hub import RemoteFile
 from localr1.models.library import Library
+from localr1.models.patience import Patience
 from localr1.models.progress import DownloadEvent, DownloadRemark
 from localr1.models.types import Model, Variant
 
 Say = Callable[[str], None]
 
+_HEADER_PATIENCE: Final = Patience(connect_seconds=2.0, stall_seconds=2.0, attempts=2)
+"""The recipe answers too: nobody waits long for a header."""
 _WORTH_BYTES: Final = 64 << 20
 """A smaller file is downloaded sooner than its header is read and llama.cpp asked."""
 
@@ -97,7 +100,7 @@ async def from_hub(
     if known is None and network_allowed(offline) and await asyncio.to_thread(network.connected):
         say(f"Reading the header of {model.name} {variant.quantization} on {variant.repository}.")
         try:
-            known = await headers.fetch(variant, offline=offline)
+            known = await headers.fetch(variant, offline=offline, patience=_HEADER_PATIENCE)
         except LocalR1Error as error:
             say(f"The header could not be read: {error.what} Its size and recipe are used.")
     return (model, variant) if known is None else known.applied(model, variant)

@@ -138,6 +138,16 @@ async def examine_machine(directories: Directories) -> Machine:
     return await track_record.with_experience(directories, reconcile(system, engine))
 
 
+async def look(directories: Directories) -> Machine:
+    """What there is as of now, without how fast it is: nothing is measured."""
+    import asyncio  # noqa: PLC0415
+
+    from localr1.engine.client import probe  # noqa: PLC0415
+
+    system, engine = await asyncio.gather(asyncio.to_thread(detect), probe(directories.logs))
+    return reconcile(system, engine)
+
+
 def advise(
     home: Home,
     machine: Machine,

@@ -6,7 +6,6 @@ first steps are in `home`.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -24,15 +23,15 @@ from localr1.config import (
     load_state,
     save_state,
 )
-from localr1.engine.client import Engine, probe
+from localr1.engine.client import Engine
 from localr1.engine.experience import recall_threads
 from localr1.engine.start import Start
 from localr1.errors import FileError, LocalR1Error, UnknownModel
 from localr1.fit import placement
+from localr1.fit.threads import gentle
 from localr1.fit.types import NOTHING, Asked, Plan
-from localr1.home import Home, advise, examine, open_home
-from localr1.machine.reconcile import reconcile
-from localr1.machine.system import detect
+from localr1.home import Home, advise, examine, look, open_home
+from localr1.machine.awake import awake
 from localr1.machine.types import Machine
 from localr1.models.library import Partial
 from localr1.models.limit import SpeedLimit
@@ -74,6 +73,9 @@ def plan_for(home: Home, machine: Machine, local: LocalModel, asked: Asked = NOT
         threads=measured or placement.thread_count(local.size_bytes, machine.cpu),
         draft_tokens=DRAFT_TOKENS if home.preferences.speculation else 0,
     )
+    quiet = home.preferences.quiet
+    if quiet == "always" or (quiet == "battery" and machine.power.on_battery):
+        settings = gentle(settings, machine.cpu)
     return placement.with_settings(plan, settings, machine)
 
 
@@ -110,14 +112,15 @@ async def fetch(  # noqa: PLR0913  # keyword arguments with defaults
     from localr1.models.obtain import download_variant  # noqa: PLC0415
 
     await exact.remark_before_download(home, model, variant, partial(examine, home), on_event)
-    path = await download_variant(
-        variant,
-        home.directories.models,
-        on_event=on_event,
-        offline=home.offline,
-        limit=limit,
-        wait_for_room=wait_for_room,
-    )
+    with awake("localr1 downloads a model"):
+        path = await download_variant(
+            variant,
+            home.directories.models,
+            on_event=on_event,
+            offline=home.offline,
+            limit=limit,
+            wait_for_room=wait_for_room,
+        )
     local = home.library.find(choice)
     if local is None:
         raise FileError(
@@ -209,14 +212,10 @@ async def start_engine(
     """
     directories = home.directories
 
-    async def look() -> Machine:
-        system, engine = await asyncio.gather(asyncio.to_thread(detect), probe(directories.logs))
-        return reconcile(system, engine)
-
     start = Start(
         local,
         plan,
-        look,
+        partial(look, directories),
         cache=directories.cache,
         logs=directories.logs,
         on_progress=on_progress,

@@ -102,6 +102,6 @@ def _leave_out(
     return left_out, total
 
 
-def left_out_words(turns: int) -> str:
-    """What is left out, in words: an exchange is two messages."""
-    return f"{2 * turns} earliest messages no longer in the window"
+def left_out_words(messages: int) -> str:
+    """What is left out, in words."""
+    return f"{messages} earliest messages no longer in the window"

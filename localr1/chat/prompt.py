@@ -20,6 +20,8 @@ class Past:
     id: int
     """Of its answer."""
     turn: template.Turn
+    messages_before: int
+    """In the conversation."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Prompt:
 
     segments: tuple[Segment, ...]
     tokens: int
-    left_out_turns: int
+    left_out_messages: int
+    """The oldest of the conversation."""
 
 
 def history(
@@ -49,8 +52,9 @@ def history(
             template.Turn(
                 asked.text, reply.text, answer_ids.get(reply.id, ()), thought=_thought(reply)
             ),
+            2 * before,
         )
-        for asked, reply in zip(messages[::2], messages[1::2], strict=False)
+        for before, (asked, reply) in enumerate(zip(messages[::2], messages[1::2], strict=False))
         if reply.text
     )
 
@@ -171,9 +175,13 @@ class Prompts:
             least_room=least_room,
         )
         kept = past[share.left_out_turns :]
+        # Those without an answer, which are never sent, are gone with what stood around them.
+        gone = kept[0].messages_before if kept else past[-1].messages_before + 2 if past else 0
         turns = [each.turn for each in kept]
         segments = await asyncio.to_thread(self.form.render, self.system, turns, last)
-        return Prompt(segments, share.prompt_tokens, share.left_out_turns), share.fits
+        return Prompt(
+            segments, share.prompt_tokens, gone if share.left_out_turns else 0
+        ), share.fits
 
     def _parts(self, past: Sequence[Past], last: template.Last) -> list[template.Segments]:
         """What is counted: the opening, the end, and turns."""

@@ -39,20 +39,20 @@ FULL_FOR_GOOD: Final = (
 )
 
 
-def went_on_words(*, thinking: bool, left_out_turns: int) -> str:
+def went_on_words(*, thinking: bool, left_out_messages: int) -> str:
     """What the user is told when an answer goes on after it filled the window.
 
     Args:
         thinking: Whether the reply's own thinking was dropped from the window.
-        left_out_turns: Exchanges that were left out for it.
+        left_out_messages: Of the oldest, those that were left out for it.
     """
     gone = [
         *(["this reply's thinking"] if thinking else []),
-        *([f"the {2 * left_out_turns} earliest messages"] if left_out_turns else []),
+        *([f"the {left_out_messages} earliest messages"] if left_out_messages else []),
     ]
     if not gone:
         return ""
-    what, verb = " and ".join(gone), "are" if left_out_turns else "is"
+    what, verb = " and ".join(gone), "are" if left_out_messages else "is"
     return f"The context window was full: {what} {verb} no longer in it; the answer goes on."
 
 

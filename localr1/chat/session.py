@@ -75,7 +75,7 @@ class ChatSession:
             model, self._prompts, states if store else None, look_ahead=look_ahead
         )
         self._answer_ids: dict[int, tuple[int, ...]] = {}
-        self._left_out_turns = 0
+        self._left_out_messages = 0
         """As the user was told."""
         self._request_id: int | None = None
         self._stop_asked = False
@@ -98,9 +98,9 @@ class ChatSession:
         return self._engine.context_window
 
     @property
-    def left_out_turns(self) -> int:
-        """The oldest exchanges that were not sent lately."""
-        return self._left_out_turns
+    def left_out_messages(self) -> int:
+        """How many of the oldest messages were not sent lately."""
+        return self._left_out_messages
 
     def instruct(self, system: str) -> None:
         """Hold the conversation under another system prompt from now on; may be empty."""
@@ -209,7 +209,7 @@ class ChatSession:
         if self.busy:
             raise UsageError("A reply is still running.", "", "Stop it first, or wait.")
         await self._record.show_branch(message_id)
-        self._left_out_turns = 0
+        self._left_out_messages = 0
         self.context_used = _last_context_used(self.messages)
         self._idle.begin(self._engine, self._history())
 
@@ -242,7 +242,7 @@ class ChatSession:
         before = self.messages
         await self._record.begin(task, self._model.id)
         if before[: len(self.messages)] != self.messages[: len(before)]:
-            self._left_out_turns = 0  # what was told was told of another branch
+            self._left_out_messages = 0  # what was told was told of another branch
         begun = replace(
             task.stats or ReplyStats(),
             finish_reason="",
@@ -284,10 +284,10 @@ class ChatSession:
         if self._prompts.system and self._template.system_note and not past:
             yield Notice(self._template.system_note)
         first, prompt = await self._first_request(making, past, task, options)
-        if prompt.left_out_turns > self._left_out_turns:
-            words = f"{budget.left_out_words(prompt.left_out_turns)}. Nothing is deleted."
+        if prompt.left_out_messages > self._left_out_messages:
+            words = f"{budget.left_out_words(prompt.left_out_messages)}. Nothing is deleted."
             yield Notice(words, about_window=True)
-        self._left_out_turns = prompt.left_out_turns
+        self._left_out_messages = prompt.left_out_messages
         request: protocol.Generate | None = first
         while request is not None:
             self._idle.hold(self._engine)
@@ -341,9 +341,9 @@ class ChatSession:
         rounds = len(making.rounds)
         notice = reply.went_on_words(
             thinking=rounds == 1 and bool(making.thinking),
-            left_out_turns=max(0, prompt.left_out_turns - self._left_out_turns),
+            left_out_messages=max(0, prompt.left_out_messages - self._left_out_messages),
         )
-        self._left_out_turns = prompt.left_out_turns
+        self._left_out_messages = prompt.left_out_messages
         request = self._request(prompt, making.begun.seed + rounds, options, thinking_open=False)
         max_tokens = most - making.tokens if most else 0
         return replace(request, max_tokens=max_tokens, continues_answer=True), notice

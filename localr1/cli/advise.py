@@ -10,9 +10,9 @@ from localr1.cli.columns import Column
 from localr1.cli.machine import machine_for
 from localr1.engine import runs
 from localr1.errors import NothingFits
-from localr1.fit import explain
+from localr1.fit import explain, time_words
 from localr1.fit.types import Advice, Asked, Plan
-from localr1.home import advise
+from localr1.home import Home, advise
 from localr1.machine.types import Machine
 
 # Narrower terminals lose the reason first, then the time, then the memory.
@@ -34,17 +34,66 @@ def run(arguments: argparse.Namespace) -> int:
     )
     fits = any(plan.fits and not plan.model.demo for plan in advice.plans)
     record = runs.record_line(home.directories.cache, machine)
+    idle, mended = _after_fix(arguments, home, machine)
     if arguments.json:
         from localr1.fit import report  # noqa: PLC0415 - a table needs neither
         from localr1.machine import profile  # noqa: PLC0415
 
-        output.print_json(
-            {**report.advice_to_json(advice, profile.to_json(machine)), "record": record}
-        )
+        told = report.advice_to_json(advice, profile.to_json(machine))
+        after = report.plan_to_json(mended, 1) if mended is not None else None
+        output.print_json({**told, "record": record, "idle_gpu": idle or None, "after_fix": after})
     else:
         lines = _lines(advice, machine, columns.width(), every_variant=arguments.all)
+        if (arguments.ram or arguments.gpu) and not arguments.profile:
+            output.print_lines(
+                columns.wrapped(
+                    f"Another machine, with this one's processor ({machine.cpu.name}).",
+                    columns.width(),
+                )
+            )
         output.print_lines([*lines, *([record] if record else [])])
+        output.print_lines(_idle_lines(idle, mended, columns.width()))
     return 0 if fits else NothingFits.exit_code
+
+
+def _after_fix(
+    arguments: argparse.Namespace, home: Home, machine: Machine
+) -> tuple[str, Plan | None]:
+    """What lies idle in this computer, and what would run best with it; empty where nothing does."""
+    elsewhere = any((arguments.profile, arguments.ram, arguments.gpu, arguments.gpu_memory))
+    if elsewhere or all(device.usable_by_engine for device in machine.devices):
+        return "", None
+    from localr1.install import look  # noqa: PLC0415 - most computers have nothing idle
+    from localr1.install.prospect import prospect  # noqa: PLC0415 - as above
+
+    found = prospect(machine, look.bench())
+    if found is None:
+        return "", None
+    if found.machine is None:
+        return f"{found.words} localr1 doctor says more.", None
+    mended = advise(
+        home,
+        found.machine,
+        goal=arguments.goal,
+        asked=Asked(arguments.context),
+        every_variant=False,
+    )
+    best = next((p for p in mended.plans if p.fits and not p.model.demo), None)
+    return f"{found.words} localr1 doctor --fix mends that.", best
+
+
+def _idle_lines(idle: str, mended: Plan | None, width: int) -> Iterator[str]:
+    if idle:
+        yield ""
+        yield from columns.wrapped(idle, width)
+    if mended is not None:
+        name = f"{mended.model.name} {mended.variant.quantization}"
+        yield from columns.wrapped(f"After the fix: {name}, {_speed(mended)}.", width)
+
+
+def _speed(plan: Plan) -> str:
+    seconds = plan.time_to_answer.typical.expected
+    return f"{explain.tps(plan.generation_tps)}, a typical answer in {explain.duration(seconds)}"
 
 
 def shown(advice: Advice, *, every_variant: bool) -> list[Plan]:
@@ -69,6 +118,8 @@ def _lines(advice: Advice, machine: Machine, width: int, *, every_variant: bool)
         yield from _nothing(shown(advice, every_variant=False), width)
     else:
         yield f"Best here ({advice.goal}): {best.model.name} {best.variant.quantization}"
+        for line in _times(best):
+            yield from columns.wrapped(line, width, mark="- ", indent=1)
         for reason in best.reasons:
             yield from columns.wrapped(reason, width, mark="- ", indent=1)
         yield f"Get it: localr1 pull {best.model.id}:{best.variant.quantization}"
@@ -107,12 +158,11 @@ def _almost(plans: Sequence[Plan], width: int) -> Iterator[str]:
 
 
 def _columns(width: int) -> list[Column]:
-    titles = [Column("model"), Column("variant"), Column("fits")]
+    titles = [Column("model"), Column("variant"), Column("answer in")]
     if width >= _NARROW:
         titles.append(Column("needs", right=True))
-    titles.append(Column("tok/s", right=True))
     if width >= _MEDIUM:
-        titles.append(Column("typical answer"))
+        titles.append(Column("tok/s", right=True))
     if width >= _WIDE:
         titles.append(Column("why"))
     return titles
@@ -120,17 +170,38 @@ def _columns(width: int) -> list[Column]:
 
 def _cells(plan: Plan, width: int) -> list[str]:
     name = "demo" if plan.model.demo else plan.model.name.removeprefix("DeepSeek-")
-    cells = [name, plan.variant.quantization, "yes" if plan.fits else "no"]
+    times = plan.time_to_answer
+    time = f"{time_words.short_time_range(times.typical)}{_star(plan, times.assumed)}"
+    cells = [name, plan.variant.quantization, time if plan.fits else explain.lacking(plan)]
     if width >= _NARROW:
         cells.append(explain.gib(plan.total_bytes))
-    cells.append(_tps(plan))
     if width >= _MEDIUM:
-        seconds = plan.time_to_answer.typical.expected
-        told = f"about {explain.duration(seconds)}" if plan.fits else ""
-        cells.append(told if plan.fits or width >= _WIDE else explain.lacking(plan))
+        cells.append(_tps(plan))
     if width >= _WIDE:
         cells.append(explain.brief(plan))
     return [output.line(cell) for cell in cells]
+
+
+def _star(plan: Plan, assumed: bool) -> str:
+    return "*" if assumed and not plan.model.demo else ""
+
+
+def _times(plan: Plan) -> Iterator[str]:
+    """How long the kinds of question take."""
+    times = plan.time_to_answer
+    kinds = (
+        ("A typical answer in", times.typical, times.assumed),
+        ("a hard one in", times.hard, times.hard_assumed),
+        ("one about a long document in", times.long_document, times.assumed),
+    )
+    yield (
+        ", ".join(
+            f"{kind} {time_words.time_range(time)}{_star(plan, assumed)}"
+            for kind, time, assumed in kinds
+        )
+    )
+    if times.assumed or times.hard_assumed:
+        yield "The length of its thinking is assumed (*)"
 
 
 def _tps(plan: Plan) -> str:

@@ -175,6 +175,11 @@ async def _ask(  # noqa: PLR0913 - one call site
         home, local, plan, on_step=lambda words: output.note(f"localr1: {words}")
     )
     try:
+        if (arguments.context or 0) > engine.context_window:
+            output.note(
+                f"localr1: the context window has {engine.context_window:,} tokens, not"
+                f" {arguments.context:,}: the model holds no more here."
+            )
         watch = Watch(home.directories, replace(plan, settings=engine.settings), machine)
         session = ChatSession(engine, None, local.model, system=arguments.system, look_ahead=False)
         async with aclosing(session.send(question, options)) as events:

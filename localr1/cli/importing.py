@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,7 +76,13 @@ def _download(home: workflow.Home, reference: HubReference | UrlReference) -> Lo
         home,
         size,
         lambda show, limit: download.download(
-            files, folder, on_event=show, token=token, offline=home.offline, limit=limit
+            files,
+            folder,
+            on_event=show,
+            token=token,
+            offline=home.offline,
+            limit=limit,
+            wait_for_room=sys.stderr.isatty(),  # as `pull`
         ),
     )
     local = home.library.at(path, home.catalogue)

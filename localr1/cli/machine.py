@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 
 from localr1.amount import parse_size
 from localr1.cli import opening, output
 from localr1.config import expanded
-from localr1.errors import UsageError
+from localr1.errors import FileError, UsageError
 from localr1.fit.explain import gib
 from localr1.home import Home, examine_machine, examined
+from localr1.machine import terminal
 from localr1.machine.types import Machine
+from localr1.models.place import free_bytes
 
 _SMALLEST_BYTES = 64 << 20
 
@@ -65,12 +68,28 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         from localr1.machine.profile import to_json  # noqa: PLC0415 - as above
 
-        output.print_json(to_json(machine))
+        here = {"disk": {"free_bytes": _free(home)}, "terminal": asdict(terminal.look())}
+        output.print_json({**to_json(machine), **({} if _elsewhere(arguments) else here)})
         return 0
     console = output.console()
-    for label, value in describe(machine):
+    rows = describe(machine)
+    if not _elsewhere(arguments) and (free := _free(home)) is not None:
+        rows.append(("Disk", f"{gib(free)} free where downloads go"))
+    for label, value in rows:
         console.print(f"{label:<10} {value}")
     return 0
+
+
+def _elsewhere(arguments: argparse.Namespace) -> bool:
+    asked = (arguments.profile, arguments.ram, arguments.gpu, arguments.gpu_memory)
+    return any(one is not None for one in asked)
+
+
+def _free(home: Home) -> int | None:
+    try:
+        return free_bytes(home.directories.models)
+    except FileError:
+        return None  # doctor tells why
 
 
 def describe(machine: Machine) -> list[tuple[str, str]]:
@@ -82,14 +101,16 @@ def describe(machine: Machine) -> list[tuple[str, str]]:
         (
             "CPU",
             f"{cpu.name}, {cpu.physical_cores} cores ({cpu.performance_cores} fast,"
-            f" {cpu.logical_cores} threads)",
+            f" {cpu.logical_cores} threads)"
+            + (f", {cpu.numa_nodes} NUMA nodes" if cpu.numa_nodes > 1 else ""),
         ),
         ("", "llama.cpp uses: " + (", ".join(cpu.features) or "no special instructions")),
         (
             "Memory",
             f"{gib(memory.available_bytes)} free of"
             f" {gib(memory.total_bytes)}"
-            + (f", reads {bandwidth / 1e9:.0f} GB/s" if bandwidth else ""),
+            + (f", reads {bandwidth / 1e9:.0f} GB/s" if bandwidth else "")
+            + (f"; {gib(memory.swap_bytes)} swap" if memory.swap_bytes else ""),
         ),
     ]
     gpus = [device for device in machine.devices if device.kind != "cpu"]
@@ -103,8 +124,8 @@ def describe(machine: Machine) -> list[tuple[str, str]]:
                 f" {gib(device.total_bytes)}{pool}{usable}",
             )
         )
-        if device.reason:
-            rows.append(("", device.reason))
+        runs = ", ".join(filter(None, (device.capability, device.runtime)))
+        rows += [("", text) for text in (device.reason, runs and f"runs {runs}") if text]
     if not gpus:
         rows.append(("GPU", "none found"))
     engine = machine.engine
@@ -127,6 +148,8 @@ def describe(machine: Machine) -> list[tuple[str, str]]:
         )
     if machine.power.on_battery is not None:
         percent = f", {machine.power.percent:.0f} %" if machine.power.percent is not None else ""
-        rows.append(("Power", ("battery" if machine.power.on_battery else "mains") + percent))
+        watts = f", drawing {machine.power.watts:.0f} W" if machine.power.watts else ""
+        source = "battery" if machine.power.on_battery else "mains"
+        rows.append(("Power", source + percent + watts))
     rows += [("Note", problem) for problem in machine.problems]
     return rows

@@ -204,8 +204,16 @@ def build() -> argparse.ArgumentParser:
         "doctor",
         "what is wrong, and how to mend it",
         "Check everything localr1 needs: the engine and its build, GPUs, disk, settings,\n"
-        "terminal, and the hub unless --offline. Each finding names its remedy.",
+        "terminal. Each finding names its remedy; the exit code is 1 when one needs you.\n\n"
+        "With --fix the engine is replaced by the build for this computer, or by the one\n"
+        "that you name. The new one is made and tried beside the old one, which stays if\n"
+        "the new one does not work.",
+        "  localr1 doctor\n"
+        "  localr1 doctor --fix\n"
+        "  localr1 doctor --fix rpc          use other computers' memory, too\n"
+        "  localr1 doctor --fix --source llama_cpp_python-0.3.36.tar.gz",
     )
+    _fixing(doctor)
     _json(doctor)
 
     parser_history.add(command)
@@ -240,6 +248,25 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         arguments.prompt += rest
     return arguments
+
+
+def _fixing(doctor: argparse.ArgumentParser) -> None:
+    doctor.add_argument(
+        "--fix",
+        nargs="?",
+        const="best",
+        choices=("best", "cpu", "cuda", "rocm", "vulkan", "metal", "rpc"),
+        metavar="BUILD",
+        help="replace the engine by the build for this computer, or by: cpu, cuda, rocm, vulkan,"
+        " metal, rpc",
+    )
+    doctor.add_argument(
+        "--source",
+        metavar="PATH",
+        help="with --fix: build from this archive or folder of llama-cpp-python, or take this"
+        " wheel; with --offline what its build needs lies beside it, as wheels",
+    )
+    doctor.add_argument("--hub", action="store_true", help="ask whether the hub answers, too")
 
 
 def _json(parser: argparse.ArgumentParser) -> None:

@@ -21,6 +21,7 @@ from localr1.errors import (
     RpcUnavailable,
 )
 from localr1.fit.types import Settings
+from localr1.machine.awake import Awake
 from localr1.machine.types import EngineDevice, EngineInfo
 
 _Answer = TypeVar("_Answer", bound=protocol.Event)
@@ -50,6 +51,7 @@ class Engine:
         on_measured: Callable[[Measurement], None] | None = None,
         limits: Limits = LIMITS,
         rpc_endpoints: Sequence[str] = (),
+        packages: Path | None = None,
     ) -> Engine:
         """Start a worker and load a model in it; cancelling the task cancels the load.
 
@@ -62,6 +64,7 @@ class Engine:
                 raises ends the load.
             limits: How long the worker is waited for before it counts as hung.
             rpc_endpoints: Servers (`host:port`) whose devices the settings may name.
+            packages: Folder with another engine than the installed one.
 
         Raises:
             EngineMissing: llama-cpp-python is absent or does not start here.
@@ -69,7 +72,7 @@ class Engine:
             RpcUnavailable: This build has no RPC, or a server cannot be used.
             EngineDied: The worker ended while loading.
         """
-        worker = await WorkerProcess.start(log_directory, limits)
+        worker = await WorkerProcess.start(log_directory, limits, packages=packages)
         request_id, inbox = worker.open()
         try:
             load = _load(request_id, path, settings, rpc_endpoints)
@@ -138,16 +141,19 @@ class Engine:
         """
         request_id, inbox = self._worker.open()
         finished = False
+        awake = Awake("localr1 writes an answer")
         try:
             await self._worker.send(replace(request, request_id=request_id))
             while not finished:
                 event = await inbox.get()
+                awake.hold_if_long()
                 if isinstance(event, (LocalR1Error, protocol.Failure)):
                     finished = True
                     raise _error(event)
                 finished = isinstance(event, protocol.Generated)
                 yield event
         finally:
+            awake.release()
             self._worker.forget(request_id)
             if not finished:
                 await self.stop(request_id)
@@ -233,7 +239,11 @@ class Engine:
 
 
 async def probe(
-    log_directory: Path, limits: Limits = LIMITS, *, rpc_endpoints: Sequence[str] = ()
+    log_directory: Path,
+    limits: Limits = LIMITS,
+    *,
+    rpc_endpoints: Sequence[str] = (),
+    packages: Path | None = None,
 ) -> EngineInfo:
     """What the installed llama.cpp is and which devices it sees, asked in a worker.
 
@@ -243,19 +253,27 @@ async def probe(
         log_directory: Where llama.cpp's output goes.
         limits: How long the worker is waited for before it counts as hung.
         rpc_endpoints: Servers (`host:port`) whose devices join the list.
+        packages: Folder with another engine than the installed one.
 
     Raises:
         FileError: The log cannot be written.
         RpcUnavailable: This build has no RPC, or a server cannot be used.
     """
     try:
-        worker = await WorkerProcess.start(log_directory, limits)
+        worker = await WorkerProcess.start(log_directory, limits, packages=packages)
     except EngineError as error:
         return EngineInfo("", (), (), problem=error.why or error.what)
     event = await worker.ask_and_close(lambda number: protocol.Probe(number, tuple(rpc_endpoints)))
     if isinstance(event, protocol.Probed):
         devices = tuple(EngineDevice(**device) for device in event.devices)
-        return EngineInfo(event.version, event.backends, devices, event.system_info)
+        return EngineInfo(
+            event.version,
+            event.backends,
+            devices,
+            event.system_info,
+            compiled=event.compiled,
+            words=event.words,
+        )
     problem = _error(event)
     if isinstance(problem, RpcUnavailable):
         raise problem

@@ -158,6 +158,8 @@ class Devices:
         declare = [
             (self._ggml, "ggml_backend_dev_count", ctypes.c_size_t, []),
             (self._ggml, "ggml_backend_dev_get", ctypes.c_void_p, [ctypes.c_size_t]),
+            (self._ggml, "ggml_backend_reg_count", ctypes.c_size_t, []),
+            (self._ggml, "ggml_backend_reg_get", ctypes.c_void_p, [ctypes.c_size_t]),
             (self._base, "ggml_backend_dev_name", ctypes.c_char_p, [ctypes.c_void_p]),
             (self._base, "ggml_backend_dev_description", ctypes.c_char_p, [ctypes.c_void_p]),
             (self._base, "ggml_backend_dev_type", ctypes.c_int, [ctypes.c_void_p]),
@@ -230,6 +232,15 @@ class Devices:
             names.append(self._base.ggml_backend_reg_name(registry).decode("utf-8", "replace"))
         return tuple(dict.fromkeys(names))
 
+    def compiled(self) -> tuple[str, ...]:
+        """Names of all backends of the build, with or without a device."""
+        registries = [
+            self._ggml.ggml_backend_reg_get(index)
+            for index in range(self._ggml.ggml_backend_reg_count())
+        ]
+        names = [self._base.ggml_backend_reg_name(registry) for registry in registries]
+        return tuple(name.decode("utf-8", "replace") for name in names)
+
     def cpu_buffer_type(self) -> int:
         """The buffer type of plain main memory, for tensors kept off the GPUs."""
         for owner in (self._ggml, self._base, api._lib):  # noqa: SLF001 - the only handle there is
@@ -254,7 +265,7 @@ def join_rpc_servers(endpoints: Iterable[str]) -> None:
         raise rpc.RpcProblem(
             "This llama.cpp cannot use the memory of other computers.",
             "It was built without RPC.",
-            "Install llama-cpp-python anew with CMAKE_ARGS=-DGGML_RPC=on, here and there.",
+            "Run `localr1 doctor --fix rpc`, here and there.",
         )
     for endpoint in wanted:
         rpc.check(endpoint)

@@ -19,7 +19,7 @@ from localr1.engine.experience import digest, read_entries, write_entries
 from localr1.machine.types import EngineDevice, EngineInfo, System
 
 PROBE_NAME: Final = "probe.json"
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 # Libraries of ggml that drive no graphics processor of this computer.
 _CPU_ONLY: Final = re.compile(r"(lib)?ggml(-base|-cpu[\w-]*|-blas|-rpc)?\.(so|dylib|dll)[\d.]*")
 
@@ -58,6 +58,7 @@ def recall(cache: Path) -> Known | None:
             backends=tuple(map(str, entry["backends"])),
             devices=tuple(EngineDevice(**device) for device in entry["devices"]),
             system_info=str(entry["system_info"]),
+            compiled=tuple(map(str, entry["compiled"])),
         )
         return Known(entry["processor"], info)
     except (TypeError, KeyError):
@@ -75,6 +76,7 @@ def remember(cache: Path, system: System, info: EngineInfo) -> None:
         "backends": list(info.backends),
         "devices": [asdict(device) for device in info.devices],
         "system_info": info.system_info,
+        "compiled": list(info.compiled),
     }
     write_entries(cache / PROBE_NAME, {key: entry})
 

@@ -49,12 +49,15 @@ class WorkerProcess:
         self._watcher = asyncio.create_task(self._look_after())
 
     @classmethod
-    async def start(cls, log_directory: Path, limits: Limits = LIMITS) -> WorkerProcess:
+    async def start(
+        cls, log_directory: Path, limits: Limits = LIMITS, *, packages: Path | None = None
+    ) -> WorkerProcess:
         """Start a worker and wait until it listens.
 
         Args:
             log_directory: Where its log goes.
             limits: How long it is waited for, now and later.
+            packages: Folder with another engine than the installed one.
 
         Raises:
             EngineMissing: When it does not start: llama-cpp-python is absent or broken.
@@ -70,7 +73,7 @@ class WorkerProcess:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, "GGML_NO_BACKTRACE": "1", "PYTHONUTF8": "1"},
+                env=_environment(packages),
             )
         worker = cls(process, log_path, limits)
         try:
@@ -80,8 +83,10 @@ class WorkerProcess:
             raise
         except EngineError as error:
             await worker.close()
+            # How it ended matters as well: an illegal instruction leaves no words of its own.
+            why = " ".join(part for part in (error.what, error.why) if part)
             raise EngineMissing(
-                "The engine does not start.", error.why, "Run `localr1 doctor`."
+                "The engine does not start.", why, "Run `localr1 doctor`."
             ) from None
         except asyncio.CancelledError:
             await worker.close()
@@ -251,6 +256,15 @@ class WorkerProcess:
     @property
     def _log_hint(self) -> str:
         return f"Its log is {self._log_path}."
+
+
+def _environment(packages: Path | None) -> dict[str, str]:
+    environment = {**os.environ, "GGML_NO_BACKTRACE": "1", "PYTHONUTF8": "1"}
+    if packages is not None:
+        environment.pop("LLAMA_CPP_LIB_PATH", None)
+        paths = (str(packages), environment.get("PYTHONPATH", ""))
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    return environment
 
 
 def _open_log(directory: Path) -> tuple[Path, IO[bytes]]:

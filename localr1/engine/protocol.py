@@ -205,6 +205,10 @@ class Probed:
     backends: tuple[str, ...]
     devices: tuple[dict[str, Any], ...]
     """Fields of `machine.types.EngineDevice`."""
+    compiled: tuple[str, ...] = ()
+    """As in `machine.types.EngineInfo`."""
+    words: str = ""
+    """As `compiled`."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 Thinking repeats itself: formulas, names and whole sentences of the question come back. Where the
 last few tokens occurred before, what followed then is guessed again, and one batch computes all
 guesses. A guess is only kept when sampling draws the same token, so the reply is what it would
-have been without guessing, at another speed.
+have been without guessing, at another speed (but for llama.cpp's rounding, which depends on how
+many tokens are computed together).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 os.environ.setdefault("GGML_NO_BACKTRACE", "1")
 
-from localr1.engine import codec, protocol, rpc
+from localr1.engine import codec, cuda_runtime, protocol, rpc
 from localr1.engine.mailbox import Mailbox
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Worker:
     """
 
     def __init__(self, mailbox: Mailbox, sink: BinaryIO) -> None:
+        cuda_runtime.preload()
         # Loads llama.cpp: as late as possible, and only in this process.
         from llama_cpp import llama_cpp as api  # noqa: PLC0415
 
@@ -153,6 +154,8 @@ class Worker:
                 system_info=self._api.llama_print_system_info().decode("utf-8", "replace"),
                 backends=devices.backends(),
                 devices=tuple(asdict(device) for device in devices.all()),
+                compiled=devices.compiled(),
+                words=self._log.errors(),
             )
         )
 

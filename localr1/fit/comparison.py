@@ -67,7 +67,9 @@ def passed_over(
         if worth(plan) > value + _SAME_POINTS and _seconds(plan) > seconds * _MUCH
     ]
     if better:
-        other = max(better, key=worth)
+        # One that is listed, where there is one: its time stands there too.
+        listed = [plan for plan in better if plan in advised]
+        other = max(listed or better, key=worth)
         yield (
             f"{_name(other)} would answer better, but takes about {duration(_seconds(other))}"
             f" {instead}"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Final
 
-from localr1.fit.types import Interval
+from localr1.fit.types import Interval, Settings
 from localr1.machine.types import Cpu
 
 WIN_SHARE: Final = 0.03
@@ -45,6 +45,16 @@ class ThreadSpeed:
     def generation_tps(self) -> Interval:
         """Slowest, median and fastest round."""
         return _spread([sample.generation_tps for sample in self.samples])
+
+
+def gentle(settings: Settings, cpu: Cpu) -> Settings:
+    """The same settings for a computer that is to stay cool and quiet, or whose battery is to last.
+
+    Half of the cores, since the power that a core takes grows faster than what it does; and
+    prompts in pieces of at most 128 tokens, between which a stop is heard and the fan slows.
+    """
+    threads = settings.threads or cpu.performance_cores
+    return replace(settings, threads=max(1, threads // 2), ubatch=min(settings.ubatch, 128))
 
 
 def candidates(cpu: Cpu, default: int) -> tuple[int, ...]:

@@ -118,7 +118,12 @@ def _linux(host: Host) -> Cpu:
         logical, physical, fast = min(logical, share), min(physical, share), min(fast, share)
     name = fields.get("model name") or _arm_name(host, fields) or host.architecture or "CPU"
     features = tuple(label for word, label in _LINUX_FEATURES.items() if word in words)
-    return Cpu(" ".join(name.split()), physical, logical, fast, features)
+    return Cpu(" ".join(name.split()), physical, logical, fast, features, _numa_nodes(host))
+
+
+def _numa_nodes(host: Host) -> int:
+    names = host.list_directory("/sys/devices/system/node")
+    return max(1, sum(name.startswith("node") and name[4:].isdigit() for name in names))
 
 
 def _cpuinfo(text: str) -> dict[str, str]:

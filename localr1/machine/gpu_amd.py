@@ -19,6 +19,7 @@ from localr1.machine.types import SystemGpu
 if TYPE_CHECKING:
     from localr1.machine.host import Host
 
+_NODES = "/sys/class/kfd/kfd/topology/nodes"
 # The names of AMD's cards by device and revision, kept by libdrm.
 _NAMES = "/usr/share/libdrm/amdgpu.ids"
 
@@ -56,7 +57,28 @@ def _gpu(host: Host, card: PciGpu) -> SystemGpu:
         bandwidth_of(name, None if integrated else vram),
         "sysfs",
         users=() if unified else gpu_users.of_card(host, card.slot),
+        capability=_target(host, card.slot),
     )
+
+
+def _target(host: Host, slot: str) -> str:
+    """Return what ROCm calls a GPU's instruction set, by KFD's list: `110000` is gfx1100.
+
+    The last two digits are the stepping, written in hexadecimal: `90010` is gfx90a. A node's
+    `location_id` is bus, device and function as they stand in the PCI address (the kernel's
+    drivers/gpu/drm/amd/amdkfd/kfd_topology.c).
+    """
+    _, bus, rest = slot.split(":")
+    device, _, function = rest.partition(".")
+    wanted = int(bus, 16) << 8 | int(device, 16) << 3 | int(function)
+    for node in host.list_directory(_NODES):
+        text = host.read_text(f"{_NODES}/{node}/properties") or ""
+        values = dict(line.split(maxsplit=1) for line in text.splitlines() if " " in line)
+        version = values.get("gfx_target_version", "0")
+        if values.get("location_id") == str(wanted) and version.isdigit() and int(version):
+            number = int(version)
+            return f"gfx{number // 10000}{number // 100 % 100:x}{number % 100:x}"
+    return ""
 
 
 def _is_integrated(host: Host, card: PciGpu, name: str, vram: int) -> bool:

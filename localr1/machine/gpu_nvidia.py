@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from localr1.machine import gpu_users
 from localr1.machine.findings import Findings
-from localr1.machine.gpu_table import bandwidth_of
+from localr1.machine.gpu_table import bandwidth_of, find_cards
 from localr1.machine.host import ProbeError
 from localr1.machine.pci import NVIDIA, PciGpu, list_gpus, product_name
 from localr1.machine.types import SystemGpu
@@ -55,28 +56,48 @@ def _from_nvml(host: Host, nvml: Any) -> tuple[SystemGpu, ...]:  # noqa: ANN401 
         raise ProbeError(_words(error)) from error
     try:
         count = nvml.nvmlDeviceGetCount()
-        return tuple(_card(host, nvml, index) for index in range(count))
+        return tuple(gpu for index in range(count) for gpu in _cards(host, nvml, index))
     except nvml.NVMLError as error:
         raise ProbeError(_words(error)) from error
     finally:
         nvml.nvmlShutdown()
 
 
-def _card(host: Host, nvml: Any, index: int) -> SystemGpu:  # noqa: ANN401
+def _cards(host: Host, nvml: Any, index: int) -> tuple[SystemGpu, ...]:  # noqa: ANN401
+    """Return one card, or the parts that it is divided into (MIG): only those can be used."""
     try:
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
-        name = _text(nvml.nvmlDeviceGetName(handle))
+        parts = _parts(nvml, handle)
+        return tuple(_card(host, nvml, each) for each in parts or [handle])
     except nvml.NVMLError as error:
         # One lost card must not hide the others.
-        return SystemGpu(
-            f"NVIDIA GPU {index}", "nvidia", None, None, False, None, "NVML", _words(error)
-        )
-    unified, problem = False, ""
+        name = f"NVIDIA GPU {index}"
+        return (SystemGpu(name, "nvidia", None, None, False, None, "NVML", _words(error)),)
+
+
+def _parts(nvml: Any, handle: Any) -> list[Any]:  # noqa: ANN401
+    try:
+        divided, _ = nvml.nvmlDeviceGetMigMode(handle)
+        most = nvml.nvmlDeviceGetMaxMigDeviceCount(handle) if divided else 0
+    except nvml.NVMLError:
+        return []  # most cards cannot be divided
+    parts = []
+    for number in range(most):
+        with suppress(nvml.NVMLError):  # not all of the places need be taken
+            parts.append(nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, number))
+    return parts
+
+
+def _card(host: Host, nvml: Any, handle: Any) -> SystemGpu:  # noqa: ANN401
+    name = _text(nvml.nvmlDeviceGetName(handle))
+    # Some releases of the driver count main memory as the card's own on chips that share it.
+    unified, problem = _shares_memory(name), ""
     total_bytes: int | None = None
     free_bytes: int | None = None
     try:
-        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-        total_bytes, free_bytes = int(memory.total), int(memory.free)
+        if not unified:
+            memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+            total_bytes, free_bytes = int(memory.total), int(memory.free)
     except nvml.NVMLError_NotSupported:
         # Chips that share main memory (GB10, Jetson) have no memory of their own to report.
         unified = True
@@ -85,8 +106,41 @@ def _card(host: Host, nvml: Any, index: int) -> SystemGpu:  # noqa: ANN401
     bandwidth = _bandwidth(nvml, handle) or bandwidth_of(name, total_bytes)
     users = () if unified else gpu_users.named(host, _held(nvml, handle))
     return SystemGpu(
-        name, "nvidia", total_bytes, free_bytes, unified, bandwidth, "NVML", problem, users
+        name,
+        "nvidia",
+        total_bytes,
+        free_bytes,
+        unified,
+        bandwidth,
+        "NVML",
+        problem,
+        users,
+        capability=_capability(nvml, handle),
+        runtime=_runtime(nvml),
     )
+
+
+def _shares_memory(name: str) -> bool:
+    """Whether the table knows a chip that uses main memory, or the driver calls it one of Tegra's."""
+    cards = find_cards(name)
+    return "(nvgpu)" in name or (bool(cards) and all(card.memory_gib is None for card in cards))
+
+
+def _capability(nvml: Any, handle: Any) -> str:  # noqa: ANN401
+    try:
+        major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
+    except nvml.NVMLError:
+        return ""
+    return f"{major}.{minor}"
+
+
+def _runtime(nvml: Any) -> str:  # noqa: ANN401
+    """Return the newest CUDA that the driver can run; NVML says 12040 for 12.4."""
+    try:
+        number = int(nvml.nvmlSystemGetCudaDriverVersion_v2())
+    except nvml.NVMLError:
+        return ""
+    return f"CUDA {number // 1000}.{number % 1000 // 10}"
 
 
 def _held(nvml: Any, handle: Any) -> dict[int, int]:  # noqa: ANN401

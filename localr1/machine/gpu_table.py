@@ -82,6 +82,17 @@ _SYNONYMS = {"mobile": "laptop", "notebook": "laptop"}
 _LAPTOP = frozenset(("laptop", "maxq"))
 # What a person leaves out of a name.
 _SERIES = ("rtx", "gtx", "rx", "arc", "radeon pro", "ai pro", "quadro", "quadro rtx", "instinct")
+# What people call a chip whose graphics have another name (AMD's pages of the processors, as of the
+# table's `ryzen` rows).
+_CHIPS = {
+    "strix halo": "8060s",
+    "ryzen ai max+ 395": "8060s",
+    "ai max+ 395": "8060s",
+    "ryzen ai max 390": "8050s",
+    "ryzen ai max 385": "8050s",
+    "strix point": "890m",
+    "ryzen ai 9 hx 370": "890m",
+}
 _CAPITALS = frozenset(
     ("rtx", "gtx", "rx", "xt", "xtx", "gre", "le", "vii", "sff", "ai", "wx", "ii")
 )
@@ -138,7 +149,7 @@ def meant_cards(text: str, memory_bytes: int | None = None) -> tuple[Card, ...]:
     """
     cores = _GPU_CORES.search(text.lower())
     name = _GPU_CORES.sub(" ", text.lower())
-    exact = find_cards(name, memory_bytes)
+    exact = find_cards(_CHIPS.get(normalize(name), name), memory_bytes)
     if not exact:
         wanted = normalize(name).replace(" ", "")
         keys = {wanted, *(f"{normalize(series)}{wanted}".replace(" ", "") for series in _SERIES)}
@@ -162,7 +173,8 @@ def nearest_names(text: str) -> tuple[str, ...]:
     """Return the names in the table that look most like a text, the likeliest first."""
     import difflib  # noqa: PLC0415  # only for names that nobody knows
 
-    found = difflib.get_close_matches(normalize(text), _BY_NAME, n=_NEAREST, cutoff=0.6)
+    known = [*_BY_NAME, *_CHIPS]
+    found = difflib.get_close_matches(normalize(text), known, n=_NEAREST, cutoff=0.6)
     return tuple(shown_name(name) for name in found)
 
 

@@ -96,6 +96,12 @@ class Host:
         memory = psutil.virtual_memory()
         return int(memory.total), int(memory.available)
 
+    def swap_bytes(self) -> int:
+        """Return the size of the swap space, as psutil counts it."""
+        import psutil  # noqa: PLC0415
+
+        return int(psutil.swap_memory().total)
+
     def battery(self) -> tuple[bool | None, float] | None:
         """Return (plugged in, percent) of the battery; None where psutil sees none."""
         import psutil  # noqa: PLC0415

@@ -20,5 +20,16 @@ def probe(host: Host) -> Memory:
     total_bytes, available_bytes = host.virtual_memory()
     limit = memory_limit(host) if host.system == "Linux" else None
     if limit is None:
-        return Memory(total_bytes, min(total_bytes, available_bytes))
-    return Memory(min(total_bytes, limit.limit_bytes), min(available_bytes, limit.available_bytes))
+        return Memory(total_bytes, min(total_bytes, available_bytes), swap_bytes=_swap(host))
+    return Memory(
+        min(total_bytes, limit.limit_bytes),
+        min(available_bytes, limit.available_bytes),
+        swap_bytes=_swap(host),
+    )
+
+
+def _swap(host: Host) -> int:
+    try:
+        return host.swap_bytes()
+    except (OSError, RuntimeError):
+        return 0  # psutil cannot read it everywhere; nothing depends on it

@@ -47,11 +47,13 @@ def to_json(machine: Machine) -> dict[str, Any]:
             "logical_cores": machine.cpu.logical_cores,
             "performance_cores": machine.cpu.performance_cores,
             "features": list(machine.cpu.features),
+            "numa_nodes": machine.cpu.numa_nodes,
         },
         "memory": {
             "total_bytes": machine.memory.total_bytes,
             "available_bytes": machine.memory.available_bytes,
             "bandwidth_bytes_per_second": machine.memory.bandwidth_bytes_per_second,
+            "swap_bytes": machine.memory.swap_bytes,
         },
         "devices": [
             {
@@ -66,6 +68,8 @@ def to_json(machine: Machine) -> dict[str, Any]:
                 "bandwidth_bytes_per_second": device.bandwidth_bytes_per_second,
                 "usable_by_engine": device.usable_by_engine,
                 "reason": _without_home(device.reason),
+                "capability": device.capability,
+                "runtime": device.runtime,
             }
             for device in machine.devices
         ],
@@ -85,10 +89,13 @@ def to_json(machine: Machine) -> dict[str, Any]:
             "system_info": machine.engine.system_info,
             "problem": _without_home(machine.engine.problem),
             "kernels": [asdict(kernel) for kernel in machine.engine.kernels],
+            "compiled": list(machine.engine.compiled),
+            "words": _without_home(machine.engine.words),
         },
         "power": {
             "on_battery": machine.power.on_battery,
             "percent": machine.power.percent,
+            "watts": machine.power.watts,
         },
         "problems": [_without_home(problem) for problem in machine.problems],
         "corrections": [asdict(one) for one in machine.corrections],
@@ -118,7 +125,7 @@ def from_json(obj: object) -> Machine:
         memory=memory,
         devices=devices or (_main_memory(cpu, memory),),
         engine=_engine(top.inside("engine", needed=False)),
-        power=Power(power.flag("on_battery"), power.number("percent")),
+        power=Power(power.flag("on_battery"), power.number("percent"), power.number("watts")),
         problems=top.texts("problems"),
         corrections=tuple(_correction(reader) for reader in top.each("corrections")),
     )
@@ -247,6 +254,7 @@ def _cpu(reader: _Reader) -> Cpu:
         reader.whole("logical_cores", physical),
         reader.whole("performance_cores", physical),
         reader.texts("features"),
+        reader.whole("numa_nodes", 1),
     )
 
 
@@ -256,6 +264,7 @@ def _memory(reader: _Reader) -> Memory:
         total_bytes,
         reader.whole("available_bytes", total_bytes),
         reader.number("bandwidth_bytes_per_second"),
+        reader.whole("swap_bytes", 0),
     )
 
 
@@ -273,6 +282,8 @@ def _device(reader: _Reader) -> Device:
         bandwidth_bytes_per_second=reader.number("bandwidth_bytes_per_second"),
         usable_by_engine=bool(reader.flag("usable_by_engine", default=True)),
         reason=reader.text("reason", ""),
+        capability=reader.text("capability", ""),
+        runtime=reader.text("runtime", ""),
     )
 
 
@@ -312,6 +323,8 @@ def _engine(reader: _Reader) -> EngineInfo:
             Kernel(one.text("kind"), one.speed("one"), one.speed("many"))
             for one in reader.each("kernels")
         ),
+        compiled=reader.texts("compiled"),
+        words=reader.text("words", ""),
     )
 
 

@@ -74,6 +74,17 @@ def backend_of(name: str) -> str:
     return _BACKEND_NAMES.get(stem.lower(), stem)
 
 
+def gpu_backends(engine: EngineInfo) -> tuple[str, ...]:
+    """Return the backends for GPUs that a build has, whether or not they found one."""
+    names = dict.fromkeys(backend_of(name) for name in (*engine.backends, *engine.compiled))
+    return tuple(name for name in names if name not in _NOT_GPU_BACKENDS)
+
+
+def drives(backend: str, vendor: str) -> bool:
+    """Whether a backend can use a vendor's GPUs at all."""
+    return _BACKEND_VENDORS.get(backend, vendor) == vendor
+
+
 def _is_gpu(device: EngineDevice) -> bool:
     # Accelerators (BLAS, AMX) have no memory of their own: they work in the CPU's.
     return device.kind in ("gpu", "igpu")
@@ -129,6 +140,8 @@ def _engine_device(
         if usable
         else f"the same card as {twin}, through another backend",
         users=gpu.users if gpu else (),
+        capability=gpu.capability if gpu else "",
+        runtime=gpu.runtime if gpu else "",
     )
 
 
@@ -163,6 +176,8 @@ def _unusable_device(
         bandwidth_bytes_per_second=gpu.bandwidth_bytes_per_second,
         usable_by_engine=False,
         reason=_unusable_reason(gpu, engine),
+        capability=gpu.capability,
+        runtime=gpu.runtime,
     )
 
 
@@ -171,15 +186,14 @@ def _unusable_reason(gpu: SystemGpu, engine: EngineInfo) -> str:
         return _engine_problem(engine)
     if gpu.problem:
         return f"the driver does not work: {gpu.problem}"
-    backends = [backend_of(name) for name in engine.backends]
-    backends = [name for name in backends if name not in _NOT_GPU_BACKENDS]
+    backends = gpu_backends(engine)
     if not backends:
         return "llama.cpp was built without GPU support"
-    drivers = [_BACKEND_VENDORS.get(name) for name in backends]
-    if None not in drivers and gpu.vendor not in drivers:
+    if not any(drives(name, gpu.vendor) for name in backends):
         vendor = _VENDOR_NAMES.get(gpu.vendor, "such")
         return f"llama.cpp was built for {', '.join(backends)}, which does not use {vendor} GPUs"
-    return f"llama.cpp ({', '.join(backends)}) does not list it"
+    heard = f": {engine.words}" if engine.words else ""
+    return f"llama.cpp ({', '.join(backends)}) does not list it{heard}"
 
 
 def _engine_problem(engine: EngineInfo) -> str:

@@ -77,13 +77,27 @@ def detect(
         ram, problem = _with_bandwidth(ram, processor, measure=measure, cache_dir=cache_dir)
         problems += problem
     return System(
-        operating_system=" ".join(filter(None, (host.system, host.release, host.architecture))),
+        operating_system=_named(host),
         cpu=processor,
         memory=ram,
         gpus=_merged(findings),
         power=state,
         problems=(*problems, *(text for one in findings.values() for text in one.problems)),
     )
+
+
+def _named(host: Host) -> str:
+    """Return the system's name for people, and whether it is a container or Windows' Linux."""
+    words = [host.system, host.release, host.architecture]
+    # Docker's and Podman's own marks.
+    if (
+        host.read_text("/.dockerenv") is not None
+        or host.read_text("/run/.containerenv") is not None
+    ):
+        words.append("(container)")
+    elif "dxg" in host.list_directory("/dev"):
+        words.append("(WSL)")
+    return " ".join(filter(None, words))
 
 
 def _run_all(

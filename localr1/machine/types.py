@@ -24,6 +24,8 @@ class Cpu:
     """Cores worth giving to llama.cpp: the fast ones where there are two kinds, else physical."""
     features: tuple[str, ...]
     """Instruction sets that llama.cpp uses, in its own spelling: `AVX2`, `FMA`, `NEON`, ..."""
+    numa_nodes: int = 1
+    """Groups of cores with memory of their own; with more than one, far memory is slower."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Memory:
     available_bytes: int
     bandwidth_bytes_per_second: float | None = None
     """Read bandwidth; None where nobody measured it."""
+    swap_bytes: int = 0
+    """Room on a disk for what does not fit; a model that gets there is a hundred times slower."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,10 @@ class SystemGpu:
     """What is wrong with it, in the driver's words; empty when it works."""
     users: tuple[GpuUser, ...] = ()
     """Who holds its memory, where the driver says."""
+    capability: str = ""
+    """What code it runs, in its maker's words: `8.9` (CUDA), `gfx1100` (ROCm)."""
+    runtime: str = ""
+    """The newest release that its driver can run: `CUDA 12.4`."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,8 @@ class Power:
     on_battery: bool | None
     """None where there is no way to tell."""
     percent: float | None
+    watts: float | None = None
+    """What is drawn from the battery; None where it rests or the system does not say."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +139,10 @@ class EngineInfo:
     """Why the engine does not start, in its own words; empty when it does."""
     kernels: tuple[Kernel, ...] = ()
     """Measured on this computer; empty where nobody did."""
+    compiled: tuple[str, ...] = ()
+    """Backends that the build has, also those that found no device."""
+    words: str = ""
+    """What it complained of while it looked for devices."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +168,10 @@ class Device:
     users: tuple[GpuUser, ...] = ()
     """Who holds its memory, where the driver says. Not part of a profile: what a person runs is
     nobody else's business."""
+    capability: str = ""
+    """As `SystemGpu.capability`."""
+    runtime: str = ""
+    """As `SystemGpu.runtime`."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ from localr1.models.place import (
     target_path,
     write_sidecar,
 )
+from localr1.models.refusal import origin_of
+from localr1.models.surroundings import is_address, shown
 from localr1.models.types import LocalModel
 
 USUAL: Final = "Q4_K_M"
@@ -232,16 +234,16 @@ def _listed(path: Path, library: Library, catalogue: Models) -> LocalModel:
 
 
 def _from_url(text: str) -> Reference:
-    parts = urlsplit(text)
-    host = (parts.hostname or "").lower()
-    if parts.scheme not in {"http", "https"} or not host:
+    if not is_address(text):
         raise UsageError(
-            f"{text!r} is not an address localr1 can download from.",
-            f"It begins with {parts.scheme}:.",
+            f"{shown(text)!r} is not an address localr1 can download from.",
+            "",
             "Use https://, http://, hf:OWNER/NAME or the path of a file.",
         )
+    parts = urlsplit(text)
+    host = (parts.hostname or "").lower()
     path = unquote(parts.path)
-    if host in _HUB_HOSTS or parts.netloc == urlsplit(endpoint_url()).netloc:
+    if host in _HUB_HOSTS or _is_at(text, endpoint_url()):
         if match := _HUB_PAGE.fullmatch(path):
             return HubReference(match["repository"], match["path"], match["revision"])
         if match := _REPOSITORY_PAGE.fullmatch(path):
@@ -249,11 +251,15 @@ def _from_url(text: str) -> Reference:
     name = PurePosixPath(path).name
     if not name.lower().endswith(".gguf"):
         raise UsageError(
-            f"{text} does not name a GGUF file.",
+            f"{shown(text)} does not name a GGUF file.",
             f"Its last part is {name or 'empty'}.",
             "Use the address of the .gguf file itself.",
         )
     return UrlReference(text, host, name)
+
+
+def _is_at(url: str, endpoint: str) -> bool:
+    return is_address(endpoint) and origin_of(url) == origin_of(endpoint)
 
 
 def remote_repository(reference: UrlReference) -> str:

@@ -102,9 +102,7 @@ async def download(  # noqa: PLR0913  # keyword arguments with defaults
         OfflineError: Something is missing and the network may not be used.
         DiskFull: Not enough room, before or during the download.
         FileError: The folder cannot be written.
-        HubDenied: Gated, private, or a bad token.
-        HubNotFound: The file is gone.
-        HubUnreachable: No connection, after many tries.
+        HubDenied, HubNotFound, HubUnreachable: As `hub.list_files`, after many tries.
         ChecksumMismatch: The bytes are not those that the hub announced.
         FileChanged: The hub has another file now than `files` says.
     """
@@ -252,12 +250,16 @@ class _Download:
     ) -> PrefixHash:
         """Fetch every missing byte; from zero once if the server's version changed.
 
-        Returns:
-            The hash, up to where it came along with the bytes.
+        Returns the hash, up to where it came along with the bytes.
         """
         from localr1.models.fetch import Fetch  # noqa: PLC0415  # heavy: the HTTP library
         from localr1.models.transfer import ChangedError, Source  # noqa: PLC0415  # as above
 
+        if file.sha256 is None and not part.etag and part.done.total_bytes:
+            self._notice(
+                f"Nothing tells which version of {file.path} is here; it starts from zero."
+            )
+            await part.restart()
         while True:
             source = Source(client, file, self.token, part.etag)
             fetch = Fetch(
@@ -275,7 +277,7 @@ class _Download:
                 if file.path in self.restarted:
                     raise FileChanged(
                         f"{file.repository}/{file.path} keeps changing on the server.",
-                        "Its entity tag differs from one request to the next.",
+                        "Its entity tag, or its date, differs from one request to the next.",
                         "Try again later.",
                     ) from error
                 self.restarted.add(file.path)
@@ -386,14 +388,10 @@ def file_missing_bytes(file: RemoteFile, directory: Path) -> int:
     """
     target = target_path(directory, file.repository, file.path)
     with disk_errors(target):
-        return _missing_bytes(file, target)
-
-
-def _missing_bytes(file: RemoteFile, target: Path) -> int:
-    if _is_complete(file, target):
-        return 0
-    known = journal.read(journal_path(target))
-    if known is None or known.content.sha256 != file.sha256 or not part_path(target).exists():
-        return file.size_bytes
+        if _is_complete(file, target):
+            return 0
+        known = journal.read(journal_path(target))
+        if known is None or known.content.sha256 != file.sha256 or not part_path(target).exists():
+            return file.size_bytes
     done = Ranges((item.start, item.end) for item in known.ranges)
     return file.size_bytes - done.total_bytes

@@ -19,6 +19,9 @@ _MAX_SEGMENT_BYTES = 64 << 20
 # On a slow line a block is written before it is full, so that little is lost and the progress
 # moves.
 _BLOCK_SECONDS = 1.0
+# A connection that gets less than this share of what each had so far is opened anew: one host of
+# many may drip, and would hold the last piece for ever.
+_DRIPPING_SHARE = 1 / 50
 # An answer that ends early with less than this is waited after, longer each time: a server that
 # sends a few bytes at a time would be asked thousands of times a second.
 _LITTLE_BYTES = 256 << 10
@@ -95,6 +98,7 @@ class Fetch:
         self._segments = Segments(part.done.missing(self._size), connections)
         self._answered = asyncio.Event()
         self._received_bytes = 0
+        self._began = asyncio.get_running_loop().time()
         self._rest_until = 0.0
         """A server that asks to be left alone means every connection."""
         self._told_until = 0.0
@@ -159,6 +163,14 @@ class Fetch:
                     await asyncio.sleep(seconds)
         self._answered.set()
 
+    def _drips(self, received_bytes: int, seconds: float) -> bool:
+        """Whether a connection is far slower than this download's connections were so far."""
+        if self._limit.bytes_per_second or seconds < self._patience.stall_seconds:
+            return False
+        elapsed = asyncio.get_running_loop().time() - self._began
+        fair = self._received_bytes / elapsed / self._connections
+        return received_bytes / seconds < _DRIPPING_SHARE * fair
+
     def _tell(self, error: RetryError, seconds: float, until: float) -> None:
         if until - seconds >= self._told_until:
             self._told_until = until
@@ -184,7 +196,8 @@ class Fetch:
         position = start
         buffer = bytearray()
         clock = asyncio.get_running_loop().time
-        written_at = clock()
+        written_at = looked_at = clock()
+        looked_bytes = 0
         try:
             async with self._source.open(start, end) as reply:
                 if not reply.ranged:
@@ -192,7 +205,7 @@ class Fetch:
                 position, end = reply.start, reply.end
                 # A stream from the start first repeats what is here.
                 known = 0 if reply.ranged else self._part.done.prefix_bytes
-                await self._part.remember_etag(self._source.etag)
+                await self._part.remember_etag(self._source.version)
                 self._answered.set()
                 async for chunk in reply.chunks:
                     data = chunk[: end - position - len(buffer)]
@@ -204,6 +217,11 @@ class Fetch:
                         buffer = bytearray()
                         written_at = clock()
                     await self._limit.passing(len(data))
+                    looked_bytes += len(data)
+                    if self._drips(looked_bytes, clock() - looked_at):
+                        raise self._source.slow(reply)
+                    if clock() - looked_at >= self._patience.stall_seconds:
+                        looked_at, looked_bytes = clock(), 0
                 if position + len(buffer) < end:
                     raise self._source.short(reply, end - position - len(buffer))
         finally:

@@ -263,10 +263,10 @@ def _remote_file(
     url = library.hf_hub_url(repository, sibling.rfilename, revision=revision, endpoint=endpoint)
     size = sibling.size
     sha256 = sibling.lfs.sha256 if sibling.lfs is not None else None
-    if size is None:
+    if size is None or size < 0:
         metadata = library.get_hf_file_metadata(url, token=_token_argument(token))
         size = metadata.size
-        if size is None:
+        if size is None or size < 0:
             raise DownloadError(
                 f"The hub does not say how large {repository}/{sibling.rfilename} is.",
                 "",

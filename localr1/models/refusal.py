@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from localr1.errors import (
     DownloadError,
@@ -19,6 +20,7 @@ from localr1.errors import (
     LocalR1Error,
     OfflineError,
 )
+from localr1.models import surroundings
 
 if TYPE_CHECKING:
     import httpx2
@@ -72,9 +74,10 @@ def translated(subject: str, endpoint: str) -> Iterator[None]:
         OfflineError: huggingface_hub was told to be offline.
         HubNotFound: No such repository, revision or file.
         HubDenied: Private, gated, disabled, or a bad token.
-        HubUnreachable: Everything between here and an answer by the hub.
+        HubUnreachable: What the environment says cannot be used, and everything between here and an answer by the hub.
         DownloadError: The hub refuses the request itself.
     """
+    surroundings.check(endpoint)
     try:
         yield
     except LocalR1Error:
@@ -95,6 +98,12 @@ def is_lasting(error: Exception) -> bool:
     return isinstance(error, httpx2.UnsupportedProtocol) or any(
         isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)
     )
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of an address, for messages: never a name and password in it."""
+    parts = urlsplit(surroundings.shown(url))
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def captive_portal(endpoint: str) -> HubUnreachable:
@@ -118,7 +127,7 @@ def offline_error(what: str) -> OfflineError:
 def retry_after_seconds(response: httpx2.Response) -> float | None:
     """What a `Retry-After` header asks for (RFC 9110, 10.2.3); None where there is none."""
     value = response.headers.get("Retry-After", "").strip()
-    if value.isdigit():
+    if value.isdecimal():
         return float(value)
     from email.utils import parsedate_to_datetime  # noqa: PLC0415  # rare
 
@@ -145,7 +154,7 @@ def _translation(error: Exception, subject: str, endpoint: str) -> LocalR1Error 
         return _status_translation(response.status_code, subject, endpoint, why, known=known)
     if isinstance(error, httpx2.HTTPError | httpx2.InvalidURL):
         return _network_translation(error, endpoint, why)
-    if isinstance(error, ValueError | KeyError | TypeError):
+    if isinstance(error, ValueError | KeyError | TypeError | RecursionError):
         # Not the hub's JSON: what a captive portal or a wrong HF_ENDPOINT sends.
         return captive_portal(endpoint)
     return None

@@ -19,8 +19,10 @@ from httpcore2 import AsyncHTTP11Connection
 from localr1 import __version__
 from localr1.errors import FileChanged, HubUnreachable, LocalR1Error
 from localr1.models import hub, refusal
+from localr1.models.address import version_of
 from localr1.models.hub import RemoteFile
 from localr1.models.patience import Patience
+from localr1.models.refusal import origin_of
 
 _MAX_REDIRECTS = 10
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -87,24 +89,28 @@ class Source:
         client: Shared by all connections.
         file: What is wanted.
         token: For the hub; empty or None for none.
-        etag: The version an earlier run was sent; empty for any.
+        version: The one an earlier run was sent; empty for any. Of no account where the hash is
+            known: that decides, whatever each of the hosts that store the file calls it.
     """
 
     def __init__(
-        self, client: httpx2.AsyncClient, file: RemoteFile, token: str | None, etag: str
+        self, client: httpx2.AsyncClient, file: RemoteFile, token: str | None, version: str
     ) -> None:
         self.file = file
-        self.etag = etag
+        self.version = version
         self.ranged: bool | None = None
         """Whether the server knows ranges; None before its first answer."""
         self._client = client
         self._token = token
         self._hub_origin = _origin(file.url)
-        parts = urlsplit(file.url)
-        self._endpoint = f"{parts.scheme}://{parts.netloc}"
+        self._endpoint = origin_of(file.url)
         self._subject = f"{file.repository}/{file.path}"
         self._link = ""
         self._resolving = asyncio.Lock()
+
+    @property
+    def _known_version(self) -> bool:
+        return self.file.sha256 is None and bool(self.version)
 
     @asynccontextmanager
     async def open(self, start: int, end: int) -> AsyncIterator[Reply]:
@@ -119,8 +125,8 @@ class Source:
         try:
             link = await self._resolved()
             headers = {"range": f"bytes={start}-{end - 1}"}
-            if self.etag and not self.etag.startswith("W/"):
-                headers["if-range"] = self.etag
+            if self._known_version and not self.version.startswith("W/"):
+                headers["if-range"] = self.version
             response = await self._send("GET", link, headers)
             try:
                 reply = await self._reply(response, start, end)
@@ -154,14 +160,14 @@ class Source:
             await self._check(response)
             size = response.headers.get("x-linked-size", "")
             etag = response.headers.get("x-linked-etag", "").strip('"')
-            if (size.isdigit() and int(size) != self.file.size_bytes) or (
+            if (size.isdecimal() and int(size) != self.file.size_bytes) or (
                 self.file.sha256 and _SHA256.fullmatch(etag) and etag != self.file.sha256
             ):
                 raise self._other_file()
             if response.has_redirect_location:
                 return urljoin(str(response.url), response.headers["location"])
             if _is_page(response):
-                raise refusal.captive_portal(_base(self._link or self._endpoint))
+                raise refusal.captive_portal(origin_of(self._link or self._endpoint))
             return str(response.url)
         finally:
             await response.aclose()
@@ -194,23 +200,25 @@ class Source:
                     "A proxy may be changing it; check HTTPS_PROXY.",
                 )
             )
-        etag = response.headers.get("etag", "")
+        version = version_of(response.headers)
         chunks: AsyncIterator[bytes] = response.aiter_raw()
         if _is_page(response):
-            raise refusal.captive_portal(_base(self._link or self._endpoint))
+            raise refusal.captive_portal(origin_of(self._link or self._endpoint))
         if response.status_code == 206:
+            if self._known_version and version != self.version:
+                raise ChangedError
             self._check_range(response, start, end)
             self.ranged = True
         else:
             length = response.headers.get("content-length", "")
-            if length != str(self.file.size_bytes) and "content-type" not in response.headers:
+            if length != str(self.file.size_bytes):
                 first = await anext(chunks, b"")
                 if first.lstrip().lower().startswith(_PAGE_STARTS):
-                    raise refusal.captive_portal(_base(self._link or self._endpoint))
+                    raise refusal.captive_portal(origin_of(self._link or self._endpoint))
                 chunks = _chained(first, chunks)
-            if self.etag and etag != self.etag:
+            if self._known_version and version != self.version:
                 raise ChangedError
-            if length.isdigit() and int(length) != self.file.size_bytes:
+            if length.isdecimal() and int(length) != self.file.size_bytes:
                 raise self._other_file()
             if self.ranged:
                 raise RetryError(
@@ -218,8 +226,12 @@ class Source:
                 )
             self.ranged = False
             start, end = 0, self.file.size_bytes
-        self.etag = self.etag or etag
+        self.version = self.version or version
         return Reply(start, end, chunks, self.ranged, urlsplit(str(response.url)).netloc)
+
+    def slow(self, reply: Reply) -> RetryError:
+        """What to raise for an answer that drips."""
+        return RetryError(HubUnreachable(f"{reply.host} hardly sends anything any more."))
 
     def short(self, reply: Reply, missing_bytes: int) -> RetryError:
         """What to raise for an answer that ended early without an error."""
@@ -252,7 +264,7 @@ class Source:
         if status < 400:
             return
         if status == _LOGIN_WANTED:
-            raise refusal.captive_portal(_base(self._link or self._endpoint))
+            raise refusal.captive_portal(origin_of(self._link or self._endpoint))
         if status == 416:
             raise self._other_file()
         if status not in _TRANSIENT and _origin(str(response.url)) != self._hub_origin:
@@ -265,11 +277,11 @@ class Source:
                 )
             )
         await response.aread()
-        with refusal.translated(self._subject, _base(str(response.url))):
+        with refusal.translated(self._subject, origin_of(str(response.url))):
             if status not in _TRANSIENT:
                 hub.raise_for_status(response)
         try:
-            with refusal.translated(self._subject, _base(str(response.url))):
+            with refusal.translated(self._subject, origin_of(str(response.url))):
                 hub.raise_for_status(response)
         except LocalR1Error as error:
             raise RetryError(error, refusal.retry_after_seconds(response)) from error
@@ -289,16 +301,10 @@ def _origin(url: str) -> tuple[str, str, int]:
     return parts.scheme, (parts.hostname or "").lower(), port
 
 
-def _base(url: str) -> str:
-    """Scheme and host, for messages: who answered."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
-
-
 def _asked(error: httpx2.HTTPError) -> str:
     """Who was asked when this went wrong; empty where the error does not know."""
     try:
-        return _base(str(error.request.url))
+        return origin_of(str(error.request.url))
     except RuntimeError:
         return ""
 

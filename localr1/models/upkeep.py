@@ -91,7 +91,8 @@ def verify(
                 sha256=digest,
                 size_bytes=before.st_size,
                 modified_ns=before.st_mtime_ns,
-                verified_seconds=clock(),
+                # What was compared with nothing is known, not verified.
+                verified_seconds=clock() if expected else 0.0,
             )
         elif library.records.read().of(path).verified_seconds:
             library.records.note(path, verified_seconds=0.0)

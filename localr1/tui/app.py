@@ -18,15 +18,18 @@ from localr1 import crash
 from localr1.config import Preferences
 from localr1.errors import LocalR1Error
 from localr1.fit.types import NOTHING
+from localr1.machine.types import Machine
 from localr1.models.queue import Item
 from localr1.models.types import Choice
 from localr1.printable import one_line, printable
 from localr1.tui import theme
 from localr1.tui.command import APP, Command, bindings
 from localr1.tui.garbage import GARBAGE
+from localr1.tui.idle import idle_words
 from localr1.tui.runner import Runner
 from localr1.tui.screens.chat import Chat
 from localr1.tui.screens.downloads import DownloadQueue, brief
+from localr1.tui.screens.fix import Fix
 from localr1.tui.screens.help import Help, Section
 from localr1.tui.screens.settings import Settings
 from localr1.tui.screens.welcome import Taken, Welcome
@@ -66,6 +69,7 @@ class LocalR1App(App[None]):
         self._choice = choice
         self.services = services or Services(home)
         self.runner = Runner(self.services)
+        self._told_idle = False
         for each in theme.THEMES:
             self.register_theme(each)
         self._look(home.preferences)
@@ -88,6 +92,7 @@ class LocalR1App(App[None]):
             self.notify(one_line(unused, 400), severity="warning", markup=False)
         downloads = self.services.downloads
         downloads.on_change, downloads.on_end = self._show_downloads, self._download_ended
+        self.runner.on_examined = self._say_what_is_idle
         if self.services.online:
             self._go_on_downloading()
         self._begin()
@@ -148,6 +153,27 @@ class LocalR1App(App[None]):
         self.theme = wanted if wanted in self.available_themes else theme.DEFAULT
         moving = constants.TEXTUAL_ANIMATIONS
         self.animation_level = "none" if preferences.reduced_motion else moving
+
+    @work(exclusive=True, group="idle")
+    async def _say_what_is_idle(self, machine: Machine) -> None:
+        """In the chat, once; the screen of machine and models has a line of its own."""
+        if self._told_idle or not isinstance(self.screen, Chat):
+            return
+        self._told_idle = True
+        if words := await idle_words(self.services, machine):
+            self.notify(printable(words), severity="warning", markup=False)
+
+    @work(exclusive=True, group="fix")
+    async def action_fix(self) -> None:
+        """What is wrong with the engine, and the build that mends it."""
+        if isinstance(self.screen, Fix):
+            return
+        machine = self.runner.machine or await self.runner.examine()
+        bench = await self.services.bench()
+        if await self.push_screen_wait(Fix(self.services, machine, bench)):
+            await self.runner.examine()
+            if isinstance(self.screen, Welcome):
+                self.screen.action_examine()
 
     def _show_downloads(self) -> None:
         if not self.is_running:

@@ -75,6 +75,13 @@ APP = (
     ),
     Command("app.settings", "f9", "settings", "Settings", "See and change every setting."),
     Command(
+        "app.fix",
+        "f6",
+        "fix",
+        "Mend the engine",
+        "See why a graphics card lies idle or the engine fails, and mend it.",
+    ),
+    Command(
         "app.help",
         "f1",
         "show_help",
@@ -244,7 +251,7 @@ CHAT = (
     CONTEXT,
     Command(
         "chat.manner",
-        "f6",
+        "f8",
         "manner",
         "This conversation",
         "Choose a kind of work, a system prompt, sampling and a seed for this conversation.",

@@ -14,7 +14,9 @@ from localr1.chat.types import (
     PromptProgress,
     ThinkingDelta,
 )
+from localr1.fit.heat import Heat
 from localr1.printable import printable
+from localr1.tui import wording
 from localr1.tui.talk import Talk
 from localr1.tui.widgets.status_line import Status, StatusLine
 
@@ -43,6 +45,7 @@ class Live:
         self._talk = talk
         self._next: Status | None = None
         """What `show` will say."""
+        self._heat = Heat()
 
     @property
     def state(self) -> str:
@@ -73,6 +76,20 @@ class Live:
         if self._next.state != self._line.status.state or isinstance(event, Finished | Failed):
             self.show()
             self._line.screen.refresh_bindings()
+        if isinstance(event, ThinkingDelta | AnswerDelta):
+            self._watch_heat(event)
+
+    def _watch_heat(self, event: ThinkingDelta | AnswerDelta) -> None:
+        """Say once that the computer grows slower as it writes."""
+        if (fallen := self._heat.notice(event.tokens, event.seconds)) is None:
+            return
+        before, now = (wording.speed(rate) for rate in fallen)
+        self._line.notify(
+            f"The computer has slowed down from {before} to {now} tok/s: it is hot, or other"
+            ' programs are busy. quiet = "always" in settings.toml keeps it cooler.',
+            severity="warning",
+            markup=False,
+        )
 
     def show(self) -> None:
         """Say what came since the last time."""

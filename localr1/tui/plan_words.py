@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from textual.content import Content
 
+from localr1.fit import time_words
 from localr1.fit.explain import brief, held_by
 from localr1.fit.full_r1 import FEWEST_PARAMETERS
 from localr1.fit.memory import CPU
@@ -158,9 +159,9 @@ def _times(plan: Plan) -> Content:
     times = plan.time_to_answer
     return Content.assemble(
         "A typical answer in ",
-        (f"{wording.time_range(times.typical)}{star(plan)}", "bold"),
+        (f"{time_words.time_range(times.typical)}{star(plan)}", "bold"),
         ", a hard one in ",
-        (f"{wording.time_range(times.hard)}{star(plan, hard=True)}", "bold"),
+        (f"{time_words.time_range(times.hard)}{star(plan, hard=True)}", "bold"),
     )
 
 
@@ -177,7 +178,7 @@ def _short_facts(plan: Plan) -> str:
 def _all_times(plan: Plan, view: View, width: int) -> Iterator[Content]:
     times = plan.time_to_answer
     rows = [
-        (words, f"{wording.time_range(t)}{mark}", wording.rough_duration(t.expected), "bold")
+        (words, f"{time_words.time_range(t)}{mark}", time_words.rough_duration(t.expected), "bold")
         for words, t, mark in (
             ("typical question", times.typical, star(plan)),
             ("hard question", times.hard, star(plan, hard=True)),

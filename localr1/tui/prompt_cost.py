@@ -11,6 +11,7 @@ from textual.widget import Widget
 from localr1.chat import attachment
 from localr1.config import expanded
 from localr1.errors import FileError, LocalR1Error
+from localr1.fit import time_words
 from localr1.tui import wording
 from localr1.tui.folding import attached_names
 
@@ -51,7 +52,7 @@ def cost_words(tokens: int, prompt_tps: float, room: int) -> str:
         return f"{words}: more than the window has room for ({wording.count(room)})"
     if prompt_tps <= 0:
         return words
-    return f"{words}, read in about {wording.rough_duration(tokens / prompt_tps)}"
+    return f"{words}, read in about {time_words.rough_duration(tokens / prompt_tps)}"
 
 
 class PromptCost:

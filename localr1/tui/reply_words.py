@@ -89,7 +89,10 @@ def thought_text(stats: ReplyStats) -> str:
 
 def figures_text(stats: ReplyStats) -> str:
     """The line under a reply: how it ended, if not by itself, and its speed."""
-    parts = [_ENDINGS[stats.finish_reason]]
+    ending = _ENDINGS[stats.finish_reason]
+    if stats.finish_reason == "cancelled" and not stats.answer_tokens:
+        ending = "stopped without an answer, so it is not sent again"
+    parts = [ending]
     if tokens := stats.thinking_tokens + stats.answer_tokens:
         parts.append(wording.plural(tokens, "token"))
     if stats.generation_tps:

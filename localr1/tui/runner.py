@@ -46,6 +46,8 @@ class Runner:
         self.running: Running | None = None
         self.machine: Machine | None = None
         """As last examined."""
+        self.on_examined: Callable[[Machine], object] = lambda _machine: None
+        """Called whenever it was; the app sets it."""
 
     async def examine(self) -> Machine:
         """Look at the machine and remember what was seen.
@@ -57,6 +59,7 @@ class Runner:
         if running is not None and running.engine.alive:
             machine = without(machine, running.plan.devices)
         self.machine = machine
+        self.on_examined(machine)
         return machine
 
     async def start(

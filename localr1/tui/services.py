@@ -6,7 +6,7 @@ File and database work runs in threads, so that nothing blocks the event loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -24,6 +24,8 @@ from localr1.chat.types import Conversation, ConversationSummary, Message, Reply
 from localr1.config import Goal, network_allowed, write_atomically
 from localr1.errors import FileError, StoreError
 from localr1.fit.types import NOTHING, Advice, Asked, Plan
+from localr1.install import look, mend
+from localr1.install.types import Bench, Build
 from localr1.machine import network
 from localr1.machine.types import Machine
 from localr1.models.downloads import Downloads
@@ -70,8 +72,16 @@ class Services:
         return urlsplit(endpoint_url()).netloc
 
     async def examine(self) -> Machine:
-        """What this computer has and what llama.cpp can use of it."""
-        return await workflow.examine(self.home)
+        """What this computer has and what llama.cpp can use of it.
+
+        An engine that was being replaced when something ended localr1 is put right on the way.
+        """
+        machine = await workflow.examine(self.home)
+        if machine.engine.problem:
+            with suppress(FileError):  # doctor tells why
+                if await asyncio.to_thread(mend.repair):
+                    machine = await workflow.examine(self.home)
+        return machine
 
     async def advise(self, machine: Machine, goal: Goal, asked: Asked = NOTHING) -> Advice:
         """Ranked plans for a machine."""
@@ -128,6 +138,26 @@ class Services:
     ) -> LocalModel:
         model, variant = await asyncio.to_thread(workflow.queued_variant, self.home, item)
         return await self.fetch(model, variant, on_event)
+
+    async def bench(self) -> Bench:
+        """What a build of the engine would be made on."""
+        return await asyncio.to_thread(look.bench, offline=self.home.offline)
+
+    async def mend(
+        self,
+        builds: Sequence[Build],
+        machine: Machine,
+        bench: Bench,
+        on_event: Callable[[mend.Event], None],
+    ) -> mend.Mended:
+        """Replace the engine by the first of the builds that works."""
+        return await mend.mend(
+            builds,
+            machine=machine,
+            bench=bench,
+            logs=self.home.directories.logs,
+            on_event=on_event,
+        )
 
     async def free_disk_bytes(self) -> int:
         """Room where downloads go."""

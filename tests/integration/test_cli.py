@@ -244,6 +244,9 @@ def test_machine_is_its_own_profile(tmp_path: Path) -> None:
     profile = tmp_path / "desk.json"
     profile.write_text(done.stdout)
     again = json.loads(localr1("machine", "--json", "--profile", str(profile)).stdout)
+    # These are of the place where it runs, not of the machine.
+    assert machine.pop("disk")["free_bytes"] > 0
+    assert machine.pop("terminal")["columns"] > 0
     assert again == machine
     text = localr1("machine").stdout
     assert machine["cpu"]["name"] in text
@@ -291,9 +294,12 @@ def test_models_lists_what_is_here() -> None:
 def test_doctor() -> None:
     done = localr1("--offline", "doctor", "--json")
     report = json.loads(done.stdout)
-    assert done.returncode == 0
+    # A slow disk is a reason to say so, here as well.
+    assert done.returncode == (0 if report["status"] == "ok" else 1)
     names = {check["name"] for check in report["checks"]}
-    assert {"engine", "gpu", "disk", "settings", "terminal", "hub"} <= names
+    assert {"engine", "gpu", "disk", "settings", "cache", "terminal", "clock"} <= names
+    # The hub is asked only when the user asks for it.
+    assert "hub" not in names
     for check in report["checks"]:
         assert check["what"]
         assert check["status"] == "ok" or check["todo"]

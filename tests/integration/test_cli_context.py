@@ -27,6 +27,14 @@ def test_ask_ends_thinking_in_circles_and_says_when_the_window_is_full() -> None
     assert "longest allowed length" not in done.stderr
 
 
+@pytest.mark.parametrize(("asked", "less"), [("1", False), ("1000", False), ("9999999", True)])
+def test_ask_says_when_the_window_is_smaller_than_asked_for(asked: str, less: bool) -> None:
+    done = localr1("ask", "--model", "demo", "--temperature", "0", "--context", asked, "2 + 3 = ?")
+    assert done.returncode == 0
+    told = "the context window has 2,048 tokens, not 9,999,999: the model holds no more here"
+    assert (told in done.stderr) == less
+
+
 def test_ask_says_which_limit_ended_the_reply() -> None:
     done = ask("--json")
     reply = json.loads(done.stdout)

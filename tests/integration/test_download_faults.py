@@ -45,6 +45,7 @@ from localr1.models.part import PartFile
 from localr1.models.place import journal_path, lock_path, part_path, target_path
 
 MIB = 1 << 20
+HANG_SECONDS = 60.0
 DATA = content(6 * MIB + 321)
 
 
@@ -251,7 +252,28 @@ async def test_without_a_token_it_is_said_that_none_is_set(
     assert caught.value.todo.startswith("No token is set")
 
 
+@pytest.mark.parametrize("named_by", ["tag", "date", "nothing"])
 async def test_a_version_that_changes_under_way_starts_from_zero(
+    hub: LoopbackHub, tmp_path: Path, named_by: str
+) -> None:
+    """Where no hash is known; a stop, another file of the same size, and on."""
+    hub.repositories[REPOSITORY].lfs = False
+    hub.date = "Tue, 24 Nov 2026 10:00:00 GMT" if named_by == "date" else ""
+    hub.nameless = named_by == "nothing"
+    files = listed(hub)
+    assert files[0].sha256 is None
+    hub.bytes_per_second = 2 * MIB
+    await fetch_until(files, tmp_path, 3 * MIB)
+    other = hub.repositories[REPOSITORY].files[NAME] = content(len(DATA), seed=2)
+    if hub.date:
+        hub.date = "Tue, 24 Nov 2026 11:00:00 GMT"
+    hub.bytes_per_second = 0
+    events = Events()
+    assert_whole(await fetch(files, tmp_path, events), other)
+    assert "starts from zero" in events.notices
+
+
+async def test_with_a_hash_it_does_not_matter_what_a_host_calls_the_version(
     hub: LoopbackHub, tmp_path: Path
 ) -> None:
     files = listed(hub)
@@ -261,7 +283,16 @@ async def test_a_version_that_changes_under_way_starts_from_zero(
     hub.bytes_per_second = 0
     events = Events()
     assert_whole(await fetch(files, tmp_path, events), DATA)
-    assert "has changed on the server" in events.notices
+    assert "changed" not in events.notices
+    assert hub.bytes_sent < len(DATA) + 2 * MIB
+
+
+async def test_a_connection_that_drips_is_opened_anew(hub: LoopbackHub, tmp_path: Path) -> None:
+    files = listed(hub)
+    hub.bytes_per_second = MIB
+    hub.inject(Fault("drip", host="cdn", after_bytes=1000, seconds=HANG_SECONDS))
+    async with asyncio.timeout(HANG_SECONDS):
+        assert_whole(await fetch(files, tmp_path), DATA)
 
 
 async def test_a_commit_that_is_gone_is_said(hub: LoopbackHub, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from talking import GREEDY, Heard, ask, demo_engine, demo_model
 
 from localr1.chat.session import ChatSession, ReplyOptions
 from localr1.chat.store import Store
+from localr1.chat.template import USER
 from localr1.chat.types import AnswerDelta, ThinkingDelta
+from localr1.engine.protocol import Event, Generate
 from localr1.errors import ContextFull, EngineDied, UsageError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
@@ -149,6 +152,34 @@ async def test_oldest_turns_are_left_out_in_words_and_nothing_is_deleted(tmp_pat
         assert session.conversation_id is not None
         assert len(store.conversation(session.conversation_id).messages) == 28
     store.close()
+
+
+async def test_questions_without_an_answer_count_among_what_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int] = []
+    async with demo_engine(tmp_path, context_window=512) as engine:
+        plain = engine.generate
+
+        def counted(request: Generate) -> AsyncGenerator[Event, None]:
+            sent.append(2 * sum(segment.text.count(USER) for segment in request.segments))
+            return plain(request)
+
+        monkeypatch.setattr(engine, "generate", counted)
+        session = ChatSession(engine, None, demo_model())
+        async with aclosing(session.send("1234 + 4321", GREEDY)) as events:
+            async for event in events:
+                if isinstance(event, ThinkingDelta):
+                    await session.stop()
+        assert session.messages[-1].text == ""
+        notices: list[str] = []
+        while not notices:
+            notices += (await ask(session, f"{len(session.messages)} + 1000")).notices
+        # The question that was stopped and its reply are the first of them.
+        gone = session.left_out_messages
+        assert notices == [f"{gone} earliest messages no longer in the window. Nothing is deleted."]
+        assert gone > 2
+        assert sent[-1] == len(session.messages) - gone
 
 
 async def test_a_message_larger_than_the_window(tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ class Fault:
     - `wrong-range`: a 206 for other bytes than asked for
     - `short`: a correct Content-Range, but a whole body of only `after_bytes`
     - `no-range`: ignore the Range header, this time only
+    - `drip`: after `after_bytes` a byte five times a second, for `seconds`
     - `gzip`: claim a content encoding
     """
 
@@ -105,6 +106,10 @@ class LoopbackHub:
         self.ranges = True
         """Whether the storage host knows ranges."""
         self.etag_suffix = ""
+        self.date = ""
+        """Sent as `Last-Modified` instead of an `ETag`."""
+        self.nameless = False
+        """Whether neither is sent."""
         """Changes every entity tag of the storage host when set."""
         self.bytes_per_second = 0
         """Limit for each connection; 0 for none."""
@@ -360,7 +365,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         headers = {"X-Repo-Commit": repository.commit, "Accept-Ranges": "bytes"}
         if not repository.lfs:
-            headers["ETag"] = f'"{digest("sha1", content)}"'
+            headers["ETag"] = f'"{digest("sha1", content)}{self.server.hub.etag_suffix}"'
             self._content(content, headers, fault)
             return
         headers["X-Linked-Size"] = str(len(content))
@@ -382,8 +387,13 @@ class _Handler(BaseHTTPRequestHandler):
         kind = fault.kind if fault is not None else ""
         start, end, status = 0, len(content), 200
         match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("range", ""))
-        version = self.headers.get("if-range", headers["ETag"])
-        if match and self.server.hub.ranges and kind != "no-range" and version == headers["ETag"]:
+        hub, current = self.server.hub, headers["ETag"]
+        if hub.date or hub.nameless:
+            del headers["ETag"]
+            current = hub.date
+            headers |= {"Last-Modified": hub.date} if hub.date else {}
+        version = self.headers.get("if-range", current)
+        if match and hub.ranges and kind != "no-range" and version == current:
             start = int(match[1])
             end = min(int(match[2]) + 1, end) if match[2] else end
             if start >= len(content):
@@ -410,7 +420,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _body(self, view: memoryview, fault: Fault | None) -> None:
         hub = self.server.hub
-        breaking = fault is not None and fault.kind in {"drop", "truncate", "stall"}
+        breaking = fault is not None and fault.kind in {"drop", "truncate", "stall", "drip"}
         limit = min(fault.after_bytes, len(view)) if fault is not None and breaking else len(view)
         epoch = hub.epoch
         started = time.monotonic()
@@ -428,8 +438,18 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         if fault.kind == "stall":
             hub.wait(fault.seconds)
+        elif fault.kind == "drip":
+            self._drip(view[limit:], fault.seconds)
         elif fault.kind == "drop":
             self._reset()
+
+    def _drip(self, view: memoryview, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        for at in range(len(view)):
+            if self.server.hub.stopping or time.monotonic() > until:
+                return
+            self.wfile.write(view[at : at + 1])
+            self.server.hub.wait(0.2)
 
     def _reset(self) -> None:
         # Zero linger: close() sends a reset instead of the regular end.

@@ -34,6 +34,7 @@ class RecordedNvml:
     def __init__(self, recording: dict[str, Any]) -> None:
         self._error: str = recording.get("error", "")
         self._cards: list[dict[str, Any]] = recording.get("cards", [])
+        self._cuda: int | None = recording.get("cuda")
         self.open = 0
 
     def nvmlInit(self) -> None:  # noqa: N802  # NVML's own names
@@ -77,6 +78,36 @@ class RecordedNvml:
         self, card: dict[str, Any]
     ) -> list[SimpleNamespace]:
         return self._processes(card, "graphics_processes")
+
+    def nvmlDeviceGetMigMode(self, card: dict[str, Any]) -> tuple[int, int]:  # noqa: N802
+        if "parts" not in card:
+            raise NvmlNotSupportedError("Not Supported")
+        return 1, 1
+
+    def nvmlDeviceGetMaxMigDeviceCount(self, card: dict[str, Any]) -> int:  # noqa: N802
+        del card
+        return 7
+
+    def nvmlDeviceGetMigDeviceHandleByIndex(  # noqa: N802
+        self, card: dict[str, Any], index: int
+    ) -> dict[str, Any]:
+        if index >= len(card["parts"]):
+            raise NvmlError("Not Found")
+        part: dict[str, Any] = card["parts"][index]
+        return part
+
+    def nvmlDeviceGetCudaComputeCapability(  # noqa: N802
+        self, card: dict[str, Any]
+    ) -> tuple[int, int]:
+        if card.get("capability") is None:
+            raise NvmlNotSupportedError("Not Supported")
+        major, minor = card["capability"]
+        return major, minor
+
+    def nvmlSystemGetCudaDriverVersion_v2(self) -> int:  # noqa: N802
+        if self._cuda is None:
+            raise NvmlError("Function Not Found")
+        return self._cuda
 
     def _processes(self, card: dict[str, Any], key: str) -> list[SimpleNamespace]:
         if key not in card:
@@ -136,6 +167,10 @@ class RecordedHost(Host):
     def virtual_memory(self) -> tuple[int, int]:
         total, available = self._r["memory"]
         return total, available
+
+    def swap_bytes(self) -> int:
+        size: int = self._r.get("swap", 0)
+        return size
 
     def battery(self) -> tuple[bool | None, float] | None:
         state = self._r.get("battery")
@@ -224,9 +259,11 @@ class RecordingHost(Host):
                     "name": nvml.nvmlDeviceGetName(handle),
                     "memory": [memory.total, memory.free],
                     "bus_width_bits": nvml.nvmlDeviceGetMemoryBusWidth(handle),
+                    "capability": nvml.nvmlDeviceGetCudaComputeCapability(handle),
                     "memory_clock_mhz": nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_MEM),
                 }
             )
+        cuda = nvml.nvmlSystemGetCudaDriverVersion_v2()
         nvml.nvmlShutdown()
-        self.recording["nvml"] = {"cards": cards}
+        self.recording["nvml"] = {"cards": cards, "cuda": cuda}
         return nvml

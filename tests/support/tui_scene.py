@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -33,6 +33,8 @@ from localr1.fit.types import (
     TimeToAnswer,
 )
 from localr1.gguf.types import Architecture
+from localr1.install import mend
+from localr1.install.types import Bench, Build, Place, Tools
 from localr1.machine.types import Cpu, Device, EngineDevice, EngineInfo, Machine, Memory, Power
 from localr1.models.catalog import Catalogue
 from localr1.models.types import LocalModel, Model, Sampling, ThinkingTokens, Variant
@@ -78,6 +80,8 @@ MACHINE = Machine(
             504e9,
             True,
             "",
+            capability="8.9",
+            runtime="CUDA 12.4",
         ),
     ),
     engine=EngineInfo(
@@ -87,6 +91,8 @@ MACHINE = Machine(
             EngineDevice("CUDA0", "NVIDIA GeForce RTX 4070", "gpu", 12 * GIB, 11 * GIB),
             EngineDevice("CPU", "AMD Ryzen 7 7840U", "cpu", 32 * GIB, 21 * GIB),
         ),
+        "CPU : AVX2 = 1 | REPACK = 1 | ",
+        compiled=("CUDA", "CPU"),
     ),
     power=Power(False, None),
     problems=("The battery could not be read: no such file.",),
@@ -347,12 +353,30 @@ class FrozenServices(Services):
         self.is_connected = connected
         self.cleaning_seconds = cleaning_seconds
         self.engines: list[PlayedEngine] = []
+        self.machine = MACHINE
+        self.mending: Callable[[Callable[[mend.Event], None]], Awaitable[mend.Mended]] | None = None
+        """Stands where an installer would run for minutes."""
 
     async def connected(self) -> bool:
         return self.online and self.is_connected
 
     async def examine(self) -> Machine:
-        return MACHINE
+        return self.machine
+
+    async def bench(self) -> Bench:
+        place = Place("Linux", "x86_64", (3, 12), "/v/bin/python", "pip")
+        return Bench(place, Tools(compiler=True, packages="apt"))
+
+    async def mend(
+        self,
+        builds: Sequence[Build],
+        machine: Machine,
+        bench: Bench,
+        on_event: Callable[[mend.Event], None],
+    ) -> mend.Mended:
+        del builds, machine, bench
+        assert self.mending is not None
+        return await self.mending(on_event)
 
     async def advise(self, machine: Machine, goal: Goal, asked: Asked = NOTHING) -> Advice:
         del machine, asked

@@ -231,7 +231,7 @@ def test_commands_are_unique_and_say_what_they_do() -> None:
     every = [*(c for table in tables for c in table), *of_messages.values()]
     assert len({c.id for c in every}) == len(every)
     assert all(c.help.endswith(".") for c in every)
-    keys = [k for c in (*command.APP, *command.CHAT) if c.keys for k in c.keys.split(",")]
+    keys = [k for c in (*command.APP, *command.CHAT) for k in c.keys.split(",") if k]
     assert len(set(keys)) == len(keys)
     lists = (list_command.CONVERSATIONS, list_command.SETTINGS)
     for table in (message_command.QUESTION, message_command.REPLY, CODE, *lists):

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from tui_scene import GIB, MACHINE
 
 from localr1.errors import LocalR1Error
+from localr1.fit import time_words
 from localr1.fit.types import Interval
 from localr1.fit.usage import PoolUse
 from localr1.machine.gpu_table import meant_cards
 from localr1.machine.types import GpuUser
-from localr1.tui import wording
 from localr1.tui.memory_bar import PARTS, SHORT, bar_content, figure, memory_lines, split_cells
 from localr1.tui.scenario import FIELDS, Field, Scenario, moved, options, position, typed
 from localr1.tui.widgets.machine_panel import machine_lines
@@ -200,13 +200,13 @@ def test_figures_are_short(size: int, text: str) -> None:
 )
 def test_a_time_is_told_with_its_spread(low: float, high: float, short: str, words: str) -> None:
     interval = Interval(low, (low + high) / 2, high)
-    assert wording.short_time_range(interval) == short
-    assert wording.time_range(interval) == words
+    assert time_words.short_time_range(interval) == short
+    assert time_words.time_range(interval) == words
 
 
 @given(st.floats(0.01, 1e6), st.floats(0, 1e6))
 def test_a_short_time_is_short(low: float, more: float) -> None:
-    assert len(wording.short_time_range(Interval(low, low + more / 2, low + more))) <= 12
+    assert len(time_words.short_time_range(Interval(low, low + more / 2, low + more))) <= 12
 
 
 def test_the_machine_tells_who_holds_a_cards_memory() -> None:

@@ -16,6 +16,7 @@ PACKAGE = Path(localr1.__file__).parent
 LAYERS = (
     ("tui", "cli", "__main__"),
     ("workflow", "doctor"),
+    ("install",),
     ("home",),
     ("track_record",),
     ("exact",),
@@ -47,9 +48,7 @@ OWNERS = {
     "pynvml": ("machine/",),
     "rich": ("cli/", "tui/"),
     "jinja2": ("chat/sandbox.py", "chat/metering.py", "chat/file_template.py"),
-    "sqlite3": (
-        *("chat/database.py", "chat/ollama_chats.py", "chat/shelf.py", "chat/store.py"),
-    ),
+    "sqlite3": (*("chat/database.py", "chat/ollama_chats.py", "chat/shelf.py", "chat/store.py"),),
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -102,4 +102,4 @@ def test_the_shares_are_of_a_size(window: int) -> None:
 
 
 def test_what_is_left_out_is_counted_in_messages() -> None:
-    assert budget.left_out_words(3) == "6 earliest messages no longer in the window"
+    assert budget.left_out_words(6) == "6 earliest messages no longer in the window"

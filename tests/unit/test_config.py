@@ -147,6 +147,7 @@ def test_a_byte_order_mark_is_no_mistake(directories: Directories) -> None:
         ("model_folders = ['/a', '']\n", ("line 1", "`model_folders`", "list of folders")),
         ("theme = 'x'\ntheme =\n", ("line 2",)),
         ("when_full = 'shift'\n", ("line 1", "`when_full`", "continue, stop")),
+        ("quiet = true\n", ("line 1", "`quiet`", "never, battery, always")),
         ("speculation = 1\n", ("line 1", "`speculation`", "true or false")),
         ("thinking_budget = 'long'\n", ("line 1", "`thinking_budget`", "tokens (2000)")),
         ("thinking_budget = 2000\n", ("line 1", "`thinking_budget`", "text in quotes")),

@@ -34,7 +34,7 @@ def test_the_parts_are_told_apart_without_colours() -> None:
     status = Status(context_used=8000, context_window=16384, thinking_tokens=4000)
     bar = gauge_content(status, 20).plain
     assert bar == "━" * 5 + "╍" * 5 + "─" * 9 + "╌"
-    words = parts_content(status, 2).plain
+    words = parts_content(status, 4).plain
     assert "4,000  24 %  the conversation so far" in words
     assert "4 earliest messages no longer in the window. Nothing is deleted." in words
 

@@ -109,8 +109,12 @@ def test_each_rung_needs_less_where_it_is_meant_to(
         if changed(above, rung.settings) <= {"ubatch", "context_window", "kv_cache_type"}:
             # A GPU that computes with the CPU's cache unpacks a quantized one first.
             unpacks = "kv_cache_type" in changed(above, rung.settings)
-            assert sum(after.values()) < sum(before.values()) or unpacks
-            assert all(after[name] <= before[name] for name in before) or unpacks
+            # Where it computes for the CPU's layers too, smaller tensors may lie worse in its buffer.
+            some_on_cpu = above.gpu_layers <= one.architecture.layers or above.cpu_expert_layers
+            on_both = above.gpu_layers and some_on_cpu
+            assert sum(after.values()) < sum(before.values()) or unpacks or on_both
+            assert all(after[name] <= before[name] for name in before) or unpacks or on_both
+            assert sum(after.values()) < 1.02 * sum(before.values()) or unpacks
         else:
             # The demo's layers are smaller than the buffer that copies between devices.
             gpus = [name for name in before if name != "CPU" and not one.demo]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localr1.fit.threads import Sample, ThreadSpeed, candidates, choose
+from localr1.fit.threads import Sample, ThreadSpeed, candidates, choose, gentle
+from localr1.fit.types import Settings
 from localr1.machine.types import Cpu
 
 speeds = st.floats(0.01, 1e5)
@@ -86,3 +87,12 @@ def test_the_choice_is_never_slower_than_the_default(
     best = next(speed for speed in found if speed.threads == chosen)
     for ours, usual in zip(best.samples, found[0].samples, strict=True):
         assert ours.answer_seconds(60, 1000) <= usual.answer_seconds(60, 1000)
+
+
+def test_a_gentle_computer_uses_half_of_its_cores_and_small_batches() -> None:
+    hybrid = cpu(14, 20, 6)
+    gently = gentle(Settings(8192, ubatch=512), hybrid)
+    assert (gently.threads, gently.ubatch, gently.context_window) == (3, 128, 8192)
+    assert gentle(Settings(8192, threads=1, ubatch=64), hybrid) == Settings(
+        8192, threads=1, ubatch=64
+    )

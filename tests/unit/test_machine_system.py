@@ -427,6 +427,24 @@ def test_battery_states() -> None:
     assert power.probe(linux(battery=[None, 41.0])).on_battery is None
 
 
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"power_now": "12400000\n"},
+        # What counts charge gives current and voltage; some say it as a negative number.
+        {"current_now": "-1000000\n", "voltage_now": "12400000\n"},
+    ],
+)
+def test_what_is_drawn_from_the_battery(files: dict[str, str]) -> None:
+    folder = "/sys/class/power_supply"
+    supply = {f"{folder}/BAT0/type": "Battery\n", f"{folder}/AC/type": "Mains\n"}
+    given = {f"{folder}/BAT0/{name}": text for name, text in files.items()}
+    state = power.probe(linux(battery=[False, 41.0], files={**supply, **given}))
+    assert state.watts == pytest.approx(12.4)
+    assert power.probe(linux(battery=[True, 41.0], files={**supply, **given})).watts is None
+    assert power.probe(linux(battery=[False, 41.0], files=supply)).watts is None
+
+
 def test_probe_that_fails_or_hangs_is_named_and_the_others_go_on() -> None:
     host = RecordedHost.load("linux-h100")
     release = threading.Event()
@@ -565,3 +583,18 @@ def test_our_own_processes_are_not_named() -> None:
     assert host.process_name(os.getpid()) is None
     assert host.process_name(1 << 30) is None
     assert host.process_name(os.getppid())
+
+
+def test_where_it_runs_is_part_of_the_systems_name() -> None:
+    assert detect(linux(release="6.8")).operating_system == "Linux 6.8 x86_64"
+    inside = linux(release="6.8", files={"/.dockerenv": ""})
+    assert detect(inside).operating_system == "Linux 6.8 x86_64 (container)"
+    below = detect(RecordedHost.load("wsl-rtx-4080"))
+    assert below.operating_system.endswith("WSL2 x86_64 (WSL)")
+
+
+def test_swap_and_groups_of_cores_are_told() -> None:
+    nodes = {"/sys/devices/system/node": ["node0", "node1", "possible", "has_cpu"]}
+    system = detect(linux(swap=8 * GIB, directories=nodes))
+    assert (system.memory.swap_bytes, system.cpu.numa_nodes) == (8 * GIB, 2)
+    assert detect(linux()).cpu.numa_nodes == 1

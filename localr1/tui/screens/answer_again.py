@@ -13,6 +13,7 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from localr1.chat.types import Message, ReplyStats
+from localr1.fit import time_words
 from localr1.tui import wording
 from localr1.tui.command import Command, bindings
 from localr1.tui.screens.type_value import TypeValue
@@ -111,7 +112,7 @@ def cost_words(stats: ReplyStats, prompt_tps: float) -> str:
     text = f"Nothing is thought again; the thinking of {tokens} is read"
     if prompt_tps <= 0:
         return f"{text}."
-    seconds = wording.rough_duration(stats.thinking_tokens / prompt_tps)
+    seconds = time_words.rough_duration(stats.thinking_tokens / prompt_tps)
     saved = ""
     if stats.thinking_seconds:
         saved = f" Thinking anew took {wording.duration(stats.thinking_seconds)}."

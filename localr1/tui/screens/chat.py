@@ -220,7 +220,7 @@ class Chat(Asking):
         offered = choices(
             self.status.status, stats.prompt_tps if stats else 0.0, now, bigger, said=said
         )
-        left_out = self._talk.session.left_out_turns if self._talk.session else 0
+        left_out = self._talk.session.left_out_messages if self._talk.session else 0
         choice = await self.app.push_screen_wait(
             ContextWindow(self.status.status, left_out, offered)
         )

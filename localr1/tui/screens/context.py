@@ -15,6 +15,7 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from localr1.chat.budget import answer_reserve, left_out_words
+from localr1.fit import time_words
 from localr1.fit.types import Plan
 from localr1.tui import wording
 from localr1.tui.command import Command, bindings
@@ -94,7 +95,7 @@ def choices(
     return tuple(found)
 
 
-def parts_content(status: Status, left_out_turns: int) -> Content:
+def parts_content(status: Status, left_out_messages: int) -> Content:
     """The window's parts in words."""
     window = status.context_window
     history = status.context_used - status.thinking_tokens - status.answer_tokens
@@ -115,8 +116,8 @@ def parts_content(status: Status, left_out_turns: int) -> Content:
                 (sign, style), f" {wording.count(tokens):>8} ", (f"{share}  {words}", "dim")
             )
         )
-    if left_out_turns:
-        lines += [Content(""), Content(f"{left_out_words(left_out_turns)}. Nothing is deleted.")]
+    if left_out_messages:
+        lines += [Content(""), Content(f"{left_out_words(left_out_messages)}. Nothing is deleted.")]
     return Content("\n").join(lines)
 
 
@@ -125,7 +126,7 @@ class ContextWindow(ModalScreen[Choice | None]):
 
     Args:
         status: What fills the window.
-        left_out_turns: Exchanges that were not sent lately.
+        left_out_messages: Of the oldest, those that were not sent lately.
         offered: What can be done.
     """
 
@@ -153,9 +154,9 @@ class ContextWindow(ModalScreen[Choice | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = bindings(_COMMANDS)
 
-    def __init__(self, status: Status, left_out_turns: int, offered: Sequence[Choice]) -> None:
+    def __init__(self, status: Status, left_out_messages: int, offered: Sequence[Choice]) -> None:
         super().__init__()
-        self._status, self._left_out_turns, self._offered = status, left_out_turns, offered
+        self._status, self._left_out_messages, self._offered = status, left_out_messages, offered
 
     def compose(self) -> ComposeResult:
         """The parts, and what can be done."""
@@ -164,7 +165,7 @@ class ContextWindow(ModalScreen[Choice | None]):
             window = wording.count(self._status.context_window)
             box.border_title = f"Context window: {window} tokens"
             box.border_subtitle = "Enter takes it · Esc leaves it"
-            yield Static(parts_content(self._status, self._left_out_turns), markup=False)
+            yield Static(parts_content(self._status, self._left_out_messages), markup=False)
             yield Static("When it is full", classes="title", markup=False)
             yield OptionList(*(self._option(each) for each in self._offered), markup=False)
 
@@ -191,4 +192,4 @@ def _read_words(tokens: int, prompt_tps: float) -> str:
     text = wording.plural(tokens, "token")
     if prompt_tps <= 0:
         return text
-    return f"{text} (about {wording.rough_duration(tokens / prompt_tps)})"
+    return f"{text} (about {time_words.rough_duration(tokens / prompt_tps)})"

@@ -17,6 +17,7 @@ from textual.widgets import Footer, OptionList, Static
 from textual.widgets.option_list import Option
 
 from localr1.errors import LocalR1Error
+from localr1.fit import time_words
 from localr1.models.downloads import Downloads, Status
 from localr1.models.queue import Item, Queue
 from localr1.printable import one_line, printable
@@ -39,7 +40,7 @@ def brief(status: Status | None) -> str:
     if status.verifying:
         return "↓ verifying"
     left = status.seconds_left
-    time = f" · {wording.rough_duration(left)}" if left is not None else ""
+    time = f" · {time_words.rough_duration(left)}" if left is not None else ""
     return f"↓ {status.fraction:.0%}{time}"
 
 
@@ -59,7 +60,7 @@ def state_text(item: Item, status: Status | None) -> str:
     if status.bytes_per_second > 0:
         parts.append(f"{wording.size(status.bytes_per_second)}/s")
     if status.seconds_left is not None:
-        parts.append(f"{wording.rough_duration(status.seconds_left)} left")
+        parts.append(f"{time_words.rough_duration(status.seconds_left)} left")
     return " · ".join(parts)
 
 

@@ -22,6 +22,7 @@ from localr1.tui.advice_command import WELCOME
 from localr1.tui.advice_row import AdviceRow, advice_rows, first_choice, wanted_row
 from localr1.tui.advice_words import HINTS, LOOKING, NOT_HERE, NOT_ON_DISK, offer, ranking_line
 from localr1.tui.command import bindings
+from localr1.tui.idle import idle_words
 from localr1.tui.plan_words import View, full_r1_words
 from localr1.tui.ranking import QUIET_SECONDS, Ranked, Ranker
 from localr1.tui.runner import Runner
@@ -63,6 +64,7 @@ class Welcome(Screen[Taken | None]):
     DEFAULT_CSS = """
     Welcome { background: $background; }
     Welcome > #title { height: 1; padding: 0 3; margin: 0 0 0 0; text-wrap: nowrap; }
+    Welcome > #idle { height: auto; padding: 0 3; color: $warning; display: none; }
     Welcome > #offer { height: auto; padding: 0 3; color: $accent; display: none; }
     Welcome > #ranking { height: 1; margin: 1 0 0 0; padding: 0 3; text-wrap: nowrap; }
     Welcome > #full { height: auto; margin: 0 1; padding: 0 2; display: none; color: $text-muted; }
@@ -109,6 +111,7 @@ class Welcome(Screen[Taken | None]):
         self._can_go_back = can_go_back
         self._scenario = Scenario(preferences.goal, asked.context_window, asked.kv_cache_type)
         self._panel = MachinePanel()
+        self._idle = Static("", id="idle", markup=False)
         self._offer = Static("", id="offer", markup=False)
         self._line = Static("", id="ranking", markup=False)
         self._list = AdviceList()
@@ -127,6 +130,7 @@ class Welcome(Screen[Taken | None]):
         yield Static(
             Content.assemble(("localr1", "bold $primary"), (f"  {_TAGLINE}", "dim")), id="title"
         )
+        yield self._idle
         with Horizontal(id="top"):
             yield self._panel
             yield self._what_if
@@ -216,6 +220,17 @@ class Welcome(Screen[Taken | None]):
             return
         if self.is_attached:
             self._ask(self._scenario, quiet_seconds=0.0)
+            self._look_for_idle()
+
+    @work(exclusive=True, group="idle")
+    async def _look_for_idle(self) -> None:
+        """Say that a card lies idle, and what it would be good for."""
+        machine = self._runner.machine
+        if machine is None:
+            return
+        text = await idle_words(self._services, machine, self._scenario)
+        self._idle.update(Content(printable(text)))
+        self._idle.display = bool(text)
 
     def _ask(self, scenario: Scenario, quiet_seconds: float = QUIET_SECONDS) -> None:
         """Rank for something else; the choices are shown at once."""

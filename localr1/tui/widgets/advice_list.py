@@ -13,6 +13,7 @@ from textual.message import Message
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from localr1.fit import time_words
 from localr1.fit.explain import brief
 from localr1.fit.types import Plan
 from localr1.printable import one_line
@@ -87,7 +88,7 @@ def _why(plan: Plan, room: int) -> str:
 def _answer_time(plan: Plan) -> str:
     if not plan.fits:
         return "-"
-    return wording.short_time_range(plan.time_to_answer.typical) + (star(plan) or " ")
+    return time_words.short_time_range(plan.time_to_answer.typical) + (star(plan) or " ")
 
 
 def _shown(width: int) -> list[int]:

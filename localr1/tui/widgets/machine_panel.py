@@ -6,7 +6,7 @@ from textual import events
 from textual.content import Content
 from textual.widgets import Static
 
-from localr1.machine.types import Device, Machine
+from localr1.machine.types import Device, Machine, Power
 from localr1.printable import printable
 from localr1.tui import wording
 
@@ -43,6 +43,8 @@ def machine_lines(machine: Machine | None, width: int) -> list[Content]:
         *_graphics(machine, width),
         _row("llama.cpp", _engine(machine), width),
     ]
+    if machine.power.on_battery:
+        lines.append(_row("Power", _battery(machine.power), width))
     problems = [p for p in (*machine.problems, *_engine_problem(machine)) if p]
     for problem in problems[:_MOST_PROBLEMS]:
         lines.extend(_problem(problem, width))
@@ -119,6 +121,15 @@ def _card(card: Device) -> Content:
         )
     parts.append((f" · {printable(card.name)}", "dim"))
     return Content.assemble(*parts)
+
+
+def _battery(power: Power) -> Content:
+    parts = ["on battery"]
+    if power.percent is not None:
+        parts.append(f"{power.percent:.0f} %")
+    if power.watts:
+        parts.append(f"drawing {power.watts:.0f} W")
+    return Content.styled(" · ".join(parts), "$warning")
 
 
 def _engine(machine: Machine) -> Content:
