@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from localr1.amount import ThinkingBudget
 from localr1.chat.types import FinishReason, PromptProgress, ReplyStats, ThinkingDelta
+from localr1.fit import time_words
 from localr1.printable import printable
 from localr1.tui import wording
 
@@ -49,7 +50,7 @@ def prompt_text(event: PromptProgress, seconds_left: float | None = None) -> str
     return (
         f"Reading {wording.count(event.done_tokens)} of "
         f"{wording.plural(event.total_tokens, 'token')} {filled}{empty}"
-        f"{f' {wording.rough_duration(seconds_left)} left' if seconds_left else ''}"
+        f"{f' {time_words.rough_duration(seconds_left)} left' if seconds_left else ''}"
     )
 
 

@@ -22,10 +22,10 @@ from localr1.chat.types import (
     Wish,
 )
 from localr1.errors import LocalR1Error, UsageError
+from localr1.fit import time_words
 from localr1.fit.types import NOTHING, Asked, Plan
 from localr1.models.types import LocalModel
 from localr1.track_record import Watch
-from localr1.tui import wording
 from localr1.tui.runner import Runner, Running
 from localr1.tui.services import Services
 
@@ -232,7 +232,7 @@ class Talk:
         if running is None or not self.ready:
             return ""
         usual = running.plan.time_to_answer.typical
-        return wording.time_range(usual) if usual.high >= _LONG_SECONDS else ""
+        return time_words.time_range(usual) if usual.high >= _LONG_SECONDS else ""
 
     async def plans(self) -> tuple[Plan | None, Plan | None]:
         """How the model is loaded, and how it would be with a window of twice the size.
