@@ -301,13 +301,7 @@ def network_allowed(offline_flag: bool, environment: Mapping[str, str] = os.envi
 
 
 class PartlyUsable(SettingsError):
-    """Some of the settings are wrong.
-
-    Args:
-        path: The file.
-        why: What is wrong with the first of them.
-        usable: The others, with defaults for those.
-    """
+    """Some settings are wrong; `usable` has the others, with defaults for those."""
 
     def __init__(self, path: Path, why: str, usable: Preferences) -> None:
         error = _settings_error(path, why)

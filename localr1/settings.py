@@ -17,6 +17,7 @@ from localr1.config import (
     Directories,
     Goal,
     Preferences,
+    Quiet,
     ThinkingDisplay,
     WhenFull,
     ensure,
@@ -101,6 +102,14 @@ SETTINGS: Final = (
         "Whether words are guessed ahead from the conversation itself; answers stay the same.",
         "switch",
         takes_effect="from the next load on (Ctrl+R)",
+    ),
+    Setting(
+        "quiet",
+        "Quiet",
+        "When fewer cores and smaller prompt batches are used, for a cool and lasting laptop.",
+        "choice",
+        get_args(Quiet),
+        "from the next load on (Ctrl+R)",
     ),
     Setting(
         "kv_state_limit",

@@ -251,7 +251,7 @@ CHAT = (
     CONTEXT,
     Command(
         "chat.manner",
-        "f6",
+        "f8",
         "manner",
         "This conversation",
         "Choose a kind of work, a system prompt, sampling and a seed for this conversation.",

@@ -59,7 +59,7 @@ async def test_a_conversation_is_held_as_chosen_and_stays_so(tmp_path: Path) -> 
     del tmp_path
     async with played_chat(size=(80, 24)) as (app, pilot, engine):
         chat = chat_of(app)
-        await pilot.press("f6")
+        await pilot.press("f8")
         await until(pilot, lambda: isinstance(app.screen, MannerForm))
         app.screen.query_one(Select).value = "mathematics"
         app.screen.query_one("#temperature", Input).value = "warm"
@@ -101,7 +101,7 @@ def test_the_form_warns_outside_the_makers_advice(
 
     async def ready(pilot: Pilot[None]) -> None:
         await until(pilot, lambda: in_chat(app))
-        await pilot.press("f6")
+        await pilot.press("f8")
         await until(pilot, lambda: isinstance(app.screen, MannerForm))
         app.screen.query_one(Select).value = "mathematics"
         app.screen.query_one("#temperature", Input).value = "1.2"
