@@ -133,7 +133,7 @@ def schema_of(schema: dict[str, object]) -> ResponseFormatJSONSchema:
 
 
 def test_an_answer_keeps_to_a_form(client: openai.OpenAI) -> None:
-    form = {
+    form: dict[str, object] = {
         "type": "object",
         "properties": {"sum": {"type": "integer", "minimum": 0, "maximum": 99}},
         "required": ["sum"],
