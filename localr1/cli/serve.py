@@ -65,7 +65,12 @@ async def _serve(
         sys.stdout.flush()
         await listening.serve(place, desk, listening.rules(place, key))
     finally:
-        await asyncio.shield(desk.close())
+        closing = asyncio.create_task(desk.close())
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            await closing  # Ctrl+C: the worker still has to end in peace
+            raise
 
 
 def _key_line(place: Door, path: object) -> str:

@@ -76,8 +76,8 @@ def served(home: Path, *options: str) -> Iterator[Served]:
         yield Served(psutil.Process(process.pid), found[0], said)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
-        assert "Traceback" not in errors
-        assert process.returncode == 130
+        assert "Traceback" not in errors, errors
+        assert process.returncode == 130, errors
     finally:
         process.kill()
         process.wait()
