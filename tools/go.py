@@ -6,7 +6,7 @@
     python3 tools/go.py rpc        build a llama.cpp whose memory can be lent, for the tests of GPUs
     python3 tools/go.py speed      the engine against llama.cpp's own programs (benchmarks/engine.py)
     python3 tools/go.py turns      ten thousand turns on the demo (benchmarks/turns.py)
-    python3 tools/go.py WHAT ...   lint, types, format, soak, or a localr1 command (ask, advise, ...)
+    python3 tools/go.py WHAT ...   lint, types, format, coverage, soak, or a localr1 command (ask, advise, ...)
 
 Standard library only, on Linux, macOS and Windows. The first set-up compiles llama.cpp, about
 five minutes on two cores; it is not done again until pyproject.toml or constraints.txt changes.
@@ -38,9 +38,11 @@ COMPILERS = ("c++", "g++", "clang++", "cl")
 
 LINT = (["-m", "ruff", "check", "."], ["-m", "ruff", "format", "--check", "."])
 TYPES = (["-m", "mypy", "localr1", "tests", "benchmarks", "tools/demo_task.py", "tools/go.py"],)
-TESTS = (["-m", "pytest", "--cov=localr1", "--cov-report=term:skip-covered"],)
+TESTS = (["-m", "pytest"],)
+COVERAGE = (["-m", "pytest", "--cov=localr1", "--cov-report=term:skip-covered"],)
 TASKS: dict[str, tuple[list[str], ...]] = {
     "test": TESTS,
+    "coverage": COVERAGE,
     "lint": LINT,
     "types": TYPES,
     "check": (*LINT, *TYPES, *TESTS),

@@ -35,7 +35,10 @@ def test_every_command_is_offered() -> None:
         ("localr1 ask --thinking h", ["hide"]),
         ("localr1 ask --model dem", ["demo"]),
         ("localr1 rm demo --st", ["--stopped"]),
-        ("localr1 chat demo --", ["--help", "--offline", "--plain"]),
+        (
+            "localr1 chat demo --",
+            ["--help", "--offline", "--model", "--plain", "--endpoint", "--pool"],
+        ),
         ("localr1 verify demo ", []),
         ("localr1 import ", []),  # the shell offers files
         ("localr1 ask --seed ", []),
