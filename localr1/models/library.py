@@ -286,7 +286,25 @@ class Library:
 
     def _discover(self) -> Discovery:
         own = [Place(OWN, folder) for folder in self.folders] if self._places else []
-        return discover([*own, *self._places], self._imported(), self._cache)
+        found = discover([*own, *self._places], self._imported(), self._cache)
+        return replace(found, found=tuple(map(self._proven_first, found.found)))
+
+    def _proven_first(self, found: Found) -> Found:
+        """Of several copies the first that was checked: the others only look the same."""
+        here = ((found.tool, found.path), *found.copies)
+        proven = next((one for one in here if self._is_proven(one[1])), here[0])
+        rest = tuple(one for one in here if one != proven)
+        tool, path = proven
+        return replace(found, tool=tool, gguf=replace(found.gguf, path=path), copies=rest)
+
+    def _is_proven(self, path: Path) -> bool:
+        record = self.records.read().of(path)
+        if not record.verified_seconds:
+            return False
+        with suppress(OSError):
+            facts = path.stat()
+            return (facts.st_size, facts.st_mtime_ns) == (record.size_bytes, record.modified_ns)
+        return False
 
     def _imported(self) -> list[Path]:
         files = self.records.read().files.items()
@@ -298,7 +316,16 @@ class Library:
         ranks = {place.tool: rank for rank, place in reversed(list(enumerate(self._places)))}
         ranks[OWN] = -1
         known = [one for one in found if one is not None]
-        return sorted(known, key=lambda one: (ranks.get(one.tool, len(ranks)), str(one.path)))
+        proven = {one.path for one in known if self._is_proven(one.path)}
+        sound = {one.digest for one in known if one.path in proven}
+        return sorted(
+            known,
+            key=lambda one: (
+                one.digest in sound and one.path not in proven,
+                ranks.get(one.tool, len(ranks)),
+                str(one.path),
+            ),
+        )
 
     def _as_found(self, reading: Reading) -> Found | None:
         if reading.state != "complete" or reading.gguf is None:

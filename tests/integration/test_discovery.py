@@ -20,6 +20,7 @@ from localr1.models import catalog, walk
 from localr1.models.headers import HeaderCache
 from localr1.models.library import Library
 from localr1.models.places import places
+from localr1.models.records import Records
 from localr1.models.types import Choice
 
 SEVEN_B = elsewhere.seven_b()
@@ -133,6 +134,46 @@ def test_copies_are_told_with_the_one_that_is_used(library: Library, user: Path)
     (found,) = survey.discovery.found
     assert (found.path, found.copies) == (first, (("llama.cpp", second),))
     assert [m.path for m in survey.models if not m.model.demo] == [first]
+
+
+def damage(path: Path) -> None:
+    """Change bytes that a quick look does not see: between the last two of its eight samples."""
+    content = bytearray(path.read_bytes())
+    at = (len(content) - 4096) * 6 // 7 + 4200
+    assert at + 200 < len(content) - 4096
+    content[at : at + 100] = bytes(byte ^ 0xFF for byte in content[at : at + 100])
+    path.write_bytes(content)
+
+
+def test_a_copy_that_was_proven_is_used_before_one_that_only_looks_the_same(
+    tmp_path: Path, user: Path
+) -> None:
+    found_in = places([], environment={}, home=user, platform="linux")
+    cache, records = HeaderCache(tmp_path / "cache"), Records(tmp_path / "records.json")
+    library = Library(tmp_path / "own", places=found_in, cache=cache, records=records)
+    damaged = elsewhere.write_merge(user / ".lmstudio/models/a/one.gguf")
+    sound = user / ".cache/llama.cpp/two.gguf"
+    sound.parent.mkdir(parents=True)
+    shutil.copy2(damaged, sound)
+    damage(damaged)
+    facts = sound.stat()
+    records.note(
+        sound, size_bytes=facts.st_size, modified_ns=facts.st_mtime_ns, verified_seconds=1.0
+    )
+    survey = library.survey(catalog.load())
+    (local,) = (one for one in survey.models if not one.model.demo)
+    assert local.path == sound
+    (found,) = survey.discovery.found
+    assert found.copies == (("LM Studio", damaged),)
+    # Also where a name is looked up among what was found before.
+    choice = Choice(local.model, local.variant)
+    again = library.find(choice)
+    assert again is not None
+    assert again.path == sound
+    # Not once it has changed since.
+    damage(sound)
+    (found,) = library.survey(catalog.load()).discovery.found
+    assert found.path == damaged
 
 
 def test_incomplete_and_damaged_files_are_told_apart(library: Library, user: Path) -> None:
