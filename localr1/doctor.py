@@ -64,7 +64,12 @@ def engine(machine: Machine, bench: Bench) -> list[Finding]:
         found.append(Finding("engine", "ok", words))
     found += [_trouble(trouble, machine, bench) for trouble in troubles]
     found += [_used(gpu) for gpu in machine.gpus]
-    if all(device.kind == "cpu" for device in machine.devices):
+    # What could not be looked at, or contradicts itself, may hide a card.
+    found += [
+        Finding("machine", "warning", problem, "", "localr1 machine shows all that was found.")
+        for problem in machine.problems
+    ]
+    if all(device.kind == "cpu" for device in machine.devices) and not machine.problems:
         found.append(Finding("gpu", "ok", "No GPU was found; models run on the CPU."))
     return found
 
@@ -166,6 +171,16 @@ def disk(directories: Directories) -> list[Finding]:
         ]
     speed = _write_speed(existing)
     words = f"{gib(free)} free for downloads at {place}, written at {speed / 1e6:,.0f} MB/s."
+    if not speed:
+        return [
+            Finding(
+                "disk",
+                "failed",
+                f"{place} cannot be written.",
+                "A small file could not be written to its end: a quota, a limit, or the disk itself.",
+                "Make room there, or set `models_directory` in settings.toml to another disk.",
+            )
+        ]
     if speed < _SLOW_DISK_BYTES_PER_SECOND:
         why = "A model of 5 GB takes long to arrive there, and to be read at each start."
         todo = "Set `models_directory` in settings.toml to a faster disk."
@@ -184,7 +199,7 @@ def _write_speed(folder: Path) -> float:
                 file.flush()
                 os.fsync(file.fileno())
     except OSError:
-        return float("inf")  # a download would tell the reason itself
+        return 0.0
     return written / max(1e-6, time.monotonic() - began)
 
 

@@ -58,11 +58,11 @@ def working_set_bytes(ram_bytes: int, wired_limit_bytes: int = 0) -> int:
 
     The limit that its owner set counts (`sysctl iogpu.wired_limit_mb`; 0 is the default).
     The default is what Metal reports as recommendedMaxWorkingSetSize: in llama.cpp's logs
-    2/3 of 16 GiB (11453.25 MB) and about 3/4 above 36 GiB; some releases of macOS allow more.
+    2/3 of 16 GiB (11453.25 MB) and 3/4 from 36 GiB on (28991.03 MB of 36 GiB); some releases of macOS allow more.
     """
     if 0 < wired_limit_bytes <= ram_bytes:
         return wired_limit_bytes
-    return ram_bytes * 3 // 4 if ram_bytes > 36 * _GIB else ram_bytes * 2 // 3
+    return ram_bytes * 3 // 4 if ram_bytes >= 36 * _GIB else ram_bytes * 2 // 3
 
 
 def _wired_limit_bytes(host: Host) -> int:

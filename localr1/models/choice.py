@@ -9,6 +9,7 @@ from localr1.errors import UnknownModel
 from localr1.gguf.file import chat_format, model_stem
 from localr1.gguf.types import Architecture, ChatFormat, GgufFile
 from localr1.models.types import Choice, Model, Sampling, ThinkingTokens, Variant
+from localr1.printable import printable
 
 # R1's template marks the turns with these, whatever the version (tokenizer_config.json of
 # deepseek-ai/DeepSeek-R1).
@@ -102,6 +103,8 @@ def from_file(gguf: GgufFile, models: Sequence[Model], quantizations: Sequence[s
             header only the type it is built on.
     """
     stem = model_stem(gguf.path)
+    if not printable(stem).strip():
+        stem = "model"  # nobody could type its name
     variant = Variant(
         quantization=_quantization_in(stem, quantizations) or gguf.quantization,
         repository="",

@@ -45,11 +45,24 @@ def check(address: str) -> None:
                 value,
                 f"Correct {name}, or unset it.",
             )
+    if os.environ.get("SSL_CERT_FILE"):
+        _check_certificates(os.environ["SSL_CERT_FILE"])
     token = os.environ.get("HF_TOKEN", "")
     if not (token.isascii() and token.strip().isprintable()):
         raise HubDenied(
             "HF_TOKEN is no token.", "It has characters that no token has.", "Copy it again."
         )
+
+
+def _check_certificates(path: str) -> None:
+    import ssl  # noqa: PLC0415 - rarely needed
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except OSError as error:  # SSLError is one
+        raise HubUnreachable(
+            "SSL_CERT_FILE holds no certificates.", f"{path}: {error}", "Correct it, or unset it."
+        ) from error
 
 
 def _with_scheme(proxy: str) -> str:
