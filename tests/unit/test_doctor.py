@@ -128,6 +128,11 @@ def test_the_disk(
     (finding,) = doctor.disk(directories)
     assert "MB/s" in finding.what
     assert list(tmp_path.rglob("tmp*")) == []
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", lambda _file: os.write(-1, b""))  # an OSError
+        (finding,) = doctor.disk(directories)
+    assert finding.status == "failed"
+    assert "quota" in finding.why
     monkeypatch.setattr(doctor, "_write_speed", lambda _folder: 5e6)
     (finding,) = doctor.disk(directories)
     assert finding.status == "warning"

@@ -29,6 +29,13 @@ def broken(words: str, *cards: Device) -> Machine:
     return replace(machine(*cards), engine=EngineInfo("", (), (), problem=words))
 
 
+def test_what_could_not_be_looked_at_is_no_clean_bill() -> None:
+    here = replace(machine(), problems=("Driver/library version mismatch",))
+    findings = doctor.engine(here, BENCH)
+    assert [one.what for one in findings if one.status == "warning"] == list(here.problems)
+    assert not any("No GPU was found" in one.what for one in findings)
+
+
 def test_a_sound_engine_without_a_gpu_has_no_trouble() -> None:
     assert troubles(machine()) == ()
     findings = doctor.engine(machine(), BENCH)
