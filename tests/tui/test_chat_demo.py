@@ -100,8 +100,8 @@ async def test_the_second_run_goes_straight_to_the_chat_and_knows_the_first() ->
 
 
 async def test_a_message_typed_while_the_model_loads_is_sent_when_it_is_ready() -> None:
-    async with first_run():
-        pass
+    async with first_run() as (_, pilot):
+        await pilot.press("ctrl+q")  # as soon as the model is there: it must be known next time
     app = LocalR1App(greedy_home())
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: app.screen.query("Composer"))

@@ -157,7 +157,7 @@ async def test_f6_without_trouble_says_so() -> None:
         await until(pilot, lambda: app.runner.machine is not None)
         await pilot.press("f6")
         await until(pilot, lambda: isinstance(app.screen, Fix))
-        assert "Nothing is wrong" in text_of(pilot, ".state")
+        await until(pilot, lambda: "Nothing is wrong" in text_of(pilot, ".state"))
         assert app.screen.check_action("start", ()) is False
 
 

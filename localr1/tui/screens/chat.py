@@ -294,6 +294,7 @@ class Chat(Asking):
             self._leave_editing()
         await self._waiting.give_back()
         await self._draft.save()
+        await self._remembered()
         if answered:
             await self._talk.leave(_KEEP_AT_QUIT_SECONDS)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from textual import work
+from textual.worker import Worker
 
 from localr1.errors import Interrupted, LocalR1Error
 from localr1.fit.types import NOTHING, Asked
@@ -66,6 +67,8 @@ class ModelScreen(Reading):
             self, services, lambda: (self._talk.conversation_id, self.composer.whole)
         )
 
+        self._remembering: Worker[None] | None = None
+
     @property
     def local(self) -> LocalModel:
         """The model of this chat."""
@@ -118,7 +121,7 @@ class ModelScreen(Reading):
             await self._offer_restart(error, label, "Ctrl+R · F2 another model", severity)
         else:
             self._live.rest()
-            self._remember()
+            self._remembering = self._remember()
             await self._talk.resume()
             if text := await self._waiting.take():
                 self._send(text)
@@ -129,6 +132,11 @@ class ModelScreen(Reading):
             await self._talk.remember()
         except LocalR1Error as error:
             self.notify(printable(str(error)), severity="warning", markup=False)
+
+    async def _remembered(self) -> None:
+        """Wait until the next start knows this model, where that was begun."""
+        if self._remembering is not None:
+            await self.app.workers.wait_for_complete([self._remembering])
 
     def action_restart(self) -> None:
         """Load the model again, unless it is there and well."""
