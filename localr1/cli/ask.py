@@ -156,7 +156,7 @@ def choose(home: workflow.Home, wanted: str | None) -> LocalModel:
         choice = home.catalogue.resolve(wanted)
         local = home.library.find(choice)
         if local is not None:
-            return local
+            return _told(local)
         name = choice.model.id + (f":{choice.variant.quantization}" if choice.variant else "")
         if home.offline:
             raise OfflineError(
@@ -171,6 +171,12 @@ def choose(home: workflow.Home, wanted: str | None) -> LocalModel:
             "localr1: using the demo, which only adds, subtracts and compares numbers;"
             " `localr1 advise` shows which R1 fits this computer."
         )
+    return _told(local)
+
+
+def _told(local: LocalModel) -> LocalModel:
+    if local.doubt:
+        output.note(f"localr1: {local.doubt}")
     return local
 
 

@@ -147,7 +147,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         size_text(local.size_bytes),
         local.place,
         _ago(row.last_used_seconds),
-        _ago(row.verified_seconds),
+        "ALTERED" if local.altered else _ago(row.verified_seconds),
         f"{row.generation_tps:.1f}" if row.generation_tps else "",
     )
 
@@ -311,6 +311,7 @@ def _variant_json(model: Model, variant: Variant, row: Row | None) -> dict[str, 
         "imported": row.imported if row else False,
         "last_used_seconds": row.last_used_seconds if row and row.last_used_seconds else None,
         "verified_seconds": row.verified_seconds if row and row.verified_seconds else None,
+        "altered": row.local.altered if row else False,
         "generation_tps": row.generation_tps if row and row.generation_tps else None,
         "copies": [{"place": tool, "path": str(path)} for tool, path in row.copies] if row else [],
     }

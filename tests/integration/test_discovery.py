@@ -16,12 +16,12 @@ import synthetic
 
 from localr1 import workflow
 from localr1.errors import FileError
-from localr1.models import catalog, walk
+from localr1.models import catalog, upkeep, walk
 from localr1.models.headers import HeaderCache
 from localr1.models.library import Library
 from localr1.models.places import places
 from localr1.models.records import Records
-from localr1.models.types import Choice
+from localr1.models.types import Choice, LocalModel
 
 SEVEN_B = elsewhere.seven_b()
 needs_links = pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
@@ -132,7 +132,8 @@ def test_copies_are_told_with_the_one_that_is_used(library: Library, user: Path)
     shutil.copy2(first, second)
     survey = library.survey(catalog.load())
     (found,) = survey.discovery.found
-    assert (found.path, found.copies) == (first, (("llama.cpp", second),))
+    assert found.path == first
+    assert [(copy.tool, copy.path) for copy in found.copies] == [("llama.cpp", second)]
     assert [m.path for m in survey.models if not m.model.demo] == [first]
 
 
@@ -164,7 +165,7 @@ def test_a_copy_that_was_proven_is_used_before_one_that_only_looks_the_same(
     (local,) = (one for one in survey.models if not one.model.demo)
     assert local.path == sound
     (found,) = survey.discovery.found
-    assert found.copies == (("LM Studio", damaged),)
+    assert [(copy.tool, copy.path) for copy in found.copies] == [("LM Studio", damaged)]
     # Also where a name is looked up among what was found before.
     choice = Choice(local.model, local.variant)
     again = library.find(choice)
@@ -174,6 +175,50 @@ def test_a_copy_that_was_proven_is_used_before_one_that_only_looks_the_same(
     damage(sound)
     (found,) = library.survey(catalog.load()).discovery.found
     assert found.path == damaged
+
+
+def test_a_damaged_copy_stays_the_last_however_often_it_is_checked(
+    tmp_path: Path, user: Path
+) -> None:
+    found_in = places([], environment={}, home=user, platform="linux")
+    records = Records(tmp_path / "data")
+    library = Library(
+        tmp_path / "own", places=found_in, cache=HeaderCache(tmp_path / "cache"), records=records
+    )
+    damaged = elsewhere.write_merge(user / ".lmstudio/models/a/My-R1-Merge-Q8_0.gguf")
+    other = Path(shutil.copy2(damaged, tmp_path / "other"))
+    sound = elsewhere.into_ollama(user / ".ollama/models", "merge", "7b", other)
+    damage(damaged)
+    models = catalog.load()
+
+    def used() -> LocalModel:
+        (local,) = (one for one in library.scan(models) if not one.model.demo)
+        again = library.find(Choice(local.model, local.variant))
+        assert again is not None
+        assert again.path == local.path
+        return local
+
+    def check(path: Path) -> str:
+        (local,) = (one for one in library.files(models) if one.path == path)
+        (verdict,) = upkeep.verify(local, library, lambda *_: None)
+        return verdict.outcome
+
+    assert (first := used()).path == damaged  # nothing is known of either
+    assert [check(damaged), check(damaged), check(sound)] == ["recorded", "unchanged", "sound"]
+    assert used().path == sound
+    assert (used().model.id, used().variant.quantization) == (first.model.id, "Q8_0")
+    assert check(damaged) == "unchanged"
+    assert used().path == sound
+    # One that is found altered comes after those of which nothing is known.
+    damage(sound)
+    assert check(sound) == "altered"
+    assert used().path == damaged
+    assert not used().altered
+    damaged.unlink()
+    assert used().altered
+    damage(sound)  # the same bytes again: what was
+    assert check(sound) == "sound"
+    assert not used().altered
 
 
 def test_incomplete_and_damaged_files_are_told_apart(library: Library, user: Path) -> None:

@@ -202,16 +202,14 @@ def test_an_altered_byte_is_found_by_every_authority(run: Run, user: Path) -> No
     assert code == 1
     outcomes = {item["model"]: item["outcome"] for item in json.loads(out)["files"]}
     assert outcomes == {NAME: "altered", "other-r1": "altered", "demo": "recorded"}
+    assert [listed(run)[f"{name}:F16"]["altered"] for name in (NAME, "other-r1")] == [True, True]
+    assert run("models")[1].count("ALTERED") == 2
+    assert "nonsense" in run("ask", "--model", "other-r1", "--max-tokens", "1", "hi")[2]
 
 
 def test_other_programs_vouch_by_their_blobs_names(run: Run, user: Path, tmp_path: Path) -> None:
     path = elsewhere.write_merge(tmp_path / "x.gguf")
-    digest = copying.file_sha256(path, lambda _: None)
-    blob = elsewhere.into_ollama(user / ".ollama/models", "my-r1", "1b", path)
-    right = blob.with_name(f"sha256-{digest}")
-    manifest = next((user / ".ollama/models/manifests").rglob("1b"))
-    manifest.write_text(manifest.read_text().replace(blob.name.removeprefix("sha256-"), digest))
-    blob.rename(right)
+    elsewhere.into_ollama(user / ".ollama/models", "my-r1", "1b", path)
     code, out, _ = run("verify", "my-r1-1b")
     assert code == 0
     assert "as Ollama says" in out
