@@ -10,7 +10,7 @@ from typing import Final
 from localr1.errors import FileError, LocalR1Error
 from localr1.gguf.file import recognise
 from localr1.gguf.types import GgufFile
-from localr1.models.copying import OnBytes, Span, check_room, copy, file_sha256
+from localr1.models.copying import OnBytes, Span, check_room, copy, copy_errors, file_sha256
 from localr1.models.downloaded import unit_at
 from localr1.models.identify import same_shape
 from localr1.models.library import Library, Models
@@ -26,7 +26,6 @@ from localr1.models.manifest import (
 )
 from localr1.models.place import (
     Sidecar,
-    disk_errors,
     read_sidecar,
     sidecar_path,
     target_path,
@@ -89,7 +88,7 @@ def read_extras(manifest: Manifest, folder: Path) -> tuple[dict[str, str], list[
             if part.size_bytes > _MOST_EXTRA_BYTES:
                 raise damaged(path, "It is too long.")
             check_part(part, path, lambda _: None)
-            with disk_errors(path):
+            with copy_errors(path):
                 texts[part.name] = path.read_bytes().decode("utf-8", errors="replace")
     return texts, refused
 
@@ -150,12 +149,12 @@ def _install(
         _check_claim(model, recognise(targets[0]), catalogue)
     except LocalR1Error:
         for target in came:
-            with disk_errors(target):
+            with copy_errors(target):
                 sidecar_path(target).unlink(missing_ok=True)
                 target.unlink(missing_ok=True)
         raise
     for file, target in zip(model.files, targets, strict=True):
-        with disk_errors(target):
+        with copy_errors(target):
             modified_ns = target.stat().st_mtime_ns
         if target in came or read_sidecar(target) is None:
             library.records.note(target, authority="the bundle")
@@ -211,7 +210,7 @@ def _is_here(file: BundledFile, target: Path, on_bytes: OnBytes) -> bool:
     note = read_sidecar(target)
     if not target.exists() and note is None:
         return False
-    with disk_errors(target):
+    with copy_errors(target):
         as_long = target.is_file() and target.stat().st_size == file.size_bytes
     # Stopped before its note was written, it has none.
     if as_long and file_sha256(target, on_bytes) == file.sha256:

@@ -14,10 +14,9 @@ from localr1.config import expanded
 from localr1.errors import FileError
 from localr1.gguf.file import shard_paths
 from localr1.models import downloaded
-from localr1.models.copying import Span, check_room, copy, file_sha256
+from localr1.models.copying import Span, check_room, copy, copy_errors, file_sha256
 from localr1.models.library import Library
 from localr1.models.place import (
-    disk_errors,
     read_sidecar,
     target_path,
     write_sidecar,
@@ -75,7 +74,7 @@ def verify(
     verdicts = []
     done = 0
     for path in paths:
-        with disk_errors(path):
+        with copy_errors(path):
             before = path.stat()
 
         def tell(count: int, path: Path = path) -> None:
@@ -170,7 +169,7 @@ def _copy_unit(unit: downloaded.Unit, targets: list[Path], on_progress: OnProgre
             on_progress(path, min(done, 2 * unit.size_bytes), 2 * unit.size_bytes)
 
         digest = copy([Span(source, 0, size)], target, tell, expected_sha256=note.sha256)
-        with disk_errors(target):
+        with copy_errors(target):
             modified_ns = target.stat().st_mtime_ns
         # The set counts as complete once every file has its note.
         write_sidecar(target, replace(note, sha256=digest, modified_ns=modified_ns))
@@ -204,7 +203,7 @@ def _missing_bytes(sources: tuple[Path, ...], targets: list[Path]) -> int:
         there = 0
         with suppress(OSError):
             there = target.with_name(target.name + ".copying").stat().st_size
-        with disk_errors(source):
+        with copy_errors(source):
             missing += max(0, source.stat().st_size - there)
     return missing
 

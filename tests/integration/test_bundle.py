@@ -363,10 +363,11 @@ def test_a_full_disk_is_said_before_anything_is_written(
     home = another_computer("left")
     run("import", str(merge))
     monkeypatch.setattr(copying, "free_bytes", lambda _: 1000)
-    with pytest.raises(DiskFull):
+    with pytest.raises(DiskFull) as caught:
         exported(home, usb)
     assert carried(usb) == []
-    assert place.size_text(1000) in str(DiskFull("", place.size_text(1000)))
+    assert place.size_text(1000) in caught.value.why
+    assert "models_directory" not in caught.value.todo
 
 
 def test_a_folder_without_a_bundle_is_said(run: Run, tmp_path: Path) -> None:

@@ -215,6 +215,14 @@ def test_other_programs_vouch_by_their_blobs_names(run: Run, user: Path, tmp_pat
     assert "as Ollama says" in out
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a path is shorter than a name there")
+def test_a_name_that_leaves_no_room_for_ours(run: Run, tmp_path: Path) -> None:
+    path = elsewhere.write_merge(tmp_path / f"{'n' * 250}.gguf")
+    code, _, err = run("import", "--copy", str(path))
+    assert code == 1
+    assert "shorter name" in err
+
+
 @pytest.mark.usefixtures("hub")
 def test_moving_verifies_switches_and_deletes(run: Run, tmp_path: Path) -> None:
     run("import", f"hf:{REPOSITORY}")
