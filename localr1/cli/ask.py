@@ -164,7 +164,11 @@ def choose(home: workflow.Home, wanted: str | None) -> LocalModel:
                 "The network may not be used.",
                 f"Run `localr1 pull {name}` once without --offline.",
             )
-        raise FileError(f"{name} is not on this computer.", "", f"Run `localr1 pull {name}` first.")
+        raise FileError(
+            f"{name} is not on this computer.",
+            home.library.absence,
+            f"Run `localr1 pull {name}` first.",
+        )
     local = workflow.last_used(home) or workflow.local_models(home)[0]
     if local.model.demo:
         output.note(

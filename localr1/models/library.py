@@ -88,6 +88,17 @@ class Library:
         """Every folder with our own downloads: the usual one, then those moved to."""
         return tuple(dict.fromkeys((self.directory, *self.records.read().folders)))
 
+    @property
+    def absent(self) -> tuple[Path, ...]:
+        """Folders that downloads were moved to and that are not here now, as on a disk unplugged."""
+        return tuple(folder for folder in self.records.read().folders if not folder.is_dir())
+
+    @property
+    def absence(self) -> str:
+        """What is said of folders that are not here; empty where all are."""
+        names = ", ".join(str(folder) for folder in self.absent)
+        return f"{names}, where downloads were moved to, is not connected now." if names else ""
+
     def scan(self, catalogue: Models) -> tuple[LocalModel, ...]:
         """Every complete model: the catalogue's in its order, then others of the family.
 

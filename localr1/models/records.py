@@ -157,6 +157,16 @@ class Records:
         if folder not in self.read().folders:
             self._change(change)
 
+    def drop_folder(self, folder: Path) -> None:
+        """Look there no longer.
+
+        Raises:
+            FileError: It cannot be written.
+        """
+        self._change(
+            lambda known: replace(known, folders=tuple(f for f in known.folders if f != folder))
+        )
+
     def _change(self, change: Callable[[Recorded], Recorded]) -> None:
         if self._path is None:
             return

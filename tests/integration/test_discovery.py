@@ -252,6 +252,21 @@ def test_incomplete_and_damaged_files_are_told_apart(library: Library, user: Pat
     assert [m.path for m in survey.models if not m.model.demo] == [whole]
 
 
+def test_a_file_that_is_only_called_model_has_its_folders_name(
+    library: Library, user: Path
+) -> None:
+    path = elsewhere.write_merge(user / "jan/llamacpp/models/My-R1-Merge/model.gguf")
+    (local,) = (one for one in library.scan(catalog.load()) if not one.model.demo)
+    assert (local.path, local.model.id, local.place) == (path, "my-r1-merge", "Jan")
+
+
+def test_a_model_of_one_letter_is_found_by_name_and_variant(library: Library, user: Path) -> None:
+    elsewhere.write_merge(user / "text-generation-webui/text-generation-webui/models/s.gguf")
+    models = catalog.load().with_others(lambda: library.beyond(catalog.load()))
+    library.scan(models)
+    assert models.resolve("s:F16").model.id == "s"
+
+
 def test_shards_are_one_model(library: Library, user: Path) -> None:
     shards = user / ".lmstudio/models/set.gguf"
     shards.parent.mkdir(parents=True)

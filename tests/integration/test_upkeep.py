@@ -215,6 +215,25 @@ def test_other_programs_vouch_by_their_blobs_names(run: Run, user: Path, tmp_pat
     assert "as Ollama says" in out
 
 
+@pytest.mark.usefixtures("hub")
+def test_a_disk_that_is_not_connected_is_said(run: Run, tmp_path: Path) -> None:
+    run("import", f"hf:{REPOSITORY}")
+    disk, gone = tmp_path / "disk", tmp_path / "drawer"
+    assert run("move", NAME, str(disk))[0] == 0
+    disk.rename(gone)
+    assert f"{disk}, where downloads were moved to, is not connected" in run("models")[1]
+    for command in ("ask", "verify"):
+        code, _, err = run(command, *(("--model", "7b", "hi") if command == "ask" else ("7b",)))
+        assert (code, "not connected" in err) == (1, True)
+    gone.rename(disk)
+    assert f"{NAME}:F16" in listed(run)
+    assert "not connected" not in run("models")[1]
+    disk.rename(gone)
+    code, out, _ = run("rm", str(disk))
+    assert (code, "no longer looked for" in out) == (0, True)
+    assert "not connected" not in run("models")[1]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="a path is shorter than a name there")
 def test_a_name_that_leaves_no_room_for_ours(run: Run, tmp_path: Path) -> None:
     path = elsewhere.write_merge(tmp_path / f"{'n' * 250}.gguf")
