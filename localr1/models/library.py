@@ -117,7 +117,10 @@ class Library:
         """
         own = self._own(catalogue.models)
         discovery = self._discover()
-        others = self._usable(catalogue.models, discovery.found)
+        # What was downloaded as a variant of the catalogue is that, whatever its header says.
+        known = {local.path for local in own}
+        strange = (found for found in discovery.found if found.path not in known)
+        others = self._usable(catalogue.models, strange)
         return Survey(_preferred([*own, *others], catalogue.models), discovery)
 
     def files(self, catalogue: Models) -> tuple[LocalModel, ...]:

@@ -19,6 +19,7 @@ from localr1.errors import FileError
 from localr1.models import catalog, upkeep, walk
 from localr1.models.headers import HeaderCache
 from localr1.models.library import Library
+from localr1.models.place import Sidecar, target_path, write_sidecar
 from localr1.models.places import places
 from localr1.models.records import Records
 from localr1.models.types import Choice, LocalModel
@@ -250,6 +251,21 @@ def test_incomplete_and_damaged_files_are_told_apart(library: Library, user: Pat
     }
     assert all(one.r1 and one.why for one in survey.discovery.unusable if "R1" in one.path.name)
     assert [m.path for m in survey.models if not m.model.demo] == [whole]
+
+
+def test_a_download_is_listed_once_whatever_its_header_says(library: Library) -> None:
+    models = catalog.load()
+    variant = models.model("r1-distill-qwen-7b").variants[0]
+    path = target_path(library.directory, variant.repository, variant.files[0])
+    path.parent.mkdir(parents=True)
+    elsewhere.write_merge(path, "Quite Another R1")
+    facts = path.stat()
+    unit = ((variant.files[0], facts.st_size),)
+    note = (variant.repository, variant.files[0], "main", facts.st_size, "", facts.st_mtime_ns)
+    write_sidecar(path, Sidecar(*note, unit))
+    (local,) = (one for one in library.scan(models) if not one.model.demo)
+    assert (local.path, local.model.id) == (path, "r1-distill-qwen-7b")
+    assert [one.path for one in library.files(models) if not one.model.demo] == [path]
 
 
 def test_a_file_that_is_only_called_model_has_its_folders_name(
