@@ -1,20 +1,20 @@
 """A machine as JSON and back: the form of `machine --json` and `--profile`.
 
-The object holds no serial numbers, no host name and no user's name: a path to somebody's
-home directory in an engine's message becomes `~`.
+The object holds no serial numbers, no host name and no user's name: `owner` takes them out of
+what drivers and the engine said.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
 from localr1.errors import ProfileError
+from localr1.machine.owner import Owner, anonymous, here
 from localr1.machine.types import (
     Correction,
     Cpu,
@@ -32,12 +32,21 @@ from localr1.machine.what_if import what_if
 __all__ = ["SCHEMA", "from_json", "load_profile", "to_json", "what_if"]
 
 SCHEMA = 1
-_HOME = re.compile(r"(?:/home|/Users|[A-Za-z]:[\\/]Users)[\\/][^\\/\s'\":]+|/root(?=[\\/])")
 _KINDS: tuple[DeviceKind, ...] = get_args(DeviceKind)
 
 
-def to_json(machine: Machine) -> dict[str, Any]:
-    """Return a machine as an object for `json.dumps`; see the contract in the documentation."""
+def to_json(machine: Machine, owner: Owner | None = None) -> dict[str, Any]:
+    """Return a machine as an object for `json.dumps`; see the contract in the documentation.
+
+    Args:
+        machine: What to write.
+        owner: Who must not be found in it; None for whoever runs this here.
+    """
+    hidden = here() if owner is None else owner
+
+    def told(text: str) -> str:
+        return anonymous(text, hidden)
+
     return {
         "schema": SCHEMA,
         "operating_system": machine.operating_system,
@@ -67,7 +76,7 @@ def to_json(machine: Machine) -> dict[str, Any]:
                 "unified": device.unified,
                 "bandwidth_bytes_per_second": device.bandwidth_bytes_per_second,
                 "usable_by_engine": device.usable_by_engine,
-                "reason": _without_home(device.reason),
+                "reason": told(device.reason),
                 "capability": device.capability,
                 "runtime": device.runtime,
             }
@@ -87,17 +96,17 @@ def to_json(machine: Machine) -> dict[str, Any]:
                 for device in machine.engine.devices
             ],
             "system_info": machine.engine.system_info,
-            "problem": _without_home(machine.engine.problem),
+            "problem": told(machine.engine.problem),
             "kernels": [asdict(kernel) for kernel in machine.engine.kernels],
             "compiled": list(machine.engine.compiled),
-            "words": _without_home(machine.engine.words),
+            "words": told(machine.engine.words),
         },
         "power": {
             "on_battery": machine.power.on_battery,
             "percent": machine.power.percent,
             "watts": machine.power.watts,
         },
-        "problems": [_without_home(problem) for problem in machine.problems],
+        "problems": [told(problem) for problem in machine.problems],
         "corrections": [asdict(one) for one in machine.corrections],
     }
 
@@ -149,10 +158,6 @@ def load_profile(path: Path) -> Machine:
         return from_json(obj)
     except ProfileError as error:
         raise ProfileError(f"The profile {path} cannot be used.", error.why, todo) from error
-
-
-def _without_home(text: str) -> str:
-    return _HOME.sub("~", text)
 
 
 def _wrong(key: str, what: str) -> ProfileError:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import platform
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from localr1.machine.gpu_table import (
     shown_name,
     vendor_of,
 )
+from localr1.machine.owner import Owner, anonymous
 from localr1.machine.profile import from_json, load_profile, to_json, what_if
 from localr1.machine.reconcile import reconcile
 from localr1.machine.system import detect
@@ -144,15 +146,50 @@ def test_json_and_back_is_the_same_machine(machine: Machine) -> None:
         "/home/ada/.venv/lib/libggml.so",
         "/Users/ada/lib/libggml.dylib",
         r"C:\Users\ada\AppData\ggml.dll",
+        r"C:\Users\Ada Lovelace\AppData\ggml.dll",
+        r"C:\\Users\\Ada Lovelace\\AppData\\ggml.dll",
+        "c:/users/ada lovelace/ggml.dll",
+        # Where only the account itself tells that it is a home.
+        "/srv/people/ada/lib/libggml.so",
+        r"D:\\Profiles\\Ada\\ggml.dll",
+        "/data/ada",
     ],
 )
 def test_json_names_no_user(path: str) -> None:
     machine = h100()
-    machine = replace(machine, engine=replace(machine.engine, problem=f"cannot open {path}: no"))
-    text = to_json(machine)["engine"]["problem"]
+    words = f"cannot open {path}: no; ada@engine2.example.org"
+    machine = replace(
+        machine,
+        engine=replace(machine.engine, problem=words, words=words),
+        devices=tuple(replace(one, reason=words) for one in machine.devices),
+        problems=(words,),
+    )
+    owner = Owner(("/srv/people/ada", r"D:\Profiles\Ada"), ("ada",), "engine2.example.org")
+    text = json.dumps(to_json(machine, owner)).lower()
 
-    assert "ada" not in text
-    assert text.startswith("cannot open ~")
+    assert "cannot open" in text
+    for name in ("ada", "lovelace", "engine2"):
+        assert name not in text
+
+
+def test_json_names_not_the_one_who_runs_this(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "mrs somerville"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "mrs somerville"))
+    monkeypatch.setenv("USERNAME", "Mary Somerville")
+    words = f"no {tmp_path}/mrs somerville/lib.so, says Mary Somerville at {platform.node()}"
+    text = to_json(replace(h100(), problems=(words,)))["problems"][0]
+
+    assert text.startswith("no ~/lib.so, says USER at ")
+
+
+def test_what_names_nobody_stays() -> None:
+    words = "open failed: /usr/lib/x86_64-linux-gnu/libcudart.so.12 (root), max 3 of canada's"
+    owner = Owner(("/",), ("root", "ada", "x"), "localhost")
+    assert anonymous(words, owner) == words
+    card = "GPU-8f6d0c5e-1c6b-4d6e-9f0a-0123456789ab is lost"
+    assert anonymous(card, Owner()) == "GPU-… is lost"
 
 
 def test_profile_can_be_written_by_hand() -> None:
