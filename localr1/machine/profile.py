@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 
 from localr1.errors import ProfileError
 from localr1.machine.owner import Owner, anonymous, here
+from localr1.machine.sense import nonsense
 from localr1.machine.types import (
     Correction,
     Cpu,
@@ -119,7 +120,7 @@ def from_json(obj: object) -> Machine:
     plain defaults, so that a profile can be written by hand.
 
     Raises:
-        ProfileError: A key is missing or holds the wrong thing; `why` names it.
+        ProfileError: A key is missing, holds the wrong thing, or what cannot be; `why` names it.
     """
     top = _Reader(obj, "")
     if top.whole("schema") != SCHEMA:
@@ -128,27 +129,33 @@ def from_json(obj: object) -> Machine:
     memory = _memory(top.inside("memory"))
     devices = tuple(_device(reader) for reader in top.each("devices", needed=True))
     power = top.inside("power", needed=False)
-    return Machine(
+    machine = Machine(
         operating_system=top.text("operating_system", ""),
         cpu=cpu,
         memory=memory,
-        devices=devices or (_main_memory(cpu, memory),),
+        devices=devices,
         engine=_engine(top.inside("engine", needed=False)),
         power=Power(power.flag("on_battery"), power.number("percent"), power.number("watts")),
         problems=top.texts("problems"),
         corrections=tuple(_correction(reader) for reader in top.each("corrections")),
     )
+    if (found := nonsense(machine)) is not None:
+        raise _wrong(*found)
+    if any(device.kind == "cpu" for device in devices):
+        return machine
+    return replace(machine, devices=(_main_memory(cpu, memory), *devices))
 
 
 def load_profile(path: Path) -> Machine:
-    """Return the machine in a file that `localr1 machine --json` wrote.
+    """Return the machine in a file that `localr1 machine --json` wrote, by way of any shell.
 
     Raises:
         ProfileError: The file cannot be read, is not JSON, or is no profile.
     """
     todo = "Write one with: localr1 machine --json > machine.json"
     try:
-        obj = json.loads(path.read_text(encoding="utf-8-sig"))
+        # As bytes: json tells UTF-8 from the UTF-16 that PowerShell's `>` writes.
+        obj = json.loads(path.read_bytes())
     except OSError as error:
         reason = error.strerror or str(error)
         raise ProfileError(f"The profile {path} cannot be read.", f"{reason}.", todo) from error
