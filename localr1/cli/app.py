@@ -17,7 +17,7 @@ def run(arguments: argparse.Namespace) -> int:
         from localr1.cli import plain  # noqa: PLC0415 - not for the app
 
         return plain.run(arguments)
-    if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM") == "dumb":
+    if not _has_screen():
         raise UsageError(
             "The app needs a terminal.",
             "Standard input or output is a pipe or a file, or the terminal is a dumb one.",
@@ -51,3 +51,10 @@ def _run_elsewhere(home: workflow.Home, url: str, wanted: str | None) -> int:
     app = LocalR1App(home, services=RemoteServices(home, served, key))
     app.run()
     return app.return_code or 0
+
+
+def _has_screen() -> bool:
+    """Whether something draws the app: a terminal, or the driver that `textual serve` names."""
+    if os.environ.get("TEXTUAL_DRIVER"):
+        return True
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
