@@ -64,14 +64,18 @@ def engine(machine: Machine, bench: Bench) -> list[Finding]:
         found.append(Finding("engine", "ok", words))
     found += [_trouble(trouble, machine, bench) for trouble in troubles]
     found += [_used(gpu) for gpu in machine.gpus]
-    # What could not be looked at, or contradicts itself, may hide a card.
-    found += [
-        Finding("machine", "warning", problem, "", "localr1 machine shows all that was found.")
-        for problem in machine.problems
-    ]
+    # What could not be looked at may hide a card; `unseen` says what that was.
     if all(device.kind == "cpu" for device in machine.devices) and not machine.problems:
         found.append(Finding("gpu", "ok", "No GPU was found; models run on the CPU."))
     return found
+
+
+def unseen(machine: Machine) -> list[Finding]:
+    """What of the computer could not be looked at, or contradicts itself."""
+    return [
+        Finding("machine", "warning", problem, "", "localr1 machine shows all that was found.")
+        for problem in machine.problems
+    ]
 
 
 def ways(machine: Machine, bench: Bench, wanted: Backend | None = None) -> tuple[Build, ...]:

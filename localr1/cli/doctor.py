@@ -49,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         machine = asyncio.run(home.look(directories))
     findings = [
         *doctor.engine(machine, bench),
+        *doctor.unseen(machine),
         *doctor.disk(directories),
         *doctor.settings(directories),
         *doctor.cache(directories),

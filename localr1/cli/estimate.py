@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the estimate."""
     home = opening.home(arguments)
     machine = machine_for(arguments, home)
-    model, variant, path = _meant(home, machine, arguments.model)
+    model, variant, path = _meant(home, machine, arguments.model, ask_hub=arguments.exact)
     (model,) = track_record.as_used_here(home.directories, (model,))
     plan = placement.place(
         model,
@@ -60,8 +60,13 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _meant(home: workflow.Home, machine: Machine, text: str) -> tuple[Model, Variant, Path | None]:
+def _meant(
+    home: workflow.Home, machine: Machine, text: str, *, ask_hub: bool
+) -> tuple[Model, Variant, Path | None]:
     """Model, variant, and the file if it is here; as exactly as its header says.
+
+    The hub is asked for the header of a file that it names; for one of the catalogue's only when
+    that was asked for, and never again once it is known.
 
     Raises:
         LocalR1Error: Nothing answers to the text, or it cannot be read.
@@ -82,7 +87,8 @@ def _meant(home: workflow.Home, machine: Machine, text: str) -> tuple[Model, Var
     path = local.path if local is not None else variant.path
     if path is not None:
         return *exact.from_file(model, variant, path, home.directories), path
-    asked = exact.from_hub(model, variant, home.directories, offline=home.offline, say=_say)
+    offline = home.offline or not ask_hub
+    asked = exact.from_hub(model, variant, home.directories, offline=offline, say=_say)
     return *asyncio.run(asked), None
 
 

@@ -84,8 +84,8 @@ def build() -> argparse.ArgumentParser:
         "estimate",
         "what one model takes, and how fast it runs",
         "Show the memory that a model needs on each device, part by part, and how fast it is\n"
-        "expected to run. Of a file that is not here, only the header is fetched. With --exact\n"
-        f"llama.cpp itself is asked. {_SIZES}",
+        "expected to run. With --exact llama.cpp itself is asked, and the hub for the header of\n"
+        f"a file that is not here; without it nothing leaves this computer. {_SIZES}",
         "  localr1 estimate 7b\n"
         "  localr1 estimate 32b:Q4_K_M --context 32768 --kv q8_0 --gpu 'RTX 4090'\n"
         "  localr1 estimate ~/models/R1-Distill-Qwen-7B-Q4_K_M.gguf --exact\n"

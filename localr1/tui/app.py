@@ -114,6 +114,8 @@ class LocalR1App(App[None]):
         if local is not None:
             await self.push_screen(Chat(self.services, self.runner, local))
         else:
+            if absence := await self.services.absence():
+                self.notify(printable(absence), severity="warning", timeout=15, markup=False)
             await self.push_screen(
                 Welcome(self.services, self.runner, self._choice), self._model_chosen
             )

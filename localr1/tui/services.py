@@ -177,6 +177,10 @@ class Services:
         """The model of the last run, if it is still here."""
         return await asyncio.to_thread(workflow.last_used, self.home)
 
+    async def absence(self) -> str:
+        """What is said of disks with downloads that are not connected; empty where all are."""
+        return await asyncio.to_thread(lambda: self.home.library.absence)
+
     async def find(self, choice: Choice) -> LocalModel | None:
         """The files of what the user named, if they are complete on this disk."""
         return await asyncio.to_thread(self.home.library.find, choice)
