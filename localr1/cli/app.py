@@ -24,10 +24,10 @@ def run(arguments: argparse.Namespace) -> int:
             'Use `localr1 chat --plain`, or `localr1 ask "..."` for pipes and scripts.',
         )
     home = workflow.open_home(offline=getattr(arguments, "offline", False))
-    if text := getattr(arguments, "pool", None):
-        from localr1.cli import opening  # noqa: PLC0415 - most starts have no pool
+    if getattr(arguments, "pool", None) or getattr(arguments, "profile", None):
+        from localr1.cli import opening  # noqa: PLC0415 - most starts have neither
 
-        home = opening.with_pool(home, text)
+        home = opening.as_asked(home, arguments)
     wanted = getattr(arguments, "model", None)
     if getattr(arguments, "endpoint", None):
         return _run_elsewhere(home, arguments.endpoint, arguments.named or wanted)

@@ -30,7 +30,7 @@ from localr1.printable import printable
 from localr1.remote.address import Address
 from localr1.remote.conversation import Messages
 from localr1.remote.model import where_it_goes
-from localr1.track_record import Measured, Watch
+from localr1.track_record import Measured
 
 SCHEMA = 1
 
@@ -204,7 +204,7 @@ async def _ask(  # noqa: PLR0913 - one call site
                 f"localr1: the context window has {engine.context_window:,} tokens, not"
                 f" {arguments.context:,}: the model holds no more here."
             )
-        watch = Watch(home.directories, replace(plan, settings=engine.settings), machine)
+        watch = workflow.watch(home, replace(plan, settings=engine.settings), machine)
         session = ChatSession(engine, None, local.model, system=arguments.system, look_ahead=False)
         stats = await _printed(session, question, options, printer)
         watch.record(Measured.reply(stats))

@@ -17,6 +17,7 @@ from localr1.errors import UsageError
 from localr1.fit import advisor, explain, placement, report
 from localr1.fit.types import DeviceMemory, Interval, Plan
 from localr1.fit.weights import origin
+from localr1.home import look
 from localr1.machine.types import Machine
 from localr1.models import acquire
 from localr1.models.types import Model, Variant
@@ -46,7 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
     )
     words = ""
     if arguments.exact:
-        _check_devices(plan, machine)
+        elsewhere = any((arguments.profile, arguments.gpu, arguments.gpu_memory))
+        here = asyncio.run(look(home.directories)) if elsewhere else machine
+        workflow.check_devices(plan, here)
         confirmed = asyncio.run(exact.confirmed(plan, machine, home.directories, path=path))
         plan, words = confirmed.plan, confirmed.words
     if arguments.json:
@@ -100,17 +103,6 @@ def _suitable(home: workflow.Home, machine: Machine, model: Model) -> Variant:
     if len(model.variants) > 1:
         _say(f"{variant.quantization} suits this computer best.")
     return variant
-
-
-def _check_devices(plan: Plan, machine: Machine) -> None:
-    here = {device.name for device in machine.engine.devices}
-    missing = [name for name in plan.settings.device_names if name not in here]
-    if missing:
-        raise UsageError(
-            f"llama.cpp cannot be asked about {missing[0]}.",
-            "It is not in this computer.",
-            "Leave --exact out, or the what-if options.",
-        )
 
 
 def _print(plan: Plan, machine: Machine, words: str, *, asked: bool) -> None:

@@ -150,6 +150,10 @@ class LocalR1App(App[None]):
         """What is wrong with the engine, and the build that mends it."""
         if isinstance(self.screen, Fix):
             return
+        if self.services.home.profile is not None:
+            words = "The engine of this computer is mended without --profile: localr1 doctor --fix."
+            self.notify(words, severity="warning", markup=False)
+            return
         machine = self.runner.machine or await self.runner.examine()
         bench = await self.services.bench()
         if await self.push_screen_wait(Fix(self.services, machine, bench)):
