@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import getpass
+import json
 import os
 import re
 import socket
@@ -19,6 +20,7 @@ from localr1.config import ensure
 from localr1.engine import peers
 from localr1.engine.client import probe
 from localr1.errors import EngineMissing, FileError, LocalR1Error, RpcUnavailable
+from localr1.machine.reconcile import reconcile
 from localr1.machine.system import detect
 
 _START_SECONDS: Final = 30.0
@@ -41,12 +43,21 @@ def run(arguments: argparse.Namespace) -> int:
             "Build it anew: localr1 doctor --fix rpc",
         )
     port = _free_port(address, arguments.port)
+    machine = reconcile(detect(measure=True, cache_dir=home.directories.cache), engine)
+    facts = {
+        device.name: {
+            "description": device.description,
+            "vendor": device.vendor,
+            "bandwidth_bytes_per_second": device.bandwidth_bytes_per_second,
+        }
+        for device in machine.devices
+    }
     path = ensure(home.directories.logs) / f"lend-{os.getpid()}.log"
     with path.open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - our own module
             [
                 *(sys.executable, "-P", "-m", "localr1.engine.lending"),
-                *(address, str(port), str(detect().cpu.physical_cores or 1)),
+                *(address, str(port), str(machine.cpu.physical_cores or 1), json.dumps(facts)),
             ],
             stdin=subprocess.PIPE,  # its end is that of the lending
             stdout=log,

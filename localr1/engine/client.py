@@ -273,6 +273,7 @@ async def probe(
             event.system_info,
             compiled=event.compiled,
             words=event.words,
+            build=event.build,
         )
     problem = _error(event)
     if isinstance(problem, RpcUnavailable):

@@ -143,6 +143,21 @@ class EngineInfo:
     """Backends that the build has, also those that found no device."""
     words: str = ""
     """What it complained of while it looked for devices."""
+    build: str = ""
+    """Version and commit of its ggml, in its own words; empty where nobody asked."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """The network between this computer and another one, as measured just now."""
+
+    endpoint: str
+    """The other one: `host:port`."""
+    round_trip_seconds: float
+    """There and back, for a word."""
+    up_bytes_per_second: float
+    """From here to there."""
+    down_bytes_per_second: float
 
 
 @dataclass(frozen=True)
@@ -172,6 +187,9 @@ class Device:
     """As `SystemGpu.capability`."""
     runtime: str = ""
     """As `SystemGpu.runtime`."""
+    link: Link | None = None
+    """How it is reached where another computer lends it; None where it is of this one, or nobody
+    measured. Not part of a profile: addresses are nobody else's business either."""
 
 
 @dataclass(frozen=True)
