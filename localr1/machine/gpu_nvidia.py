@@ -10,7 +10,7 @@ from localr1.machine import gpu_users
 from localr1.machine.findings import Findings
 from localr1.machine.gpu_table import bandwidth_of, find_cards
 from localr1.machine.host import ProbeError
-from localr1.machine.pci import NVIDIA, PciGpu, list_gpus, product_name
+from localr1.machine.pci import NVIDIA, PciGpu, ProductNames, list_gpus
 from localr1.machine.types import SystemGpu
 
 if TYPE_CHECKING:
@@ -180,16 +180,17 @@ def _bandwidth(nvml: Any, handle: Any) -> float | None:  # noqa: ANN401
 def _silent_cards(host: Host, why: str) -> tuple[SystemGpu, ...]:
     """Return the cards on Linux' PCI bus, each with the reason why it does not work."""
     cards = list_gpus(host, NVIDIA) if host.system == "Linux" else ()
-    return tuple(_silent_card(host, card, why) for card in cards)
+    names = ProductNames(host)
+    return tuple(_silent_card(host, card, names, why) for card in cards)
 
 
-def _silent_card(host: Host, card: PciGpu, why: str) -> SystemGpu:
+def _silent_card(host: Host, card: PciGpu, names: ProductNames, why: str) -> SystemGpu:
     model = re.search(
         r"^Model:\s*(.+)$",
         host.read_text(f"/proc/driver/nvidia/gpus/{card.slot}/information") or "",
         re.MULTILINE,
     )
-    found = model.group(1).strip() if model else product_name(host, card)
+    found = model.group(1).strip() if model else names.of(card)
     name = found or f"NVIDIA GPU {card.device_id}"
     if card.driver and card.driver != "nvidia":
         why = f"{why} The card is run by {card.driver}, not by NVIDIA's driver."

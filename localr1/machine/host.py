@@ -21,6 +21,10 @@ class ProbeError(Exception):
     """A probe could not find something out; the text is one sentence for the user."""
 
 
+class SlowProgramError(ProbeError):
+    """A program did not answer in its time, and will hardly do so when it is asked again."""
+
+
 class Host:
     """The computer we run on.
 
@@ -53,30 +57,36 @@ class Host:
         """Return what a program prints.
 
         Raises:
-            ProbeError: It is not installed, fails, or takes longer than its limit.
+            SlowProgramError: It takes longer than its limit.
+            ProbeError: It is not installed, or fails.
         """
         import subprocess  # noqa: PLC0415  # most computers need no helper program
+        import threading  # noqa: PLC0415  # as above
 
         name = command[0]
         try:
-            done = subprocess.run(  # noqa: S603  # fixed programs, arguments from the kernel
+            process = subprocess.Popen(  # noqa: S603  # fixed programs, arguments from the kernel
                 command,
-                capture_output=True,
                 stdin=subprocess.DEVNULL,
-                timeout=limit_seconds,
-                check=False,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 env={**os.environ, "LC_ALL": "C"},
             )
         except FileNotFoundError as error:
             raise ProbeError(f"{name} is not installed.") from error
-        except subprocess.TimeoutExpired as error:
-            raise ProbeError(f"{name} did not answer in {limit_seconds:g} s.") from error
         except OSError as error:
             raise ProbeError(f"{name} does not start: {error.strerror}.") from error
-        if done.returncode != 0:
-            words = done.stderr.decode(errors="replace").strip() or f"exit {done.returncode}"
+        try:
+            output, errors = process.communicate(timeout=limit_seconds)
+        except subprocess.TimeoutExpired as error:
+            process.kill()
+            # One that hangs in a driver does not die before the driver lets go of it.
+            threading.Thread(target=process.communicate, name=name, daemon=True).start()
+            raise SlowProgramError(f"{name} did not answer in {limit_seconds:g} s.") from error
+        if process.returncode != 0:
+            words = errors.decode(errors="replace").strip() or f"exit {process.returncode}"
             raise ProbeError(f"{name} failed: {words}")
-        return done.stdout.decode(errors="replace")
+        return output.decode(errors="replace")
 
     def cpu_affinity(self) -> frozenset[int] | None:
         """Return the logical CPUs this process may use; None where there is no such limit."""
