@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from localr1.machine import gpu_users
 from localr1.machine.findings import Findings
@@ -16,6 +16,12 @@ from localr1.machine.types import SystemGpu
 if TYPE_CHECKING:
     from localr1.machine.host import Host
 
+NO_ANSWER: Final = "NVIDIA's management library (NVML) does not answer."
+_NO_CARD: Final = (
+    "NVIDIA's driver runs, but lists no card. A container gets cards with --gpus all; elsewhere the"
+    " card is switched off, removed, or not found by the driver."
+)
+
 
 def probe(host: Host) -> Findings:
     """Return NVIDIA's cards; a card whose driver does not work carries the driver's words."""
@@ -26,16 +32,39 @@ def probe(host: Host) -> Findings:
     try:
         nvml = host.nvml()
     except ProbeError as error:
-        return Findings(_silent_cards(host, str(error)))
+        gpus = _silent_cards(host, str(error))
+        return Findings(gpus, () if gpus else (str(error),))
     try:
         gpus = _from_nvml(host, nvml)
     except ProbeError as error:
         gpus = _silent_cards(host, str(error))
-        # With neither a driver nor a card there is nothing to tell.
-        if gpus or "Not Found" in str(error):
-            return Findings(gpus)
-        return Findings(problems=(f"NVIDIA's driver does not answer: {error}",))
-    return Findings(gpus or _silent_cards(host, "NVIDIA's driver does not list the card."))
+        return Findings(gpus, () if gpus else _without_card(host, str(error)))
+    gpus = gpus or _silent_cards(host, "NVIDIA's driver does not list the card.")
+    return Findings(gpus, () if gpus else (_NO_CARD,))
+
+
+def _without_card(host: Host, words: str) -> tuple[str, ...]:
+    """Return what is wrong where NVML does not start and no card is seen.
+
+    Without a sign of NVIDIA's driver there is nothing to tell.
+    """
+    if "Not Found" not in words:
+        return (f"NVIDIA's driver does not answer: {words}",)
+    devices = host.list_directory("/dev")
+    if "nvidiactl" in devices:
+        return (
+            "NVIDIA's driver runs (/dev/nvidiactl), but its library libnvidia-ml.so.1 is not found."
+            " A container gets it with --gpus all (NVIDIA Container Toolkit); elsewhere install"
+            " the driver again.",
+        )
+    # The folders of Windows' drivers are named after their files: `nv_dispi.inf_amd64_...`.
+    drivers = host.list_directory("/usr/lib/wsl/drivers")
+    if "dxg" in devices and (not drivers or any(name.startswith("nv") for name in drivers)):
+        return (
+            "Windows lends its graphics (/dev/dxg), but NVIDIA's library libnvidia-ml.so.1 is not"
+            " found. A card of NVIDIA needs its driver in Windows, none in WSL, and `wsl --update`.",
+        )
+    return ()
 
 
 def _driver_or_card(host: Host) -> bool:

@@ -16,6 +16,9 @@ from typing import Any
 COMMAND_LIMIT_SECONDS = 2.5
 """How long a helper program (lspci, system_profiler) may take."""
 
+# CM_GETIDLIST_FILTER_PRESENT and CM_GETIDLIST_FILTER_CLASS of cfgmgr32.h.
+_PRESENT_OF_CLASS = 0x100 | 0x200
+
 
 class ProbeError(Exception):
     """A probe could not find something out; the text is one sentence for the user."""
@@ -166,6 +169,23 @@ class Host:
             ):
                 value = winreg.QueryValueEx(key, name)[0]
                 return value if isinstance(value, (str, int, bytes)) else None
+        return None
+
+    def present_devices(self, class_id: str) -> tuple[str, ...] | None:
+        """Return the instance ids of a setup class' devices that are there now (Windows).
+
+        None where Windows does not say, and on other systems.
+        """
+        if sys.platform == "win32":
+            import ctypes  # noqa: PLC0415
+
+            library, size = ctypes.windll.cfgmgr32, ctypes.c_ulong(0)
+            if library.CM_Get_Device_ID_List_SizeW(ctypes.byref(size), class_id, _PRESENT_OF_CLASS):
+                return None
+            buffer = ctypes.create_unicode_buffer(size.value)
+            if library.CM_Get_Device_ID_ListW(class_id, buffer, size, _PRESENT_OF_CLASS):
+                return None
+            return tuple(filter(None, buffer[:].split("\0"))) or None
         return None
 
     def processor_feature(self, number: int) -> bool:

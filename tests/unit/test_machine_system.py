@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from recorded_host import MACHINES, RecordedHost, RecordedNvml
 
+from localr1.cli.machine import describe
 from localr1.machine import cpu, gpu_amd, gpu_apple, gpu_intel, gpu_nvidia, memory, power
 from localr1.machine.bandwidth import (
     Reading,
@@ -387,6 +388,46 @@ def test_driver_without_card_is_a_problem_in_its_words() -> None:
 
     assert findings.gpus == ()
     assert findings.problems == ("NVIDIA's driver does not answer: Driver Not Loaded.",)
+
+
+@pytest.mark.parametrize(
+    ("directories", "words"),
+    [
+        ({"/dev": ["nvidiactl", "nvidia0"]}, "its library libnvidia-ml.so.1 is not found"),
+        ({"/dev": ["dxg"]}, "needs its driver in Windows"),
+        (
+            {"/dev": ["dxg"], "/usr/lib/wsl/drivers": ["nv_dispi.inf_amd64_1a2b"]},
+            "needs its driver in Windows",
+        ),
+    ],
+)
+def test_a_driver_whose_library_is_missing_is_said(
+    directories: dict[str, list[str]], words: str
+) -> None:
+    system = detect(linux(directories=directories))
+    assert system.gpus == ()
+    (problem,) = system.problems
+    assert words in problem
+    machine = reconcile(system, EngineInfo("0.3.36", ("CPU",), (), compiled=("CPU",)))
+    assert machine.problems == (problem,)
+    assert problem in dict(describe(machine)).values()
+
+
+def test_a_wsl_without_nvidias_driver_has_nothing_to_tell() -> None:
+    drivers = ["u0388365.inf_amd64_8c4b", "iigd_dch.inf_amd64_0f2e"]
+    assert (
+        gpu_nvidia.probe(linux(directories={"/dev": ["dxg"], "/usr/lib/wsl/drivers": drivers}))
+        == Findings()
+    )
+
+
+def test_a_driver_that_lists_no_card_is_said() -> None:
+    findings = gpu_nvidia.probe(linux(nvml={"cards": []}))
+    assert findings.gpus == ()
+    assert "lists no card" in findings.problems[0]
+    files = pci("0000:01:00.0", vendor="0x10de", class_="0x030000", device="0x2684")
+    (gpu,) = gpu_nvidia.probe(linux(nvml={"cards": []}, files=files)).gpus
+    assert gpu.problem == "NVIDIA's driver does not list the card."
 
 
 def test_one_lost_card_does_not_hide_the_other_and_nvml_is_closed() -> None:
