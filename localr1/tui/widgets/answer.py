@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from markdown_it import MarkdownIt
@@ -58,7 +59,7 @@ class Section(LaidOutOnce, Markdown):
         self._growing = growing
         self._as_source = formulas_as_source
         if asleep:
-            self.styles.height = lines_of(text, _USUAL_WIDTH)
+            self.styles.height = lines_of(text)
 
     def _parser(self) -> MarkdownIt:
         return maths.MathsParser(as_source=self._as_source, growing=self._growing)
@@ -146,6 +147,11 @@ class Answer(Column):
         return Section(text, growing=growing, formulas_as_source=self._as_source, asleep=asleep)
 
     @property
+    def sections(self) -> Sequence[Section]:
+        """Its parts."""
+        return self._sections
+
+    @property
     def source(self) -> str:
         """The answer so far, as it is shown."""
         return "".join(section.words for section in self._sections)
@@ -184,7 +190,6 @@ class Answer(Column):
                 await section.show_formulas(as_source=as_source)
 
 
-_USUAL_WIDTH: Final = 76
 _AWAKE_SECTIONS: Final = 2
 _FORMULA: Final = ("\\", "$")
 _STRUCTURE: Final = ("\n", "`", "|", "*", "_", "[", "<", "#", *_FORMULA)
