@@ -13,12 +13,15 @@ from textual.widgets.markdown import MarkdownBlock
 from localr1 import markdown as maths
 from localr1.printable import printable
 from localr1.tui.sections import lines_of, split
-from localr1.tui.widgets import formula
+from localr1.tui.widgets import formula, listing
 from localr1.tui.widgets.code_block import CodeBlock
 from localr1.tui.widgets.laid_out import Column, LaidOutOnce
+from localr1.tui.widgets.table import Table
 
 _BLOCKS: Final[dict[str, type[MarkdownBlock]]] = {
     **formula.BLOCKS,
+    **listing.BLOCKS,
+    "table_open": Table,
     "fence": CodeBlock,
     "code_block": CodeBlock,
 }
@@ -34,7 +37,7 @@ class Section(LaidOutOnce, Markdown):
         asleep: Whether it is drawn only when it comes near the view.
     """
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"formula"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"formula", "mark"}
     BLOCKS = _BLOCKS
     DEFAULT_CSS = """
     Section { height: auto; padding: 0; margin: 0; background: $background; }
@@ -43,6 +46,8 @@ class Section(LaidOutOnce, Markdown):
     Section MarkdownParagraph { margin: 0 0 1 0; }
     Section MarkdownTable { margin: 0 0 1 0; }
     Section > .formula { color: $text-primary; }
+    Section > .mark { color: $text-primary; }
+    Section:light > .mark { color: $text-secondary; }
     """
 
     def __init__(
