@@ -45,10 +45,10 @@ from localr1.tui.widgets.answer import Answer, Section
 from localr1.tui.widgets.chosen import Chosen
 from localr1.tui.widgets.code_block import CodeBlock
 from localr1.tui.widgets.note import LoopNote, Note
-from localr1.tui.widgets.thinking import ThinkingBlock
+from localr1.tui.widgets.thinking import Page, ThinkingBlock
 
-_DRAW_SECONDS = 0.25
-"""As often as the engine sends more; every drawing takes from what a CPU model has."""
+_DRAW_SECONDS = 0.3
+"""With what else is drawn at most four times a second: each takes from what a CPU model has."""
 _AROUND_LINES = 3
 """Of a reply, besides its answer and its thinking."""
 _SHARE = 0.1
@@ -156,9 +156,10 @@ class Reply(Chosen, Vertical, can_focus=True):
             yield Static(figures, classes="figures", markup=False)
 
     @property
-    def sections(self) -> Sequence[Section]:
-        """The parts of its answer, of those that are there."""
-        return self._answer.sections if self._answer is not None else ()
+    def parts(self) -> Sequence[Page | Section]:
+        """What it is made of, as far as it can sleep by itself."""
+        sections = self._answer.sections if self._answer is not None else ()
+        return (*self._thinking.pages, *sections)
 
     async def wake(self) -> None:
         """Draw it; its answer is drawn as far as it comes near the view."""

@@ -19,9 +19,14 @@ from localr1.tui.widgets.chosen import Chosen
 from localr1.tui.widgets.laid_out import Column, LaidOutOnce
 from localr1.tui.widgets.question import Question
 from localr1.tui.widgets.reply import Reply
+from localr1.tui.widgets.thinking import Page
 
 MOUNTED_MESSAGES = 20
 """Messages drawn at first, and more at each request: cost grows with what is mounted."""
+
+
+Part = Reply | Section | Page
+"""What can sleep."""
 
 
 class Earlier(Vertical):
@@ -117,26 +122,26 @@ class Transcript(LaidOutOnce, VerticalScroll, can_focus=False):
         finally:
             self._tending = False
 
-    def _parts(self) -> Iterator[Reply | Section]:
+    def _parts(self) -> Iterator[Part]:
         """What can sleep; the last reply is at hand for whatever the user does next."""
         last = self.last_reply
         for child in self._page.children:
             if isinstance(child, Reply):
                 if child is not last:
                     yield child
-                yield from child.sections
+                yield from child.parts
 
-    def _next_to_wake(self) -> Reply | Section | None:
+    def _next_to_wake(self) -> Part | None:
         near = self.region.grow((self.size.height // 4, 0, self.size.height // 4, 0))
         asleep = (each for each in self._parts() if each.asleep)
         return next((each for each in asleep if each.region.overlaps(near)), None)
 
-    def _far_away(self) -> list[Reply | Section]:
+    def _far_away(self) -> list[Part]:
         wide = self.region.grow((self.size.height // 2, 0, self.size.height // 2, 0))
         awake = (each for each in self._parts() if not each.asleep)
         return [each for each in awake if each.size and not each.region.overlaps(wide)]
 
-    async def _wake(self, part: Reply | Section) -> None:
+    async def _wake(self, part: Part) -> None:
         """Draw it; what is read stays in its place when another height shows above it."""
         above, before = part.region.y < self.region.y, part.size.height
         await part.wake()
