@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from markdown_it import MarkdownIt
@@ -12,12 +13,15 @@ from textual.widgets.markdown import MarkdownBlock
 from localr1 import markdown as maths
 from localr1.printable import printable
 from localr1.tui.sections import lines_of, split
-from localr1.tui.widgets import formula
+from localr1.tui.widgets import formula, listing
 from localr1.tui.widgets.code_block import CodeBlock
 from localr1.tui.widgets.laid_out import Column, LaidOutOnce
+from localr1.tui.widgets.table import Table
 
 _BLOCKS: Final[dict[str, type[MarkdownBlock]]] = {
     **formula.BLOCKS,
+    **listing.BLOCKS,
+    "table_open": Table,
     "fence": CodeBlock,
     "code_block": CodeBlock,
 }
@@ -33,7 +37,7 @@ class Section(LaidOutOnce, Markdown):
         asleep: Whether it is drawn only when it comes near the view.
     """
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"formula"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"formula", "mark"}
     BLOCKS = _BLOCKS
     DEFAULT_CSS = """
     Section { height: auto; padding: 0; margin: 0; background: $background; }
@@ -42,6 +46,8 @@ class Section(LaidOutOnce, Markdown):
     Section MarkdownParagraph { margin: 0 0 1 0; }
     Section MarkdownTable { margin: 0 0 1 0; }
     Section > .formula { color: $text-primary; }
+    Section > .mark { color: $text-primary; }
+    Section:light > .mark { color: $text-secondary; }
     """
 
     def __init__(
@@ -58,7 +64,7 @@ class Section(LaidOutOnce, Markdown):
         self._growing = growing
         self._as_source = formulas_as_source
         if asleep:
-            self.styles.height = lines_of(text, _USUAL_WIDTH)
+            self.styles.height = lines_of(text)
 
     def _parser(self) -> MarkdownIt:
         return maths.MathsParser(as_source=self._as_source, growing=self._growing)
@@ -146,6 +152,11 @@ class Answer(Column):
         return Section(text, growing=growing, formulas_as_source=self._as_source, asleep=asleep)
 
     @property
+    def sections(self) -> Sequence[Section]:
+        """Its parts."""
+        return self._sections
+
+    @property
     def source(self) -> str:
         """The answer so far, as it is shown."""
         return "".join(section.words for section in self._sections)
@@ -184,7 +195,6 @@ class Answer(Column):
                 await section.show_formulas(as_source=as_source)
 
 
-_USUAL_WIDTH: Final = 76
 _AWAKE_SECTIONS: Final = 2
 _FORMULA: Final = ("\\", "$")
 _STRUCTURE: Final = ("\n", "`", "|", "*", "_", "[", "<", "#", *_FORMULA)

@@ -96,7 +96,7 @@ class _Picture(Visual):
         return self._content(width).get_height(rules, width)
 
 
-class _WithFormulas(LaidOutOnce, MarkdownBlock):
+class WithFormulas(LaidOutOnce, MarkdownBlock):
     """A block of text whose formulas do not look like code."""
 
     def _token_to_content(self, token: Token) -> Content:
@@ -123,7 +123,7 @@ BLOCKS: Final[dict[str, type[MarkdownBlock]]] = {
     # Of the same names, so that all styles go on to apply.
     name: type(
         block.__name__,
-        (_WithFormulas if name in _TEXT_BLOCKS else LaidOutOnce, block),
+        (WithFormulas if name in _TEXT_BLOCKS else LaidOutOnce, block),
         {},
     )
     for name, block in Markdown.BLOCKS.items()
