@@ -1,4 +1,4 @@
-"""Settings, the app's own state, and where everything lies.
+"""Settings, and where everything lies.
 
 `LOCALR1_HOME` puts all of it under one folder (a USB disk, a test); otherwise the
 operating system's own places are used, by platformdirs.
@@ -6,14 +6,13 @@ operating system's own places are used, by platformdirs.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Final, Literal, cast, get_args, get_type_hints
+from typing import Final, Literal, cast, get_args
 
 import platformdirs
 
@@ -126,6 +125,8 @@ class Preferences:
     rounding."""
     model_titles: bool = True
     """Whether the model names new conversations while nothing else is to do."""
+    panel: bool = False
+    """Whether the panel with live figures stands beside the chat, where there is room."""
     reduced_motion: bool = False
     """Whether nothing on the screen moves by itself."""
     model_folders: tuple[Path, ...] = ()
@@ -145,19 +146,6 @@ class Preferences:
     def draft_tokens(self) -> int:
         """Tokens to guess ahead in one step; 0 where `speculation` is off."""
         return DRAFT_TOKENS if self.speculation else 0
-
-
-@dataclass(frozen=True)
-class State:
-    """What the app remembers between runs; written by the app, not by people."""
-
-    last_model: str = ""
-    """Catalogue id of the model last chatted with; empty for none, or for a plain file."""
-    last_quantization: str = ""
-    last_path: str = ""
-    """The file that was loaded."""
-    first_run_done: bool = False
-    """Whether the user has been through machine, advice and download once."""
 
 
 def load_preferences(directories: Directories) -> Preferences:
@@ -205,37 +193,6 @@ def load_usable_preferences(directories: Directories) -> tuple[Preferences, Sett
         return error.usable, error
     except SettingsError as error:
         return Preferences(), error
-
-
-def load_state(directories: Directories) -> State:
-    """Read what the app remembers; a damaged file is set aside, never an error.
-
-    A file that is not JSON of the right shape is renamed to `state.json.damaged`.
-    """
-    path = directories.data / "state.json"
-    try:
-        data = json.loads(path.read_bytes())
-    except OSError:
-        return State()
-    except ValueError:
-        return _set_aside(path)
-    if not isinstance(data, dict):
-        return _set_aside(path)
-    kinds = get_type_hints(State)
-    known = {name: data[name] for name in kinds if name in data}
-    if any(type(value) is not kinds[name] for name, value in known.items()):
-        return _set_aside(path)
-    return State(**known)
-
-
-def save_state(directories: Directories, state: State) -> None:
-    """Write what the app remembers, in one step.
-
-    Raises:
-        FileError: The folder or file cannot be written.
-    """
-    ensure(directories.data)
-    write_atomically(directories.data / "state.json", json.dumps(asdict(state), indent=1) + "\n")
 
 
 def expanded(path: str | Path) -> Path:
@@ -350,7 +307,7 @@ def problem_of(key: str, value: object) -> str:
     if key == "context_window":
         good = isinstance(value, int) and not isinstance(value, bool) and value >= 0
         return "" if good else f"must be a whole number of tokens, 0 or more, not {value!r}"
-    if key in {"speculation", "model_titles", "reduced_motion"}:
+    if key in {"speculation", "model_titles", "reduced_motion", "panel"}:
         return "" if isinstance(value, bool) else f"must be true or false, not {value!r}"
     if key == "model_folders":
         named = isinstance(value, list) and all(isinstance(f, str) and f.strip() for f in value)
@@ -382,15 +339,6 @@ def _line_of(key: str, text: str) -> int:
     name = re.escape(key)
     pattern = re.compile(rf"""^\s*\[*\s*["']?{name}["']?\s*[=.\]]""")
     return next((n for n, line in enumerate(text.splitlines(), 1) if pattern.match(line)), 1)
-
-
-def _set_aside(path: Path) -> State:
-    try:
-        path.replace(path.with_name(path.name + ".damaged"))
-    except OSError:
-        # Only a read-only disk gets here; the state is rebuilt from defaults either way.
-        return State()
-    return State()
 
 
 def _reason(error: OSError) -> str:

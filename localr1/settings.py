@@ -118,6 +118,12 @@ SETTINGS: Final = (
         "text",
     ),
     Setting(
+        "panel",
+        "Live figures",
+        "Whether speed, memory, temperature and battery are shown beside the chat (F12).",
+        "switch",
+    ),
+    Setting(
         "reduced_motion",
         "Reduced motion",
         "Whether nothing on the screen moves by itself.",

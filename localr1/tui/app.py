@@ -167,6 +167,7 @@ class LocalR1App(App[None]):
         self._look(event.preferences)
         if (chat := self._chat) is not None:
             chat.transcript.use(event.preferences.thinking, event.preferences.thinking_limits)
+            chat.panel.wanted = event.preferences.panel
 
     def _look(self, preferences: Preferences) -> None:
         """Colours and motion as the settings have them."""

@@ -250,6 +250,14 @@ CHAT = (
     ),
     CONTEXT,
     Command(
+        "chat.panel",
+        "f12",
+        "panel",
+        "Live figures",
+        "Show or hide speed, context, memory, temperature and battery beside the chat.",
+        priority=True,
+    ),
+    Command(
         "chat.manner",
         "f8",
         "manner",
