@@ -22,9 +22,12 @@ from localr1.errors import FileError, SettingsError, UsageError
 ThinkingDisplay = Literal["folded", "open", "hidden"]
 Goal = Literal["best", "balanced", "fast"]
 WhenFull = Literal["continue", "stop"]
-Quiet = Literal["never", "battery", "always"]
 """What happens when an answer fills the context window: it goes on after room was made, or
 it ends."""
+Quiet = Literal["never", "battery", "always"]
+Call = Literal["desktop", "bell", "off"]
+"""How the user is called back to a long reply: by a notice where the terminal has them and the
+bell elsewhere, by the bell, or not at all."""
 
 HEADERS_FOLDER: Final = "headers"
 """In the cache folder: headers of the catalogue's files that were read from the hub."""
@@ -93,6 +96,18 @@ class Directories:
 
 
 @dataclass(frozen=True)
+class KeySetting:
+    """One line of `[keys]`."""
+
+    command: str
+    """Its name: `chat.stop`."""
+    keys: str
+    """As written, several between commas."""
+    line: int
+    """Of the file, counted from 1."""
+
+
+@dataclass(frozen=True)
 class Preferences:
     """What a user may set in `settings.toml`; every key is optional."""
 
@@ -125,12 +140,16 @@ class Preferences:
     rounding."""
     model_titles: bool = True
     """Whether the model names new conversations while nothing else is to do."""
+    call: Call = "desktop"
+    """How the user is called when a long answer is ready: `desktop` notice, `bell`, or `off`."""
     panel: bool = False
     """Whether the panel with live figures stands beside the chat, where there is room."""
     reduced_motion: bool = False
     """Whether nothing on the screen moves by itself."""
     model_folders: tuple[Path, ...] = ()
     """More folders to look for model files in; they are used where they lie."""
+    keys: tuple[KeySetting, ...] = ()
+    """Other keys for commands, as the table `[keys]` has them; the app knows the commands."""
 
     @property
     def thinking_limits(self) -> ThinkingBudget:
@@ -279,6 +298,9 @@ def _preferences(
             problems.append(
                 f"{line}: there is no setting `{key}`; the settings are {', '.join(names)}"
             )
+        elif key == "keys":
+            values[key], wrong = _keys(value, text)
+            problems += wrong
         elif problem := problem_of(key, value):
             problems.append(f"{line}: `{key}` {problem}")
         else:
@@ -293,6 +315,31 @@ def _preferences(
     return Preferences(**values), tuple(problems)  # type: ignore[arg-type]  # checked above
 
 
+def flat_keys(table: object) -> dict[str, object]:
+    """The lines of `[keys]`: TOML reads `chat.stop = "f12"` as a table in a table."""
+    if not isinstance(table, dict):
+        return {"keys": table}
+    found: dict[str, object] = {}
+    for name, value in table.items():
+        if isinstance(value, dict):
+            found |= {f"{name}.{rest}": deep for rest, deep in flat_keys(value).items()}
+        else:
+            found[name] = value
+    return found
+
+
+def _keys(table: object, text: str) -> tuple[tuple[KeySetting, ...], list[str]]:
+    found, problems = [], []
+    for name, value in flat_keys(table).items():
+        line = max(_line_of(name, text), _line_of(name.rpartition(".")[2], text))
+        several = value if isinstance(value, list) else [value]
+        if name == "keys" or not all(isinstance(each, str) for each in several):
+            problems.append(f"line {line}: `{name}` must be keys in quotes, not {value!r}")
+        else:
+            found.append(KeySetting(name, ", ".join(map(str, several)), line))
+    return tuple(found), problems
+
+
 def problem_of(key: str, value: object) -> str:
     """What is wrong with a setting's value; empty when it is fine."""
     choices = {
@@ -300,6 +347,7 @@ def problem_of(key: str, value: object) -> str:
         "goal": get_args(Goal),
         "when_full": get_args(WhenFull),
         "quiet": get_args(Quiet),
+        "call": get_args(Call),
     }
     if key in choices:
         allowed = choices[key]

@@ -351,10 +351,13 @@ COMPOSER = (
 
 
 def bindings(commands: Iterable[Command]) -> list[BindingType]:
-    """The commands that have keys, as Textual's bindings; ids let users change the keys."""
+    """The commands as Textual's bindings; ids let users change the keys.
+
+    What has no key has one that no terminal sends, in whose place a user may put another.
+    """
     return [
         Binding(
-            command.keys,
+            command.keys or f"none-{command.id}",
             command.action,
             command.label,
             show=command.shown,
@@ -364,5 +367,4 @@ def bindings(commands: Iterable[Command]) -> list[BindingType]:
             id=command.id,
         )
         for command in commands
-        if command.keys
     ]

@@ -114,7 +114,7 @@ class Asking(ModelScreen):
     async def _carry_out(self, wish: Wish) -> None:
         self._idle.clear()
         reply: Reply | None = None
-        attention = Attention(self.app, self._to_terminal)
+        attention = Attention(self.app, self._to_terminal, self._services.home.preferences.call)
         try:
             reply = await self._make_room(wish)
             async for event in self._talk.carry_out(wish):
