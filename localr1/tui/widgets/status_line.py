@@ -32,12 +32,12 @@ class Status:
     context_window: int = 0
     context_base: int = 0
     """What the prompt took of the context, while a reply grows on top of it."""
-    read_tokens: int = 0
-    """Of the prompt, those that are read."""
     thinking_tokens: int = 0
     """Of the reply that is being written."""
     answer_tokens: int = 0
     """The same."""
+    read_tokens: int = 0
+    """Of the prompt, those that are read."""
 
 
 def status_content(status: Status, width: int, download: str = "") -> Content:
