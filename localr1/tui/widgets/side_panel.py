@@ -36,7 +36,7 @@ class SidePanel(Static):
     DEFAULT_CSS = """
     SidePanel {
         dock: right;
-        width: 30;
+        width: 32;
         height: 1fr;
         margin: 0 0 1 0;
         padding: 0 1;
@@ -59,6 +59,7 @@ class SidePanel(Static):
         self._now: Now | None = None
         self._writing, self._reading = Pace(), Pace()
         self._read_tps: float | None = None
+        self._speeds = Speeds()
 
     @property
     def wanted(self) -> bool:
@@ -108,7 +109,7 @@ class SidePanel(Static):
     def on_resize(self, _event: events.Resize) -> None:
         """Fit the lines to the new room."""
         if self.display:
-            self._draw(Speeds())
+            self._draw()
 
     def _process_id(self) -> int | None:
         running = self._runner.running
@@ -122,9 +123,10 @@ class SidePanel(Static):
         """What the computer says: the panel's beat."""
         if watcher is self._watcher and self.is_attached:
             self._now = now
-            self._draw(self._speeds())
+            self._speeds = self._measured()
+            self._draw()
 
-    def _speeds(self) -> Speeds:
+    def _measured(self) -> Speeds:
         status, at = self._live.newest, time.monotonic()
         running = self._runner.running if self._talk.ready else None
         expected = running.plan.generation_tps.expected if running and self._is_here else None
@@ -141,11 +143,11 @@ class SidePanel(Static):
         writing = self._writing.note(at, written)
         return Speeds(writing, status.generation_tps, self._read_tps, expected)
 
-    def _draw(self, speeds: Speeds) -> None:
+    def _draw(self) -> None:
         running = self._runner.running if self._talk.ready else None
         lines = panel_lines(
             self._live.newest,
-            speeds,
+            self._speeds,
             running,
             self._runner.machine if self._is_here else None,
             self._now,
