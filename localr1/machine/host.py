@@ -123,6 +123,21 @@ class Host:
         state = probe() if probe is not None else None
         return None if state is None else (state.power_plugged, float(state.percent))
 
+    def cpu_share(self) -> float:
+        """Return the share of all cores' time that was used since this was asked last, 0 to 1."""
+        import psutil  # noqa: PLC0415
+
+        return psutil.cpu_percent(interval=None) / 100
+
+    def resident_bytes(self, number: int) -> int | None:
+        """Return what a process holds of main memory; None for one that is gone or hidden."""
+        import psutil  # noqa: PLC0415
+
+        try:
+            return int(psutil.Process(number).memory_info().rss)
+        except psutil.Error:
+            return None
+
     def process_name(self, number: int) -> str | None:
         """Return the name of a process; None for one that is gone, hidden, or our own child."""
         import psutil  # noqa: PLC0415

@@ -116,7 +116,7 @@ class Asking(ModelScreen):
         # A cursor that blinks has the screen drawn twice a second more.
         blinks, self.composer.cursor_blink = self.composer.cursor_blink, False
         reply: Reply | None = None
-        attention = Attention(self.app, self._to_terminal)
+        attention = Attention(self.app, self._to_terminal, self._services.home.preferences.call)
         try:
             reply = await self._make_room(wish)
             async for event in self._talk.carry_out(wish):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import replace
 from typing import ClassVar
 
-from textual import work
+from textual import events, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widgets import Footer, TextArea
 from textual.worker import WorkerError
 
+from localr1 import settings
 from localr1.chat.task import SUMMARY_QUESTION
 from localr1.chat.types import Ask, ThinkAgain
 from localr1.errors import LocalR1Error
@@ -26,12 +28,14 @@ from localr1.tui.screens.context import ContextWindow, choices
 from localr1.tui.screens.conversations import Conversations, Outcome
 from localr1.tui.screens.manner import MannerForm
 from localr1.tui.screens.pick_model import PickModel
+from localr1.tui.screens.settings import Settings
 from localr1.tui.services import Services
 from localr1.tui.widgets.blank import Blank
 from localr1.tui.widgets.chosen import Chosen
 from localr1.tui.widgets.heading import Heading
 from localr1.tui.widgets.leaving import Leaving
 from localr1.tui.widgets.note import Note
+from localr1.tui.widgets.side_panel import FEWEST_COLUMNS
 
 _QUIT_SECONDS = 2.0
 # A conversation's cache that takes longer to write is not kept; leaving it must not become a wait.
@@ -73,6 +77,7 @@ class Chat(Asking):
         yield self._load_line
         yield self.composer
         yield self.status
+        yield self.panel
         yield Footer(show_command_palette=False)
 
     def update_node_styles(self, animate: bool = True) -> None:
@@ -93,8 +98,28 @@ class Chat(Asking):
     async def on_mount(self) -> None:
         """The prompt works at once; the model is loaded meanwhile."""
         self.composer.focus()
+        self.panel.wanted = self._services.home.preferences.panel
         await self.show_conversation()
         self.load_model()
+
+    def on_resize(self, _event: events.Resize) -> None:
+        """The panel is there while there is room for it."""
+        self.panel.fit()
+
+    @work(exclusive=True, group="panel")
+    async def action_panel(self) -> None:
+        """Show the live figures or hide them, now and at the next start."""
+        preferences = self._services.home.preferences
+        wanted = not self.panel.wanted
+        if wanted and not self.panel.has_room:
+            words = f"The live figures need {FEWEST_COLUMNS} columns; here are {self.size.width}."
+            self.notify(words, severity="warning", markup=False)
+        self.post_message(Settings.Changed(replace(preferences, panel=wanted)))
+        try:
+            directories = self._services.home.directories
+            await asyncio.to_thread(settings.write, directories, "panel", wanted or None)
+        except LocalR1Error as error:
+            self.notify(printable(str(error)), severity="warning", markup=False)
 
     def load_model(self) -> None:
         """As ever, and say where the model is if it is not here."""
