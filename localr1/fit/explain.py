@@ -138,6 +138,8 @@ def _details(plan: Plan, machine: Machine, asked: Asked, ranking: Ranking) -> It
         yield "A demonstration that only does small sums: not an R1 model"
     if plan.fits or asked.gpu_layers is not None:
         yield _placement(plan, machine)
+        if not plan.settings.flash_attention:
+            yield f"Without flash attention, which takes more memory: {_NO_KERNEL}"
     yield from _asked_for(plan, machine, asked)
     yield from _cut_short(plan)
     if plan.fits:

@@ -78,10 +78,21 @@ class _Site:
     @cached_property
     def gpus(self) -> tuple[Device, ...]:
         """GPUs worth using, the fastest first: cards of their own before shared memory."""
-        gpus = [g for g in self.machine.gpus if has_flash_attention(self.architecture, g.backend)]
+        every = self.machine.gpus
+        gpus = [g for g in every if has_flash_attention(self.architecture, g.backend)] or every
         own = [gpu for gpu in gpus if not gpu.unified] or list(gpus[:1])
         own.sort(key=lambda gpu: -(gpu.bandwidth_bytes_per_second or 0))
         return tuple(own)
+
+    @cached_property
+    def flash_attention(self) -> bool:
+        """Whether these GPUs compute it; without it their KV cache must be f16."""
+        return all(has_flash_attention(self.architecture, gpu.backend) for gpu in self.gpus)
+
+    def settings(self, context_window: int, kv_cache_type: str) -> Settings:
+        """What is wished for on the GPUs, or on the CPU where they cannot do it."""
+        off = not self.flash_attention and kv_cache_type == "f16"
+        return Settings(context_window, kv_cache_type, flash_attention=not off)
 
     @cached_property
     def budgets(self) -> dict[str, int]:
@@ -156,7 +167,7 @@ def _candidates(model: Model, site: _Site, asked: Asked) -> list[_Placed]:
         for kv_cache_type, in_need_only in types:
             if in_need_only and here:
                 continue
-            settings = Settings(context, kv_cache_type)
+            settings = site.settings(context, kv_cache_type)
             placed = tried.get(settings) or _arrange(site, settings, asked.gpu_layers)
             tried[settings] = placed
             if placed.lacks:
@@ -212,8 +223,8 @@ def _whole(architecture: Architecture, settings: Settings) -> bool:
 
 def _arrange(site: _Site, settings: Settings, gpu_layers: int | None) -> _Placed:
     """Put as much as fits on the GPUs, or the layers that were asked for."""
-    if not site.gpus or gpu_layers == 0:
-        return _Placed(site, settings)
+    if not site.gpus or gpu_layers == 0 or settings.flash_attention > site.flash_attention:
+        return _on_cpu(site, settings)
     every = site.architecture.layers + 1
     if gpu_layers is not None:
         return _asked_layers(site, settings, min(max(gpu_layers, 0), every))
@@ -241,6 +252,10 @@ def _arrange(site: _Site, settings: Settings, gpu_layers: int | None) -> _Placed
 
     # With no layer on the GPUs nothing is needed of them, so that the search always ends.
     return _smallest(without, 0, every)
+
+
+def _on_cpu(site: _Site, settings: Settings) -> _Placed:
+    return _Placed(site, replace(settings, flash_attention=True))
 
 
 def _asked_layers(site: _Site, settings: Settings, gpu_layers: int) -> _Placed:
@@ -278,7 +293,7 @@ def _on(
 ) -> _Placed:
     """A placement on these GPUs, split so that each has room where that can be done."""
     if gpu_layers == 0:
-        return _Placed(site, settings)
+        return _on_cpu(site, settings)
     wanted = replace(
         settings,
         gpu_layers=gpu_layers,
