@@ -14,7 +14,7 @@ from localr1.fit.memory import CPU, GIB
 from localr1.fit.mix import Mix, repacked_types
 from localr1.fit.pool import Shortage, gpu_pools, main_memory, pool_needs, shortages
 from localr1.fit.search import wished_window
-from localr1.fit.speed import HARD
+from localr1.fit.speed import HARD, TYPICAL
 from localr1.fit.types import NOTHING, Asked, Interval, Plan
 from localr1.machine.types import Machine
 
@@ -155,13 +155,17 @@ def _details(plan: Plan, machine: Machine, asked: Asked, ranking: Ranking) -> It
 
 
 def _cut_short(plan: Plan) -> Iterator[str]:
-    """What a window does that is too small for a hard question."""
-    thinking, window = plan.model.thinking_tokens.hard, plan.settings.context_window
-    if not plan.model.demo and thinking + HARD.prompt_tokens + HARD.answer_tokens > window:
+    """What a window does that is too small for a typical question, or for a hard one."""
+    thinking, window = plan.model.thinking_tokens, plan.settings.context_window
+    kinds = (("typical", thinking.typical, TYPICAL), ("hard", thinking.hard, HARD))
+    for kind, tokens, question in kinds:
+        if plan.model.demo or tokens + question.prompt_tokens + question.answer_tokens <= window:
+            continue
         yield (
-            f"A hard question takes about {thinking:,} tokens of thinking, which a window of"
+            f"A {kind} question takes about {tokens:,} tokens of thinking, which a window of"
             f" {window:,} cuts short; the time given is that until it is full"
         )
+        return
 
 
 def _chosen(plan: Plan, asked: Asked) -> Iterator[str]:

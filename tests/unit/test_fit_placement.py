@@ -328,7 +328,7 @@ def test_a_window_that_cuts_a_hard_question_short_is_said() -> None:
     assert said(None) == said(32768) == []
     assert "23,000" in said(16384)[0]
     assert "16,384" in said(16384)[0]
-    assert said(2048)
+    assert said(2048)[0].startswith("A typical question")
 
 
 @pytest.mark.parametrize(
