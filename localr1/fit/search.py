@@ -17,15 +17,17 @@ from localr1.fit.memory import CPU, compute_is_upper_bound, memory_of, padded_co
 from localr1.fit.mix import Mix, repacked_types
 from localr1.fit.pool import Shortage, gpu_pools, pool_needs, shortages
 from localr1.fit.score import score_within
-from localr1.fit.speed import Speed, predict, time_to_answer, typical_depth
+from localr1.fit.speed import HARD, Speed, predict, time_to_answer, typical_depth
 from localr1.fit.types import NOTHING, Asked, DeviceMemory, Plan, Settings
 from localr1.fit.weights import Weights, of_variant
 from localr1.gguf.types import Architecture
 from localr1.machine.types import Device, Machine
 from localr1.models.types import Model, Variant
 
-CONTEXT_WINDOWS = (16384, 8192, 4096)
-"""Context windows that are tried, best first: a hard problem takes R1 about 12,000 tokens."""
+CONTEXT_WINDOWS = (32768, 16384, 8192, 4096)
+"""Context windows that are tried, best first, from the one that holds a hard question on."""
+_USUAL_WINDOW = 16384
+"""Wished for in any case: a hard problem takes R1 about 12,000 tokens."""
 
 
 def find(
@@ -184,7 +186,15 @@ def _contexts(model: Model, asked: Asked) -> Sequence[int]:
     longest = model.architecture.context_length
     if asked.context_window is not None:
         return [min(asked.context_window, longest)]
-    return [c for c in CONTEXT_WINDOWS if c <= longest] or [longest]
+    return [c for c in CONTEXT_WINDOWS if c <= wished_window(model)] or [longest]
+
+
+def wished_window(model: Model) -> int:
+    """The smallest window that holds a hard question, or all that the model was made for."""
+    needed = HARD.prompt_tokens + model.thinking_tokens.hard + HARD.answer_tokens
+    holding = [c for c in CONTEXT_WINDOWS if needed <= c]
+    wished = max(_USUAL_WINDOW, min(holding, default=CONTEXT_WINDOWS[0]))
+    return min(wished, model.architecture.context_length)
 
 
 def _cache_types(model: Model, asked: Asked) -> Sequence[tuple[str, bool]]:
