@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SMALLEST_BYTES = 32 << 20
 """Whoever holds less is not worth naming."""
 
-_LIMIT_SECONDS: Final = 1.0
+_LIMIT_SECONDS: Final = 0.6
 _FIELD = re.compile(r"^(drm-[\w-]+):\s*(\S+)\s*(KiB|MiB)?", re.MULTILINE)
 _UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20}
 # amdgpu's, xe's and i915's words for it; older kernels say `memory` instead of `resident`.
@@ -48,7 +48,7 @@ def named(host: Host, held: Mapping[int, int]) -> tuple[GpuUser, ...]:
 def with_users(host: Host, gpus: Mapping[str, SystemGpu]) -> tuple[SystemGpu, ...]:
     """Return cards with the programs that hold their memory (Linux).
 
-    Looking through all that runs ends after a second: the cards count, not who uses them.
+    Looking through all that runs ends after a moment: the cards count, not who uses them.
 
     Args:
         host: The computer.

@@ -81,7 +81,7 @@ class ProductNames:
         if self._hangs:
             return ""
         try:
-            text = self._host.run("lspci", "-vmm", "-s", gpu.slot, limit_seconds=1.0)
+            text = self._host.run("lspci", "-vmm", "-s", gpu.slot, limit_seconds=0.9)
         except SlowProgramError:
             self._hangs = True
             return ""

@@ -18,7 +18,7 @@ from localr1.machine.host import ProbeError, SlowProgramError
 if TYPE_CHECKING:
     from localr1.machine.host import Host
 
-_LIMIT_SECONDS: Final = 1.0
+_LIMIT_SECONDS: Final = 0.7
 _ROCM_SMI: Final = ("rocm-smi", "--showbus", "--showproductname", "--showmeminfo", "vram", "--json")
 _AMD_SMI: Final = (("amd-smi", "list", "--json"), ("amd-smi", "metric", "--mem-usage", "--json"))
 
