@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.style import Style
 from textual.widget import Widget
-from textual.widgets import Static
+from textual.widgets import Label, Static
 from textual.widgets.markdown import MarkdownFence
 
 from localr1.printable import one_line, printable
@@ -32,7 +32,11 @@ CODE = (
 )  # fmt: skip
 
 
-class Bar(Static):
+class Code(LaidOutOnce, Label):
+    """The code itself."""
+
+
+class Bar(LaidOutOnce, Static):
     """The line above the code.
 
     Args:
@@ -81,7 +85,7 @@ class CodeBlock(LaidOutOnce, MarkdownFence, can_focus=True):
     def compose(self) -> ComposeResult:
         """What it is, and the code."""
         yield Bar(self)
-        yield from super().compose()
+        yield Code(self._highlighted_code, id="code-content", expand=True)
 
     def action_copy(self) -> None:
         """Copy the code."""

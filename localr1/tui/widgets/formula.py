@@ -37,7 +37,7 @@ class Formula(LaidOutOnce, MarkdownBlock):
         self.formula = token.content
         """LaTeX, without the signs around it."""
         self.picture = _Picture(self.formula, drawn=not as_source and token.meta["closed"])
-        self.update(self.picture)
+        self.update(self.picture, layout=False)
 
     def get_selection(self, _selection: Selection) -> tuple[str, str] | None:
         """The source: a picture is of no use to anyone who pastes it."""
@@ -98,6 +98,15 @@ class _Picture(Visual):
 
 class WithFormulas(LaidOutOnce, MarkdownBlock):
     """A block of text whose formulas do not look like code."""
+
+    def set_content(self, content: Content) -> None:
+        """Show a text; only what is on screen already asks for another layout."""
+        self._content = content
+        self.update(self.picture_of(content), layout=self.is_attached)
+
+    def picture_of(self, content: Content) -> Visual:
+        """What is shown for a text."""
+        return content
 
     def _token_to_content(self, token: Token) -> Content:
         content = super()._token_to_content(token)

@@ -34,10 +34,9 @@ class MarkdownParagraph(WithFormulas, _markdown.MarkdownParagraph):
         """Paragraphs of the same look need no new drawing."""
         return self.mark, self._content.plain, self._content.spans
 
-    def set_content(self, content: Content) -> None:
-        """Show a text."""
-        self._content = content
-        self.update(_Hanging(self.mark, content) if self.mark else content)
+    def picture_of(self, content: Content) -> Visual:
+        """The text, with its mark."""
+        return _Hanging(self.mark, content) if self.mark else content
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         """What is selected, with its mark."""
