@@ -11,7 +11,7 @@ from textual.message import Message
 from textual.style import Style
 from textual.widget import Widget
 from textual.widgets import Label, Static
-from textual.widgets.markdown import MarkdownFence
+from textual.widgets.markdown import MarkdownBlock, MarkdownFence
 
 from localr1.printable import one_line, printable
 from localr1.tui import wording
@@ -86,6 +86,16 @@ class CodeBlock(LaidOutOnce, MarkdownFence, can_focus=True):
         """What it is, and the code."""
         yield Bar(self)
         yield Code(self._highlighted_code, id="code-content", expand=True)
+
+    @property
+    def look(self) -> tuple[str, str]:
+        """What it shows."""
+        return self.code, self.lexer
+
+    async def _update_from_block(self, block: MarkdownBlock) -> None:
+        await super()._update_from_block(block)
+        for bar in self.query_children(Bar):
+            bar.update(_bar(self.lexer), layout=False)
 
     def action_copy(self) -> None:
         """Copy the code."""
