@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from markdown_it.token import Token
@@ -37,7 +38,12 @@ class Formula(LaidOutOnce, MarkdownBlock):
         self.formula = token.content
         """LaTeX, without the signs around it."""
         self.picture = _Picture(self.formula, drawn=not as_source and token.meta["closed"])
-        self.update(self.picture)
+        self.update(self.picture, layout=False)
+
+    @property
+    def look(self) -> object:
+        """What it shows."""
+        return self.picture
 
     def get_selection(self, _selection: Selection) -> tuple[str, str] | None:
         """The source: a picture is of no use to anyone who pastes it."""
@@ -98,6 +104,20 @@ class _Picture(Visual):
 
 class WithFormulas(LaidOutOnce, MarkdownBlock):
     """A block of text whose formulas do not look like code."""
+
+    @property
+    def look(self) -> tuple[str, Sequence[Span]]:
+        """What it shows."""
+        return self._content.plain, self._content.spans
+
+    def set_content(self, content: Content) -> None:
+        """Show a text; only what is on screen already asks for another layout."""
+        self._content = content
+        self.update(self.picture_of(content), layout=self.is_attached)
+
+    def picture_of(self, content: Content) -> Visual:
+        """What is shown for a text."""
+        return content
 
     def _token_to_content(self, token: Token) -> Content:
         content = super()._token_to_content(token)
