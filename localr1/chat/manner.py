@@ -64,6 +64,8 @@ class Manner:
     temperature: float | None = None
     top_p: float | None = None
     seed: int | None = None
+    leave_out_oldest: bool = False
+    """Whether the oldest messages are left out without asking when the window is full."""
 
     def question(self, text: str) -> str:
         """A question with the preset's words behind it, unless they are there."""
@@ -105,6 +107,7 @@ class Manner:
                 temperature=_number(values.get("temperature")),
                 top_p=_number(values.get("top_p")),
                 seed=None if values.get("seed") is None else int(values["seed"]),
+                leave_out_oldest=values.get("leave_out_oldest") is True,
             )
         except (ValueError, TypeError, AttributeError):
             return cls()
