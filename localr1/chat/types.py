@@ -217,6 +217,7 @@ class Incoming:
     pinned: bool = False
     archived: bool = False
     tags: tuple[str, ...] = ()
+    manner: Manner = USUAL
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from textual.widgets import Footer, TextArea
 from textual.worker import WorkerError
 
 from localr1 import settings
+from localr1.chat.task import SUMMARY_QUESTION
 from localr1.chat.types import ThinkAgain
 from localr1.errors import LocalR1Error
 from localr1.fit.types import NOTHING, Asked
@@ -147,10 +148,19 @@ class Chat(MakingRoom):
                 earlier = 0  # said in full where the list is opened
             blank = Blank(self._talk.local, earlier, private=self._services.private)
         await self.transcript.show(messages, blank)
-        self.composer.remember([m.text for m in messages if m.role == "user"])
+        await self._remember_prompts([m.text for m in messages if m.role == "user"])
         heading = self.query_one(Heading)
         heading.private = self._services.private
         heading.show(messages)
+
+    async def _remember_prompts(self, here: list[str]) -> None:
+        """For the prompt's memory: first of this conversation, then of the others."""
+        try:
+            before = await self._services.prompts()
+        except LocalR1Error:
+            before = ()  # said in full where the list is opened
+        known = {*here, SUMMARY_QUESTION}
+        self.composer.remember([*(each for each in before if each not in known), *here])
 
     @work(exclusive=True, group="switch")
     async def action_new(self) -> None:

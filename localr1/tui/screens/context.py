@@ -210,7 +210,11 @@ class ContextWindow(ModalScreen[Choice | None]):
 
     def on_mount(self) -> None:
         """The choices have the keyboard."""
-        self.query_one(OptionList).focus()
+        options = self.query_one(OptionList)
+        options.focus()
+        if self._leaving_out:
+            # A second Enter behind the question, pressed a moment too late, chooses nothing.
+            options.highlighted = None
 
     @staticmethod
     def _option(choice: Choice) -> Option:
