@@ -28,6 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
         from localr1.cli import opening  # noqa: PLC0415 - most starts have no pool
 
         home = opening.with_pool(home, text)
+        opening.note_pool(home)
     wanted = getattr(arguments, "model", None)
     if getattr(arguments, "endpoint", None):
         return _run_elsewhere(home, arguments.endpoint, arguments.named or wanted)

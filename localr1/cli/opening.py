@@ -27,6 +27,8 @@ def home(arguments: argparse.Namespace, *, offline: bool = False) -> Home:
         output.note(f"localr1: {broken.what} {broken.why}. The default is used.")
     if text := getattr(arguments, "pool", None):
         opened = with_pool(opened, text)
+        if arguments.command != "advise":  # which sends nothing of either
+            note_pool(opened)
     if opened.unused_list:
         output.note(f"localr1: {opened.unused_list}")
     return opened
@@ -49,10 +51,12 @@ def with_pool(home: Home, text: str) -> Home:
             "--offline or HF_HUB_OFFLINE is set.",
             "Run it again without them, or without --pool.",
         )
-    pool = peers.parse(text)
+    return replace(home, pool=peers.parse(text))
+
+
+def note_pool(home: Home) -> None:
+    """Say where parts of the model and of the conversation go."""
     output.note(
-        f"localr1: parts of the model and of what you write go to {', '.join(pool)}, unencrypted"
-        " but for a tunnel. Every token crosses the network, which no estimate counts: a smaller"
-        " model on one computer is often faster."
+        "localr1: parts of the model and of what you write go to"
+        f" {', '.join(home.pool)}, unencrypted but for a tunnel."
     )
-    return replace(home, pool=pool)

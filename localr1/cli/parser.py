@@ -69,6 +69,7 @@ def build() -> argparse.ArgumentParser:
     )
     _json(advise)
     _what_if(advise)
+    parser_talk.pool(advise)
     advise.add_argument("--context", type=_positive, metavar="N", help="context window in tokens")
     advise.add_argument(
         "--goal",

@@ -24,7 +24,16 @@ from localr1.chat.session import ChatSession, ReplyOptions
 from localr1.chat.types import Failed, ThinkingDelta
 from localr1.engine import peers
 from localr1.errors import EngineDied, UsageError
+from localr1.machine import memory
+from localr1.machine.types import Memory
 
+SMALL = Memory(8 << 30, 70 << 20)
+"""The demo alone has no room in it, but has without what another computer holds."""
+SMALL_CODE = f"""
+from localr1.machine import memory
+from localr1.machine.types import Memory
+memory.probe = lambda _host: {SMALL!r}
+{MAIN}"""
 FOLDER = lender.library_folder()
 needs_rpc = pytest.mark.skipif(
     FOLDER is None, reason="NOT TESTED: there is no llama.cpp with RPC; `make rpc` builds it"
@@ -66,6 +75,7 @@ async def test_the_lent_memory_is_planned_used_and_lost(
     monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
 ) -> None:
     monkeypatch.setenv("LLAMA_CPP_LIB_PATH", str(FOLDER))
+    monkeypatch.setattr(memory, "probe", lambda _host: SMALL)
     with lending("--port", str(unused_tcp_port)) as (address, process):
         home = replace(workflow.open_home(), pool=peers.parse(address))
         machine = await workflow.examine(home)
@@ -74,6 +84,7 @@ async def test_the_lent_memory_is_planned_used_and_lost(
         local = workflow.local_models(home)[-1]
         plan = workflow.plan_for(home, machine, local)
         assert "RPC0" in plan.settings.device_names
+        assert any(address in words and "there and back" in words for words in plan.pool)
         engine = await workflow.start_engine(home, local, plan)
         try:
             there = {b.device: b.weights_bytes for b in engine.buffers}
@@ -135,10 +146,12 @@ def test_two_computers_and_a_cable(tmp_path: Path) -> None:
             done = localr1(
                 *("ask", "--model", "demo", "--pool", address, "What is 347 + 589?"),
                 before=("ip", "netns", "exec", here),
+                code=SMALL_CODE,
                 environment={"LLAMA_CPP_LIB_PATH": str(FOLDER), "LOCALR1_HOME": str(tmp_path)},
             )
         assert done.stdout == "347 + 589 = 936\n", done.stderr
         assert "unencrypted" in done.stderr
+        assert "the network takes" in done.stderr
     finally:
         for name in (here, there):
             subprocess.run(("ip", "netns", "del", name), check=False, capture_output=True)
@@ -165,7 +178,8 @@ def test_pools_that_are_none(text: str) -> None:
         peers.parse(text)
 
 
-def test_a_build_without_rpc_says_what_to_do(run: Run) -> None:
+def test_a_build_without_rpc_says_what_to_do(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LLAMA_CPP_LIB_PATH", raising=False)
     for words in (("lend",), ("ask", "--model", "demo", "--pool", "127.0.0.1:1", "1 + 1")):
         code, out, said = run(*words)
         assert (code, out) == (1, "")
