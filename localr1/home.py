@@ -52,6 +52,8 @@ class Home:
     """What is wrong with settings.toml; what is wrong there has its default."""
     pool: tuple[str, ...] = ()
     """Other computers (`host:port`) whose memory is used as well."""
+    profile: Machine | None = None
+    """The computer that is planned for instead of the one that localr1 finds."""
 
     @property
     def unused_list(self) -> str:
@@ -118,9 +120,11 @@ def examined(directories: Directories) -> Machine | None:
 
 
 async def examine(home: Home) -> Machine:
-    """What this computer has and what llama.cpp can use of it, as of now."""
+    """What this computer has and what llama.cpp can use of it, as of now; or what a profile says."""
     import asyncio  # noqa: PLC0415
 
+    if home.profile is not None:
+        return home.profile
     known = None if home.pool else await asyncio.to_thread(examined, home.directories)
     return known if known is not None else await examine_machine(home.directories, home.pool)
 

@@ -26,7 +26,7 @@ from localr1.config import (
 from localr1.engine.client import Engine
 from localr1.engine.experience import recall_threads
 from localr1.engine.start import Start
-from localr1.errors import FileError, LocalR1Error, UnknownModel
+from localr1.errors import FileError, LocalR1Error, UnknownModel, UsageError
 from localr1.fit import explain, placement
 from localr1.fit.search import alone, names_lent
 from localr1.fit.threads import gentle
@@ -207,6 +207,38 @@ def check_queue_room(home: Home, items: Iterable[Item], files: Iterable[RemoteFi
     check_room(variants, home.directories.models, files)
 
 
+def check_devices(plan: Plan, here: Machine) -> None:
+    """See that llama.cpp has here what a plan computes on.
+
+    Args:
+        plan: Perhaps for another computer.
+        here: This one.
+
+    Raises:
+        UsageError: It has not; names the device.
+    """
+    listed = {device.name for device in here.engine.devices}
+    for name in plan.settings.device_names:
+        if name not in listed:
+            raise UsageError(
+                f"llama.cpp has no {name} in this computer.",
+                "The plan is for another computer, which has one.",
+                "Leave --profile and the what-if options out.",
+            )
+
+
+def watch(home: Home, plan: Plan, machine: Machine) -> track_record.Watch:
+    """What records how a reply compares with what was predicted; nothing under a profile.
+
+    Args:
+        home: Where things are.
+        plan: As it was loaded: with the settings of the engine.
+        machine: What it was planned for.
+    """
+    keep = home.profile is None
+    return track_record.Watch(home.directories, plan, machine, keep=keep)
+
+
 async def start_engine(
     home: Home,
     local: LocalModel,
@@ -229,8 +261,11 @@ async def start_engine(
         NothingFits: Even with the least settings it would be sure to swap.
         LoadFailed: llama.cpp refused the file, or everything that was tried.
         EngineDied: The worker ended while loading.
+        UsageError: The plan is that of a profile, and for devices that are not here.
     """
     directories = home.directories
+    if home.profile is not None:
+        check_devices(plan, await look(directories, home.pool))
     if on_step is not None:
         for words in plan.pool:
             on_step(words)

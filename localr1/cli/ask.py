@@ -30,7 +30,7 @@ from localr1.printable import printable
 from localr1.remote.address import Address
 from localr1.remote.conversation import Messages
 from localr1.remote.model import where_it_goes
-from localr1.track_record import Measured, Watch
+from localr1.track_record import Measured
 
 SCHEMA = 1
 
@@ -156,7 +156,7 @@ def choose(home: workflow.Home, wanted: str | None) -> LocalModel:
         choice = home.catalogue.resolve(wanted)
         local = home.library.find(choice)
         if local is not None:
-            return local
+            return _told(local)
         name = choice.model.id + (f":{choice.variant.quantization}" if choice.variant else "")
         if home.offline:
             raise OfflineError(
@@ -164,13 +164,23 @@ def choose(home: workflow.Home, wanted: str | None) -> LocalModel:
                 "The network may not be used.",
                 f"Run `localr1 pull {name}` once without --offline.",
             )
-        raise FileError(f"{name} is not on this computer.", "", f"Run `localr1 pull {name}` first.")
+        raise FileError(
+            f"{name} is not on this computer.",
+            home.library.absence,
+            f"Run `localr1 pull {name}` first.",
+        )
     local = workflow.last_used(home) or workflow.local_models(home)[0]
     if local.model.demo:
         output.note(
             "localr1: using the demo, which only adds, subtracts and compares numbers;"
             " `localr1 advise` shows which R1 fits this computer."
         )
+    return _told(local)
+
+
+def _told(local: LocalModel) -> LocalModel:
+    if local.doubt:
+        output.note(f"localr1: {local.doubt}")
     return local
 
 
@@ -194,7 +204,7 @@ async def _ask(  # noqa: PLR0913 - one call site
                 f"localr1: the context window has {engine.context_window:,} tokens, not"
                 f" {arguments.context:,}: the model holds no more here."
             )
-        watch = Watch(home.directories, replace(plan, settings=engine.settings), machine)
+        watch = workflow.watch(home, replace(plan, settings=engine.settings), machine)
         session = ChatSession(engine, None, local.model, system=arguments.system, look_ahead=False)
         stats = await _printed(session, question, options, printer)
         watch.record(Measured.reply(stats))

@@ -36,7 +36,7 @@ from localr1.engine.client import Engine
 from localr1.errors import LocalR1Error
 from localr1.models.types import LocalModel
 from localr1.printable import printable
-from localr1.track_record import Measured, Watch
+from localr1.track_record import Measured
 
 _TELL_SECONDS: Final = 15.0
 """So often somebody who waits is told how far it is."""
@@ -79,7 +79,7 @@ class _Plain:
         store = workflow.open_store(home)
         try:
             self._session = session = self._new(engine, store)
-            watch = Watch(home.directories, replace(plan, settings=engine.settings), machine)
+            watch = workflow.watch(home, replace(plan, settings=engine.settings), machine)
             self._listen()
             _say(f"Ready. {_HELP}")
             while (line := await self._next_line()) is not None:

@@ -161,8 +161,14 @@ def _library(
 def _cuda_runtime(
     match: re.Match[str], info: EngineInfo, machine: Machine, tools: Tools
 ) -> Trouble:
-    del machine, tools
-    return _library(info.problem, "cuda", runtimes=int(match.group(1)))
+    wanted = best(machine, tools)
+    if wanted == "cuda":
+        return _library(info.problem, "cuda", runtimes=int(match.group(1)))
+    # The libraries alone would be of no use: the build asks for NVIDIA's driver next.
+    cards = [one for one in machine.devices if one.vendor == "nvidia"]
+    failing = any(_driver_fails(one) for one in cards)
+    why = f"{info.problem} It is a build for NVIDIA cards, and this computer has none that it can use."
+    return _library(why, wanted, advice=_INSTALL_DRIVER["nvidia"] if failing else "")
 
 
 def _no_cuda_driver(

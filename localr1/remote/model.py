@@ -66,7 +66,7 @@ def remote_model(served: Served, catalogue: Iterable[Model]) -> RemoteModel:
             thinking_tokens=ThinkingTokens(0, 0, assumed=True, source=""),
         )
     variant = Variant(f"at {served.address.host}", "", (), 0, size_is_exact=True)
-    return RemoteModel(model, variant, Path(), 0, served.address.host, served.address)
+    return RemoteModel(model, variant, Path(), 0, served.address.host, address=served.address)
 
 
 def plan(local: RemoteModel, context_window: int) -> Plan:

@@ -155,6 +155,38 @@ def test_a_plain_file_is_used_where_it_lies(tmp_path: Path, demo_path: Path) -> 
     assert (done.returncode, done.stdout) == (0, "20 + 22 = 42\n")
 
 
+def web_packet(kind: bytes, content: bytes) -> bytes:
+    """As `textual serve` sends to the app that it runs."""
+    return kind + len(content).to_bytes(4, "big") + content
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Textual's web driver there is another")
+def test_the_app_runs_in_a_browser() -> None:
+    environment = {
+        **os.environ,
+        "TEXTUAL_DRIVER": "textual.drivers.web_driver:WebDriver",
+        "COLUMNS": "100",
+        "ROWS": "30",
+    }
+    app = subprocess.Popen(
+        [sys.executable, "-m", "localr1", "chat", "demo"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+    )
+    assert app.stdin is not None
+    assert app.stdout is not None
+    with app:
+        seen = b""
+        while b"Ask anything" not in seen:
+            some = os.read(app.stdout.fileno(), 1 << 16)
+            assert some, seen[-2000:]
+            seen += some
+        app.stdin.write(web_packet(b"M", b'{"type": "quit"}'))
+        app.stdin.flush()
+        assert app.wait(timeout=60) == 0
+
+
 def test_a_random_model_never_breaks_the_terminal(tmp_path: Path) -> None:
     path = tmp_path / "noise.gguf"
     synthetic.write_tiny(path)

@@ -102,6 +102,28 @@ def test_the_missing_cuda_runtime_is_all_that_is_installed() -> None:
     assert ways[1].backend == "cuda"
 
 
+@pytest.mark.parametrize(
+    ("cards", "backend"),
+    [((), "cpu"), ((RADEON,), "rocm"), ((ARC,), "vulkan"), ((APPLE,), "metal")],
+)
+def test_cuda_libraries_are_not_for_a_computer_without_nvidias_cards(
+    cards: tuple[Device, ...], backend: str
+) -> None:
+    here = broken("libcudart.so.12: cannot open shared object file", *cards)
+    assert {way.backend for way in doctor.ways(here, BENCH)} == {backend}
+    (finding, *_) = doctor.engine(here, BENCH)
+    assert "nvidia-cuda-runtime" not in finding.command
+    assert "a build for NVIDIA cards, and this computer has none" in finding.why
+
+
+def test_cuda_libraries_are_of_no_use_while_the_driver_fails() -> None:
+    reason = "the driver does not work: Driver Not Loaded."
+    here = broken("libcudart.so.12: cannot open shared object", replace(RTX, reason=reason))
+    (finding, *_) = doctor.engine(here, BENCH)
+    assert finding.todo.startswith("Install or repair NVIDIA's driver")
+    assert doctor.ways(here, BENCH)[0].backend == "cpu"
+
+
 def test_without_nvidias_driver_the_driver_comes_first() -> None:
     (finding, *_) = doctor.engine(broken("libcuda.so.1: cannot open shared object file"), BENCH)
     assert finding.todo.startswith("Install or repair NVIDIA's driver")

@@ -113,6 +113,8 @@ class Asking(ModelScreen):
     @work(exclusive=True, group="reply")
     async def _carry_out(self, wish: Wish) -> None:
         self._idle.clear()
+        # A cursor that blinks has the screen drawn twice a second more.
+        blinks, self.composer.cursor_blink = self.composer.cursor_blink, False
         reply: Reply | None = None
         attention = Attention(self.app, self._to_terminal)
         try:
@@ -128,6 +130,7 @@ class Asking(ModelScreen):
             await self._refused(wish, reply, error)
         finally:
             self._idle.set()
+            self.composer.cursor_blink = blinks
             if self.is_attached:
                 self.refresh_bindings()
                 if self._quiet_timer is not None:

@@ -107,6 +107,8 @@ class ModelScreen(Reading):
         if not self._loading.running:
             self._loading.begin()
             self._live.rest("loading")
+            if doubt := self.local.doubt:
+                self.notify(printable(doubt), severity="warning", timeout=15, markup=False)
             self._follow_load()
 
     @work(exclusive=True, group="load")

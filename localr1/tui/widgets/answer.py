@@ -6,7 +6,6 @@ from typing import ClassVar, Final
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
-from textual.containers import Vertical
 from textual.widgets import Markdown
 from textual.widgets.markdown import MarkdownBlock
 
@@ -15,6 +14,7 @@ from localr1.printable import printable
 from localr1.tui.sections import lines_of, split
 from localr1.tui.widgets import formula
 from localr1.tui.widgets.code_block import CodeBlock
+from localr1.tui.widgets.laid_out import Column, LaidOutOnce
 
 _BLOCKS: Final[dict[str, type[MarkdownBlock]]] = {
     **formula.BLOCKS,
@@ -23,7 +23,7 @@ _BLOCKS: Final[dict[str, type[MarkdownBlock]]] = {
 }
 
 
-class Section(Markdown):
+class Section(LaidOutOnce, Markdown):
     """A part of an answer as Markdown, with its formulas drawn; asleep it only keeps its place.
 
     Args:
@@ -108,7 +108,7 @@ class Section(Markdown):
         self.notify(printable(event.href), title="Link copied, not opened", markup=False)
 
 
-class Answer(Vertical):
+class Answer(Column):
     """An answer in sections.
 
     Args:
@@ -119,7 +119,7 @@ class Answer(Vertical):
     """
 
     DEFAULT_CSS = """
-    Answer { height: auto; padding: 0; margin: 0; background: $background; }
+    Answer { padding: 0; margin: 0; background: $background; }
     """
 
     def __init__(

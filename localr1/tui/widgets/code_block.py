@@ -16,6 +16,7 @@ from textual.widgets.markdown import MarkdownFence
 from localr1.printable import one_line, printable
 from localr1.tui import wording
 from localr1.tui.command import Command, bindings
+from localr1.tui.widgets.laid_out import LaidOutOnce
 
 CODE = (
     Command("code.copy", "c,y,enter", "copy", "Copy", "Copy the code.", shown=True, palette=False,
@@ -51,7 +52,7 @@ class Bar(Static):
         self._block.action_save()
 
 
-class CodeBlock(MarkdownFence, can_focus=True):
+class CodeBlock(LaidOutOnce, MarkdownFence, can_focus=True):
     """Code in an answer; the line above it says what it is and what can be done with it."""
 
     FOCUS_ON_CLICK = False
@@ -71,6 +72,11 @@ class CodeBlock(MarkdownFence, can_focus=True):
             super().__init__()
             self.code = code
             self.language = language
+
+    @classmethod
+    def highlight(cls, code: str, language: str, ansi: bool = False, dark: bool = False) -> Content:
+        """The code in colours; plain where no language is named: guessing reads all of them in."""
+        return super().highlight(code, language or "text", ansi, dark)
 
     def compose(self) -> ComposeResult:
         """What it is, and the code."""

@@ -16,9 +16,10 @@ from textual.widgets.markdown import MarkdownBlock
 
 from localr1.markdown import INLINE
 from localr1.mathematics import in_a_block
+from localr1.tui.widgets.laid_out import LaidOutOnce
 
 
-class Formula(MarkdownBlock):
+class Formula(LaidOutOnce, MarkdownBlock):
     """A formula on its own: drawn where it can be, else as its source.
 
     Args:
@@ -95,7 +96,7 @@ class _Picture(Visual):
         return self._content(width).get_height(rules, width)
 
 
-class _WithFormulas(MarkdownBlock):
+class _WithFormulas(LaidOutOnce, MarkdownBlock):
     """A block of text whose formulas do not look like code."""
 
     def _token_to_content(self, token: Token) -> Content:
@@ -119,11 +120,12 @@ class _WithFormulas(MarkdownBlock):
 
 _TEXT_BLOCKS: Final = ("paragraph_open", "th_open", "td_open", "h1", "h2", "h3", "h4", "h5", "h6")
 BLOCKS: Final[dict[str, type[MarkdownBlock]]] = {
-    **Markdown.BLOCKS,
     # Of the same names, so that all styles go on to apply.
-    **{
-        name: type(Markdown.BLOCKS[name].__name__, (_WithFormulas, Markdown.BLOCKS[name]), {})
-        for name in _TEXT_BLOCKS
-    },
+    name: type(
+        block.__name__,
+        (_WithFormulas if name in _TEXT_BLOCKS else LaidOutOnce, block),
+        {},
+    )
+    for name, block in Markdown.BLOCKS.items()
 }
 """The blocks of a Markdown document that has formulas."""

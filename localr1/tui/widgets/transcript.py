@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
+from textual.geometry import Size
 from textual.widget import Widget
 from textual.widgets import Button
 
@@ -15,6 +16,7 @@ from localr1.chat.types import Message
 from localr1.tui import wording
 from localr1.tui.widgets.answer import Section
 from localr1.tui.widgets.chosen import Chosen
+from localr1.tui.widgets.laid_out import Column, LaidOutOnce
 from localr1.tui.widgets.question import Question
 from localr1.tui.widgets.reply import Reply
 
@@ -41,7 +43,7 @@ class Earlier(Vertical):
         )
 
 
-class Transcript(VerticalScroll, can_focus=False):
+class Transcript(LaidOutOnce, VerticalScroll, can_focus=False):
     """Questions, replies and notes, newest last.
 
     Args:
@@ -57,7 +59,7 @@ class Transcript(VerticalScroll, can_focus=False):
         scrollbar-size-vertical: 1;
     }
     /* At least as high as the view, so that a short conversation begins at the top. */
-    Transcript > #page { height: auto; min-height: 100%; max-width: 120; padding: 1 2 0 2; }
+    Transcript > #page { min-height: 100%; max-width: 120; padding: 1 2 0 2; }
     """
 
     def __init__(self, display: str = "folded", budget: ThinkingBudget | None = None) -> None:
@@ -72,7 +74,7 @@ class Transcript(VerticalScroll, can_focus=False):
         """Whether something moved since the last look."""
         self.versions_of: Callable[[int], tuple[int, ...]] = lambda _number: ()
         """The messages in a message's place on all branches."""
-        self._page = Vertical(id="page")
+        self._page = Column(id="page")
 
     def use(self, display: str, budget: ThinkingBudget) -> None:
         """Show the thinking of replies from now on in another way."""
@@ -94,6 +96,11 @@ class Transcript(VerticalScroll, can_focus=False):
         if not self._tending and self.is_mounted:
             self._tending = True
             self.run_worker(self._tend(), group="tend")
+
+    def _scroll_update(self, virtual_size: Size) -> None:
+        """Set the scrollbar: the layout that changed it draws it too."""
+        super()._scroll_update(virtual_size)
+        self.vertical_scrollbar._repaint_required = False  # noqa: SLF001 - else it is drawn twice
 
     async def _tend(self) -> None:
         """Draw what came near the view, and let what went far from it keep only its place."""
