@@ -25,6 +25,7 @@ from localr1.config import (
 )
 from localr1.engine.client import Engine
 from localr1.engine.experience import recall_threads
+from localr1.engine.lent import still_there
 from localr1.engine.start import Start
 from localr1.errors import FileError, LocalR1Error, UnknownModel, UsageError
 from localr1.fit import explain, placement
@@ -281,6 +282,19 @@ async def start_engine(
         on_step=on_step,
     )
     return await start.run()
+
+
+async def without_lost(home: Home) -> tuple[Home, str]:
+    """The same without the computers that no longer answer, and which those are, in words.
+
+    The words are empty where all of them answer.
+    """
+    left = await still_there(home.pool)
+    lost = [endpoint for endpoint in home.pool if endpoint not in left]
+    if not lost:
+        return home, ""
+    names, are = " and ".join(lost), "are" if len(lost) > 1 else "is"
+    return replace(home, pool=left), f"{names} {are} lost: planned again without."
 
 
 def last_used(home: Home) -> LocalModel | None:

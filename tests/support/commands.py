@@ -39,7 +39,6 @@ def localr1(
     environment: Mapping[str, str] | None = None,
     before: tuple[str, ...] = (),
     most_seconds: float = 120.0,
-    code: str = "",
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, as in a terminal of 80 columns.
 
@@ -49,11 +48,9 @@ def localr1(
         environment: Variables besides the tests' own.
         before: A program that runs it.
         most_seconds: When it counts as hung.
-        code: What runs instead of the command line.
     """
-    program = ("-c", code) if code else ("-m", "localr1")
     return subprocess.run(
-        [*before, sys.executable, *program, *arguments],
+        [*before, sys.executable, "-m", "localr1", *arguments],
         input=text,
         stdin=subprocess.DEVNULL if text is None else None,
         capture_output=True,
