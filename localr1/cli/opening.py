@@ -56,10 +56,7 @@ def as_asked(home: Home, arguments: argparse.Namespace) -> Home:
         return home
     home = with_pool(home, pool)
     if arguments.command != "advise":  # which sends nothing
-        output.note(
-            "localr1: parts of the model and of what you write go to"
-            f" {', '.join(home.pool)}, unencrypted but for a tunnel."
-        )
+        output.note(f"localr1: {peers.leaves_to(home.pool)}")
     return home
 
 

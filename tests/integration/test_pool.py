@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,10 +13,10 @@ from pathlib import Path
 
 import cable as cable_module
 import lender
-import psutil
 import pytest
 from cable import cable
 from commands import MAIN, Run
+from lender import lending
 from talking import demo_model
 
 from localr1 import workflow
@@ -54,34 +52,6 @@ needs_namespaces = pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0 or not all(map(shutil.which, ("ip", "tc"))),
     reason="NOT TESTED: two computers and a cable need Linux, root, ip and tc",
 )
-
-
-@contextmanager
-def lending(
-    *options: str, before: tuple[str, ...] = (), environment: Mapping[str, str] | None = None
-) -> Iterator[tuple[str, psutil.Process]]:
-    """Lend, and stop it as Ctrl+C does; yields the address and the process."""
-    process = subprocess.Popen(
-        [*before, sys.executable, "-c", MAIN, "lend", *options],
-        env={**os.environ, "LLAMA_CPP_LIB_PATH": str(FOLDER), **(environment or {})},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    try:
-        said = process.stdout.readline()
-        found = re.search(r"at (\S+:\d+) ", said)
-        assert found is not None, said + process.stderr.read()
-        yield found[1], psutil.Process(process.pid)
-        process.send_signal(signal.SIGINT)
-        process.wait(20)
-    finally:
-        for child in psutil.Process(process.pid).children() if process.poll() is None else ():
-            child.kill()
-        process.kill()
-        process.communicate()
 
 
 @needs_rpc
