@@ -173,6 +173,11 @@ class Services:
         """Load a model in a worker; with less than planned, told step by step, if it must be."""
         return await workflow.start_engine(self.home, local, plan, on_progress, on_step)
 
+    async def leave_lost(self) -> str:
+        """Do without the computers of the pool that no longer answer; says which, or nothing."""
+        self.home, words = await workflow.without_lost(self.home)
+        return words
+
     async def last_used(self) -> LocalModel | None:
         """The model of the last run, if it is still here."""
         return await asyncio.to_thread(workflow.last_used, self.home)

@@ -17,7 +17,7 @@ from localr1.chat.types import (
     ThinkAgain,
     Wish,
 )
-from localr1.errors import EngineError, LocalR1Error
+from localr1.errors import EngineDied, EngineError, LocalR1Error
 from localr1.fit.types import NOTHING, Asked
 from localr1.models.types import LocalModel
 from localr1.printable import printable
@@ -225,7 +225,11 @@ class Asking(ModelScreen):
         return False
 
     async def _explain(self, error: LocalR1Error) -> None:
-        if isinstance(error, EngineError) and not self._talk.ready:
+        if isinstance(error, EngineDied) and self._services.home.pool:
+            # Perhaps one of the other computers is lost: this one alone may do.
+            await self.transcript.add(Note.of(error))
+            self.load_model()
+        elif isinstance(error, EngineError) and not self._talk.ready:
             await self._offer_restart(error, "Restart the engine", "Ctrl+R")
         else:
             await self.transcript.add(Note.of(error))
