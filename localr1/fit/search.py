@@ -27,6 +27,8 @@ from localr1.models.types import Model, Variant
 
 CONTEXT_WINDOWS = (32768, 16384, 8192, 4096)
 """Context windows that are tried, best first, from the one that holds a hard question on."""
+_DEMO_WINDOW = 1024
+"""What the demo was trained on: 28 earlier sums at most, after more of them it is wrong."""
 _USUAL_WINDOW = 16384
 """Wished for in any case: a hard problem takes R1 about 12,000 tokens."""
 
@@ -216,11 +218,14 @@ def _contexts(model: Model, asked: Asked) -> Sequence[int]:
     longest = model.architecture.context_length
     if asked.context_window is not None:
         return [min(asked.context_window, longest)]
-    return [c for c in CONTEXT_WINDOWS if c <= wished_window(model)] or [longest]
+    wished = wished_window(model)
+    return [c for c in CONTEXT_WINDOWS if c <= wished] or [wished]
 
 
 def wished_window(model: Model) -> int:
     """The smallest window that holds a hard question, or all that the model was made for."""
+    if model.demo:
+        return min(_DEMO_WINDOW, model.architecture.context_length)
     needed = HARD.prompt_tokens + model.thinking_tokens.hard + HARD.answer_tokens
     holding = [c for c in CONTEXT_WINDOWS if needed <= c]
     wished = max(_USUAL_WINDOW, min(holding, default=CONTEXT_WINDOWS[0]))

@@ -313,7 +313,7 @@ def test_the_demo_fits_nearly_everywhere() -> None:
     for where in (TINY, LAPTOP_8, M2_16, LAPTOP_4060):
         plan = place(demo, demo.variants[0], where)
         assert plan.fits
-        assert plan.settings.context_window == 2048
+        assert plan.settings.context_window == 1024
         assert any("demonstration" in reason for reason in plan.reasons)
 
 
