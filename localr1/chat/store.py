@@ -89,7 +89,7 @@ class Store(Shelf):
                 return None
             cursor = connection.execute(
                 "INSERT INTO conversation(title, model_id, created_at, updated_at, titled_by,"
-                " pinned, archived) VALUES (?, ?, ?, ?, 'user', ?, ?)",
+                " pinned, archived, manner) VALUES (?, ?, ?, ?, 'user', ?, ?, ?)",
                 (
                     title,
                     _storable(incoming.model_id),
@@ -97,6 +97,7 @@ class Store(Shelf):
                     max(times),
                     incoming.pinned,
                     incoming.archived,
+                    incoming.manner.to_text(),
                 ),
             )
             number = int(cursor.lastrowid or 0)

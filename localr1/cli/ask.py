@@ -15,15 +15,18 @@ from localr1.chat.attachment import question_with, read
 from localr1.chat.session import ChatSession, ReplyOptions
 from localr1.chat.types import (
     AnswerDelta,
+    Ask,
     Failed,
     Finished,
     Notice,
     ReplyStats,
     ThinkingDelta,
+    Wish,
 )
 from localr1.cli import answer_form, elsewhere, opening, output
+from localr1.cli.loaded import Loaded
 from localr1.config import expanded
-from localr1.errors import FileError, Interrupted, OfflineError, UsageError
+from localr1.errors import EngineDied, FileError, Interrupted, OfflineError, UsageError
 from localr1.fit.types import Asked
 from localr1.models.types import LocalModel
 from localr1.printable import printable
@@ -193,25 +196,35 @@ async def _ask(  # noqa: PLR0913 - one call site
     options: ReplyOptions,
     printer: _Printer,
 ) -> tuple[LocalModel, ReplyStats]:
-    machine = await workflow.examine(home)
-    plan = workflow.plan_for(home, machine, local, Asked(arguments.context))
-    engine = await workflow.start_engine(
-        home, local, plan, on_step=lambda words: output.note(f"localr1: {words}")
+    loaded = await Loaded.load(
+        home, local, lambda words: output.note(f"localr1: {words}"), Asked(arguments.context)
     )
     try:
-        if (arguments.context or 0) > engine.context_window:
+        window = loaded.engine.context_window
+        if (arguments.context or 0) > window:
             output.note(
-                f"localr1: the context window has {engine.context_window:,} tokens, not"
+                f"localr1: the context window has {window:,} tokens, not"
                 f" {arguments.context:,}: the model holds no more here."
             )
-        watch = workflow.watch(home, replace(plan, settings=engine.settings), machine)
-        session = ChatSession(engine, None, local.model, system=arguments.system, look_ahead=False)
-        stats = await _printed(session, question, options, printer)
-        watch.record(Measured.reply(stats))
+        session = ChatSession(
+            loaded.engine, None, local.model, system=arguments.system, look_ahead=False
+        )
+        wish: Wish = Ask(question)
+        while True:
+            try:
+                stats = await _printed(session, wish, options, printer)
+            except EngineDied as error:
+                if options.grammar:
+                    raise  # a form cannot be gone on with in its middle
+                printer.close_thinking()
+                wish = await loaded.without_lost(session, error)
+            else:
+                break
+        loaded.watch.record(Measured.reply(stats))
         return local, stats
     finally:
-        printer.close_thinking()
-        await asyncio.shield(engine.close())
+        printer.end()
+        await asyncio.shield(loaded.close())
 
 
 async def _ask_elsewhere(  # noqa: PLR0913 - one call site
@@ -229,21 +242,21 @@ async def _ask_elsewhere(  # noqa: PLR0913 - one call site
         session = ChatSession(
             engine, None, local.model, system=arguments.system, look_ahead=False, form=Messages()
         )
-        return local, await _printed(session, question, options, printer)
+        return local, await _printed(session, Ask(question), options, printer)
     finally:
-        printer.close_thinking()
+        printer.end()
         await asyncio.shield(engine.close())
 
 
 async def _printed(
-    session: ChatSession, question: str, options: ReplyOptions, printer: _Printer
+    session: ChatSession, wish: Wish, options: ReplyOptions, printer: _Printer
 ) -> ReplyStats:
     """The reply, printed as it comes.
 
     Raises:
         LocalR1Error: It could not be completed.
     """
-    async with aclosing(session.send(question, options)) as events:
+    async with aclosing(session.carry_out(wish, options)) as events:
         async for event in events:
             match event:
                 case ThinkingDelta():
@@ -253,10 +266,10 @@ async def _printed(
                 case Notice():
                     output.note(f"localr1: {event.text}")
                 case Failed():
-                    printer.end()
                     raise event.error
                 case Finished():
-                    printer.end()
+                    if event.stats.finish_reason == "stop" and not printer.answer.strip():
+                        output.note("localr1: the model ended its reply without an answer.")
                     return event.stats
     raise Interrupted("The reply ended without a word.")
 
@@ -271,6 +284,7 @@ class _Printer:
         self._quiet = quiet
         self._dim = sys.stderr.isatty()
         self._thinking_open = False
+        self._line_open = False
 
     def thinking_delta(self, text: str) -> None:
         """More thinking."""
@@ -287,13 +301,15 @@ class _Printer:
         self.close_thinking()
         self.answer += text
         if not self._quiet:
+            self._line_open = True
             sys.stdout.write(printable(text))
             sys.stdout.flush()
 
     def end(self) -> None:
         """No more comes."""
         self.close_thinking()
-        if self.answer and not self._quiet:
+        if self._line_open:
+            self._line_open = False
             sys.stdout.write("\n")
             sys.stdout.flush()
 

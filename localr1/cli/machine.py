@@ -46,12 +46,12 @@ def machine_for(arguments: argparse.Namespace, home: Home) -> Machine:
 
 
 def _this(home: Home) -> Machine:
-    known = examined(home.directories)
+    known = None if home.pool else examined(home.directories)
     if known is not None:
         return known
     import asyncio  # noqa: PLC0415 - it takes longer to import than everything else here takes
 
-    return asyncio.run(examine_machine(home.directories))
+    return asyncio.run(examine_machine(home.directories, home.pool))
 
 
 def run(arguments: argparse.Namespace) -> int:

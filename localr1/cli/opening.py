@@ -52,7 +52,12 @@ def as_asked(home: Home, arguments: argparse.Namespace) -> Home:
         from localr1.machine.profile import load_profile  # noqa: PLC0415 - few starts have one
 
         return replace(home, profile=load_profile(expanded(profile)))
-    return with_pool(home, pool) if pool else home
+    if not pool:
+        return home
+    home = with_pool(home, pool)
+    if arguments.command != "advise":  # which sends nothing
+        output.note(f"localr1: {peers.leaves_to(home.pool)}")
+    return home
 
 
 def with_pool(home: Home, text: str) -> Home:
@@ -72,10 +77,4 @@ def with_pool(home: Home, text: str) -> Home:
             "--offline or HF_HUB_OFFLINE is set.",
             "Run it again without them, or without --pool.",
         )
-    pool = peers.parse(text)
-    output.note(
-        f"localr1: parts of the model and of what you write go to {', '.join(pool)}, unencrypted"
-        " but for a tunnel. Every token crosses the network, which no estimate counts: a smaller"
-        " model on one computer is often faster."
-    )
-    return replace(home, pool=pool)
+    return replace(home, pool=peers.parse(text))

@@ -69,7 +69,7 @@ def build() -> argparse.ArgumentParser:
         "  localr1 machine --json > desk.json; localr1 advise --profile desk.json",
     )
     _json(advise)
-    _what_if(advise)
+    _what_if(advise, pool=True)
     advise.add_argument("--context", type=_positive, metavar="N", help="context window in tokens")
     advise.add_argument(
         "--goal",
@@ -265,7 +265,7 @@ def _json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
-def _what_if(parser: argparse.ArgumentParser) -> None:
+def _what_if(parser: argparse.ArgumentParser, *, pool: bool = False) -> None:
     group = parser.add_argument_group("what-if")
     group.add_argument("--ram", metavar="SIZE", help="as if the computer had this much memory")
     group.add_argument(
@@ -273,6 +273,8 @@ def _what_if(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--gpu-memory", metavar="SIZE", help="memory of each such GPU")
     parser_library.profile(group.add_argument)
+    if pool:
+        parser_talk.pool(parser)
 
 
 def _whole(text: str, least: int) -> int:

@@ -13,8 +13,8 @@ from localr1.fit.attention import has_flash_attention
 from localr1.fit.memory import CPU, GIB
 from localr1.fit.mix import Mix, repacked_types
 from localr1.fit.pool import Shortage, gpu_pools, main_memory, pool_needs, shortages
-from localr1.fit.search import wished_window
-from localr1.fit.speed import HARD
+from localr1.fit.search import alone, speed_of, wished_window
+from localr1.fit.speed import HARD, TYPICAL, typical_depth
 from localr1.fit.types import NOTHING, Asked, Interval, Plan
 from localr1.machine.types import Machine
 
@@ -65,6 +65,11 @@ def duration(seconds: float) -> str:
     if hours < 24:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
     return f"{round(hours / 24)} days" if hours >= 36 else "a day"
+
+
+def milliseconds(seconds: float) -> str:
+    """A short time for people: `0.4 ms`, `25 ms`."""
+    return f"{seconds * 1000:,.{0 if seconds >= 0.01 else 1}f} ms"
 
 
 def tps(interval: Interval) -> str:
@@ -138,6 +143,9 @@ def _details(plan: Plan, machine: Machine, asked: Asked, ranking: Ranking) -> It
         yield "A demonstration that only does small sums: not an R1 model"
     if plan.fits or asked.gpu_layers is not None:
         yield _placement(plan, machine)
+        if not plan.settings.flash_attention:
+            yield f"Without flash attention, which takes more memory: {_NO_KERNEL}"
+        yield from network(plan, machine)
     yield from _asked_for(plan, machine, asked)
     yield from _cut_short(plan)
     if plan.fits:
@@ -153,13 +161,17 @@ def _details(plan: Plan, machine: Machine, asked: Asked, ranking: Ranking) -> It
 
 
 def _cut_short(plan: Plan) -> Iterator[str]:
-    """What a window does that is too small for a hard question."""
-    thinking, window = plan.model.thinking_tokens.hard, plan.settings.context_window
-    if not plan.model.demo and thinking + HARD.prompt_tokens + HARD.answer_tokens > window:
+    """What a window does that is too small for a typical question, or for a hard one."""
+    thinking, window = plan.model.thinking_tokens, plan.settings.context_window
+    kinds = (("typical", thinking.typical, TYPICAL), ("hard", thinking.hard, HARD))
+    for kind, tokens, question in kinds:
+        if plan.model.demo or tokens + question.prompt_tokens + question.answer_tokens <= window:
+            continue
         yield (
-            f"A hard question takes about {thinking:,} tokens of thinking, which a window of"
+            f"A {kind} question takes about {tokens:,} tokens of thinking, which a window of"
             f" {window:,} cuts short; the time given is that until it is full"
         )
+        return
 
 
 def _chosen(plan: Plan, asked: Asked) -> Iterator[str]:
@@ -226,12 +238,7 @@ def _placement(plan: Plan, machine: Machine) -> str:
     settings, layers = plan.settings, plan.model.architecture.layers
     names = together(settings.device_names) if settings.device_names else ""
     if not names:
-        if not machine.gpus:
-            return "Runs on the CPU"
-        architecture = plan.model.architecture
-        if not any(has_flash_attention(architecture, gpu.backend) for gpu in machine.gpus):
-            return f"Runs on the CPU: {_NO_KERNEL}"
-        return "Runs on the CPU, without the GPU"
+        return f"Runs on the CPU{_why_not_gpus(plan, machine)}"
     if settings.cpu_expert_layers:
         dense = plan.model.architecture.leading_dense_layers
         kept = max(0, settings.cpu_expert_layers - dense)
@@ -240,6 +247,34 @@ def _placement(plan: Plan, machine: Machine) -> str:
     if settings.gpu_layers > layers:
         return f"Runs entirely on {names}"
     return f"{settings.gpu_layers} of {layers + 1} layers on {names}, the others on the CPU"
+
+
+def _why_not_gpus(plan: Plan, machine: Machine) -> str:
+    here = alone(machine)
+    if here != machine:
+        return ": no slower than with what other computers lend"
+    if not here.gpus:
+        return ""
+    architecture = plan.model.architecture
+    if not any(has_flash_attention(architecture, gpu.backend) for gpu in here.gpus):
+        return f": {_NO_KERNEL}"
+    return ", without the GPU"
+
+
+def network(plan: Plan, machine: Machine) -> Iterator[str]:
+    """How other computers are reached, and what that takes of each token."""
+    speed = speed_of(plan, machine)
+    depth = typical_depth(plan.model)
+    whole = speed.token_seconds(depth).expected
+    for crossing in speed.crossings:
+        link = crossing.link
+        slower = min(link.up_bytes_per_second, link.down_bytes_per_second)
+        yield (
+            f"{crossing.device} is {link.endpoint}: {milliseconds(link.round_trip_seconds)} there"
+            f" and back, {slower / 1e6:,.{0 if slower >= 1e7 else 1}f} MB/s; the network takes"
+            f" {milliseconds(crossing.token_seconds(depth))} of the {milliseconds(whole)} for"
+            " each token"
+        )
 
 
 def _asked_for(plan: Plan, machine: Machine, asked: Asked) -> Iterator[str]:

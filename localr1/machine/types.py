@@ -192,6 +192,11 @@ class Device:
     """How it is reached where another computer lends it; None where it is of this one, or nobody
     measured. Not part of a profile: addresses are nobody else's business either."""
 
+    @property
+    def lent(self) -> bool:
+        """Whether there is a network between it and this computer."""
+        return self.link is not None
+
 
 @dataclass(frozen=True)
 class Correction:

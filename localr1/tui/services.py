@@ -173,6 +173,11 @@ class Services:
         """Load a model in a worker; with less than planned, told step by step, if it must be."""
         return await workflow.start_engine(self.home, local, plan, on_progress, on_step)
 
+    async def leave_lost(self) -> str:
+        """Do without the computers of the pool that no longer answer; says which, or nothing."""
+        self.home, words = await workflow.without_lost(self.home)
+        return words
+
     async def last_used(self) -> LocalModel | None:
         """The model of the last run, if it is still here."""
         return await asyncio.to_thread(workflow.last_used, self.home)
@@ -308,6 +313,10 @@ class Services:
         whole = await asyncio.to_thread((await self.kept()).conversation, summary.id)
         text = await asyncio.to_thread(export.as_form, form, (summary, whole))
         await asyncio.to_thread(write_atomically, path, text)
+
+    async def prompts(self) -> tuple[str, ...]:
+        """What the user asked lately in kept conversations, the newest last."""
+        return await asyncio.to_thread((await self.kept()).prompts)
 
     async def discard_conversation(self, conversation_id: int) -> None:
         """Throw a conversation away, its computed state at once, its text when the app ends."""

@@ -1,12 +1,14 @@
 """A cable between two programs of one computer: so slow, so long, and it can be pulled.
 
-For TCP, with threads: not every kernel can delay packets (netem).
+For TCP, with threads: not every kernel can delay packets (netem). Run as a program it is one end of
+a long line: `python cable.py TO DELAY_SECONDS HOST`; it says where it begins.
 """
 
 from __future__ import annotations
 
 import queue
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -132,3 +134,9 @@ def cable(
         yield laid
     finally:
         laid.close()
+
+
+if __name__ == "__main__":
+    sys.stdout.write(Cable(sys.argv[1], float(sys.argv[2]), host=sys.argv[3]).endpoint + "\n")
+    sys.stdout.flush()
+    threading.Event().wait()

@@ -101,3 +101,22 @@ def test_columns_fill_the_room_and_break_words_last(
         assert all(width >= need for width, need in zip(widths, natural, strict=True))
     elif sum(least) <= room:
         assert all(width >= need for width, need in zip(widths, least, strict=True))
+
+
+async def test_a_block_that_is_over_is_never_drawn_again() -> None:
+    code = "```python\ndef f(x):\n    return x\n```\n\n"
+    text = f"## Heading\n\nWith *words*.\n\n{TABLE}\n{code}\\[ x^2 \\]\n\n{LIST}\nBetween.\n\n" * 3
+    app = Page(Answer(growing=True))
+    async with app.run_test(size=(60, 50)) as pilot:
+        over: list[Widget] = []
+        for at in range(0, len(text), 50):
+            app.answer.extend(text[at : at + 50])
+            await app.answer.draw()
+            blocks = [block for section in app.answer.sections for block in section.children]
+            assert blocks[: len(over)] == over
+            over = blocks[:-1]
+        await app.answer.complete()
+        await pilot.pause()
+        blocks = [block for section in app.answer.sections for block in section.children]
+        assert blocks[: len(over)] == over
+        assert len(app.answer.sections) > 1

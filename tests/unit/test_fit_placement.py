@@ -328,7 +328,7 @@ def test_a_window_that_cuts_a_hard_question_short_is_said() -> None:
     assert said(None) == said(32768) == []
     assert "23,000" in said(16384)[0]
     assert "16,384" in said(16384)[0]
-    assert said(2048)
+    assert said(2048)[0].startswith("A typical question")
 
 
 @pytest.mark.parametrize(
@@ -344,6 +344,22 @@ def test_what_a_smaller_cache_costs_is_said(model_id: str, kind: str, words: str
     plan = place(model(model_id), variant(model_id, "Q4_K_M"), where, kv_cache_type=kind)
     told = [line for line in plan.reasons if line.startswith("KV cache")]
     assert told == [] if words is None else (len(told) == 1 and words in told[0])
+
+
+def test_old_671b_files_go_to_cards_without_flash_attention() -> None:
+    one = replace(model("r1-671b"), architecture=replace(model("r1-671b").architecture, mla=False))
+    file = variant("r1-671b", "Q4_K_M")
+    where = machine(1024, 1000, *(cuda(i, "H100", 80, 79, 3350.0) for i in range(8)))
+    plan = place(one, file, where)
+    assert plan.fits
+    assert (plan.settings.flash_attention, plan.settings.kv_cache_type) == (False, "f16")
+    assert plan.settings.gpu_layers == one.architecture.layers + 1
+    assert any("Without flash attention" in line for line in plan.reasons)
+    # What was asked for decides: without flash attention llama.cpp takes no other cache.
+    asked = place(one, file, where, kv_cache_type="q8_0")
+    assert (asked.settings.flash_attention, asked.settings.gpu_layers) == (True, 0)
+    newer = replace(one, architecture=replace(one.architecture, mla=True))
+    assert place(newer, file, where).settings.flash_attention
 
 
 def test_many_cards_are_one_phrase() -> None:

@@ -17,7 +17,7 @@ from localr1.chat.types import (
     ThinkAgain,
     Wish,
 )
-from localr1.errors import EngineError, LocalR1Error
+from localr1.errors import EngineDied, EngineError, LocalR1Error
 from localr1.fit.types import NOTHING, Asked
 from localr1.models.types import LocalModel
 from localr1.printable import printable
@@ -118,6 +118,8 @@ class Asking(ModelScreen):
         reply: Reply | None = None
         attention = Attention(self.app, self._to_terminal, self._services.home.preferences.call)
         try:
+            if not await self._may_leave_out(wish):
+                return
             reply = await self._make_room(wish)
             async for event in self._talk.carry_out(wish):
                 await reply.receive(event)
@@ -136,6 +138,10 @@ class Asking(ModelScreen):
                 if self._quiet_timer is not None:
                     self._quiet_timer.stop()
                 self._quiet_timer = self.set_timer(_QUIET_SECONDS, self._quiet)
+
+    async def _may_leave_out(self, wish: Wish) -> bool:
+        """Whether to go on, be it that messages are left out for it."""
+        raise NotImplementedError
 
     def _quiet(self) -> None:
         """A while after a reply nobody sees a pause."""
@@ -219,7 +225,11 @@ class Asking(ModelScreen):
         return False
 
     async def _explain(self, error: LocalR1Error) -> None:
-        if isinstance(error, EngineError) and not self._talk.ready:
+        if isinstance(error, EngineDied) and self._services.home.pool:
+            # Perhaps one of the other computers is lost: this one alone may do.
+            await self.transcript.add(Note.of(error))
+            self.load_model()
+        elif isinstance(error, EngineError) and not self._talk.ready:
             await self._offer_restart(error, "Restart the engine", "Ctrl+R")
         else:
             await self.transcript.add(Note.of(error))

@@ -15,17 +15,16 @@ from textual.worker import WorkerError
 
 from localr1 import settings
 from localr1.chat.task import SUMMARY_QUESTION
-from localr1.chat.types import Ask, ThinkAgain
+from localr1.chat.types import ThinkAgain
 from localr1.errors import LocalR1Error
 from localr1.fit.types import NOTHING, Asked
 from localr1.models.types import LocalModel
 from localr1.printable import printable
 from localr1.tui.command import CHAT, COMPOSER, bindings
 from localr1.tui.runner import Runner
-from localr1.tui.screens.asking import Asking
 from localr1.tui.screens.compare import Compare
-from localr1.tui.screens.context import ContextWindow, choices
 from localr1.tui.screens.conversations import Conversations, Outcome
+from localr1.tui.screens.making_room import MakingRoom
 from localr1.tui.screens.manner import MannerForm
 from localr1.tui.screens.pick_model import PickModel
 from localr1.tui.screens.settings import Settings
@@ -43,7 +42,7 @@ _KEEP_SECONDS = 10.0
 _KEEP_AT_QUIT_SECONDS = 0.5
 
 
-class Chat(Asking):
+class Chat(MakingRoom):
     """One conversation at a time with one loaded model.
 
     Args:
@@ -123,8 +122,14 @@ class Chat(Asking):
 
     def load_model(self) -> None:
         """As ever, and say where the model is if it is not here."""
-        self.query_one(Leaving).show(self._talk.local)
+        self._say_where()
         super().load_model()
+
+    def _loaded(self) -> None:
+        self._say_where()
+
+    def _say_where(self) -> None:
+        self.query_one(Leaving).show(self._talk.local, self._services.home.pool)
 
     # Conversations
 
@@ -149,10 +154,19 @@ class Chat(Asking):
                 earlier = 0  # said in full where the list is opened
             blank = Blank(self._talk.local, earlier, private=self._services.private)
         await self.transcript.show(messages, blank)
-        self.composer.remember([m.text for m in messages if m.role == "user"])
+        await self._remember_prompts([m.text for m in messages if m.role == "user"])
         heading = self.query_one(Heading)
         heading.private = self._services.private
         heading.show(messages)
+
+    async def _remember_prompts(self, here: list[str]) -> None:
+        """For the prompt's memory: first of this conversation, then of the others."""
+        try:
+            before = await self._services.prompts()
+        except LocalR1Error:
+            before = ()  # said in full where the list is opened
+        known = {*here, SUMMARY_QUESTION}
+        self.composer.remember([*(each for each in before if each not in known), *here])
 
     @work(exclusive=True, group="switch")
     async def action_new(self) -> None:
@@ -243,33 +257,6 @@ class Chat(Asking):
             names = {model.id: model.name for model in self._services.home.catalogue.models}
             names[self.local.model.id] = self.local.model.name
             self.app.push_screen(Compare((earlier, later), names))
-
-    @work(exclusive=True, group="context")
-    async def action_context(self) -> None:
-        """Show what fills the context window, and do what is chosen."""
-        now, bigger = await self._talk.plans()
-        stats, said = self._talk.last_stats, bool(self._talk.messages)
-        offered = choices(
-            self.status.status, stats.prompt_tps if stats else 0.0, now, bigger, said=said
-        )
-        left_out = self._talk.session.left_out_messages if self._talk.session else 0
-        choice = await self.app.push_screen_wait(
-            ContextWindow(self.status.status, left_out, offered)
-        )
-        if choice is None:
-            return
-        if choice.way == "window":
-            self.use(self.local, replace(self.asked, context_window=choice.context_window))
-        elif choice.way == "from_here":
-            self._from_here()
-        elif choice.way == "summarise" and self._can_ask():
-            try:
-                await self._carry_out(Ask(SUMMARY_QUESTION)).wait()
-            except WorkerError:
-                return  # another conversation came
-            stats = self._talk.last_stats
-            if stats is not None and stats.finish_reason == "stop":
-                self._from_here()
 
     @work(exclusive=True, group="switch")
     async def _from_here(self) -> None:

@@ -125,10 +125,14 @@ class ModelScreen(Reading):
             await self._offer_restart(error, label, "Ctrl+R · F2 another model", severity)
         else:
             self._live.rest()
+            self._loaded()
             self._remembering = self._remember()
             await self._talk.resume()
             if text := await self._waiting.take():
                 self._send(text)
+
+    def _loaded(self) -> None:
+        """The model is there; perhaps without computers that are lost."""
 
     @work(exclusive=True, group="remember")
     async def _remember(self) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 from rich.segment import Segment
 from textual.app import ComposeResult
 from textual.containers import Horizontal
-from textual.content import Content
+from textual.content import Content, Span
 from textual.css.styles import RulesMap
 from textual.selection import Selection
 from textual.strip import Strip
@@ -19,7 +19,7 @@ from textual.widgets import _markdown
 from textual.widgets._markdown import MarkdownBlock, MarkdownBullet, MarkdownList, MarkdownListItem
 
 from localr1.tui.widgets.formula import WithFormulas
-from localr1.tui.widgets.laid_out import Column, LaidOutOnce
+from localr1.tui.widgets.laid_out import Column, LaidOutOnce, look_of
 
 # ruff: noqa: SLF001 - blocks build each other
 
@@ -30,14 +30,14 @@ class MarkdownParagraph(WithFormulas, _markdown.MarkdownParagraph):
     mark = ""
 
     @property
-    def look(self) -> tuple[object, ...]:
-        """Paragraphs of the same look need no new drawing."""
-        return self.mark, self._content.plain, self._content.spans
+    def look(self) -> tuple[str, Sequence[Span]]:
+        """What it shows."""
+        text, spans = super().look
+        return f"{self.mark}{text}", spans
 
-    def set_content(self, content: Content) -> None:
-        """Show a text."""
-        self._content = content
-        self.update(_Hanging(self.mark, content) if self.mark else content)
+    def picture_of(self, content: Content) -> Visual:
+        """The text, with its mark."""
+        return _Hanging(self.mark, content) if self.mark else content
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         """What is selected, with its mark."""
@@ -51,6 +51,11 @@ class Bullets(LaidOutOnce, _markdown.MarkdownBulletList):
         """The items, one below the other."""
         yield from _rows(self)
 
+    @property
+    def look(self) -> object:
+        """What it shows."""
+        return _looks(self)
+
     async def _update_from_block(self, block: MarkdownBlock) -> None:
         if not await _grown(self, block):
             await super()._update_from_block(block)
@@ -62,6 +67,11 @@ class Numbers(LaidOutOnce, _markdown.MarkdownOrderedList):
     def compose(self) -> ComposeResult:
         """The items, one below the other."""
         yield from _rows(self)
+
+    @property
+    def look(self) -> object:
+        """What it shows."""
+        return _looks(self)
 
     async def _update_from_block(self, block: MarkdownBlock) -> None:
         if not await _grown(self, block):
@@ -104,6 +114,11 @@ def _rows(block: MarkdownList) -> Iterator[Widget]:
             bullet = MarkdownBullet()
             bullet.symbol = mark
             yield Horizontal(bullet, Column(*item._blocks))
+
+
+def _looks(block: MarkdownList) -> tuple[object, ...] | None:
+    looks = tuple(look_of(row) for row in block.children or _rows(block))
+    return None if None in looks else looks
 
 
 async def _grown(shown: MarkdownList, block: MarkdownBlock) -> bool:

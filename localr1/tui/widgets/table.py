@@ -24,22 +24,34 @@ _HEADER: Final = "$primary"
 class Table(LaidOutOnce, MarkdownTable):
     """A table with lines around its cells, as wide as there is room."""
 
+    _cells: Sequence[Sequence[Content]] = ()
+
     def compose(self) -> ComposeResult:
         """Nothing but itself."""
-        self._show(self)
+        self.update(_Grid(self.cells))
         return ()
+
+    @property
+    def cells(self) -> Sequence[Sequence[Content]]:
+        """Its rows, headers first."""
+        if self._blocks:
+            headers, rows = self._get_headers_and_rows()
+            self._cells = [[each.stylize(_HEADER) for each in headers], *rows]
+            self._blocks.clear()
+        return self._cells
+
+    @property
+    def look(self) -> object:
+        """What it shows."""
+        return [[(cell.plain, cell.spans) for cell in row] for row in self.cells]
 
     async def _update_from_block(self, block: MarkdownBlock) -> None:
         if isinstance(block, Table):
             self._copy_context(block)
-            self._show(block)
+            self._cells = block.cells
+            self.update(_Grid(self._cells))
         else:
             await super()._update_from_block(block)
-
-    def _show(self, block: Table) -> None:
-        headers, rows = block._get_headers_and_rows()
-        block._blocks.clear()
-        self.update(_Grid([[each.stylize(_HEADER) for each in headers], *rows]))
 
     def get_selection(self, _selection: Selection) -> tuple[str, str] | None:
         """The source, which others can draw as well."""
