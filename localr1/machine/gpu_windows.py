@@ -89,7 +89,7 @@ def _present(host: Host) -> dict[str, str] | None:
     if instances is None:
         return None
     drivers = ((host.registry_value(f"{ENUM_KEY}\\{one}", "Driver"), one) for one in instances)
-    return {str(driver).rpartition("\\")[2]: one for driver, one in drivers if driver}
+    return {str(driver).rpartition("\\")[2]: one for driver, one in drivers if driver} or None
 
 
 def _without_driver(instance: str) -> SystemGpu | None:

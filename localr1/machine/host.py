@@ -200,7 +200,8 @@ class Host:
             buffer = ctypes.create_unicode_buffer(size.value)
             if library.CM_Get_Device_ID_ListW(class_id, buffer, size, _PRESENT_OF_CLASS):
                 return None
-            return tuple(filter(None, buffer[:].split("\0"))) or None
+            listed = ctypes.wstring_at(buffer, size.value)
+            return tuple(filter(None, listed.split("\0"))) or None
         return None
 
     def processor_feature(self, number: int) -> bool:

@@ -60,6 +60,9 @@ def test_the_key_of_a_card_that_was_removed_is_no_card() -> None:
     assert [gpu.name for gpu in gpu_windows.probe(host).gpus] == [UHD[1], RTX[1]]
     # Where Windows does not say what is there, all of them count.
     assert len(gpu_windows.probe(windows(UHD, RTX, OLD)).gpus) == 3
+    host = windows(UHD, RTX, OLD, present={UHD_ID: "0000"})
+    del host._r["registry"][f"{ENUM_KEY}\\{UHD_ID}"]
+    assert len(gpu_windows.probe(host).gpus) == 3
 
 
 def test_a_card_that_windows_runs_with_its_basic_driver_is_said() -> None:
