@@ -87,6 +87,8 @@ def _pool_words(home: Home, machine: Machine, plan: Plan) -> Iterator[str]:
         return
     yield f"{plan.reasons[0]}."
     yield from (f"{words}." for words in explain.network(plan, machine))
+    if plan.model.demo:
+        return
     speed = plan.generation_tps.expected
     others = advise(home, here, every_variant=False).plans
     fit = (other for other in others if other.fits and not other.model.demo)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import sys
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -24,6 +25,7 @@ from localr1.chat.types import (
     Wish,
 )
 from localr1.cli import answer_form, elsewhere, opening, output
+from localr1.cli.answer_form import Form
 from localr1.cli.loaded import Loaded
 from localr1.config import expanded
 from localr1.errors import EngineDied, FileError, Interrupted, OfflineError, UsageError
@@ -100,13 +102,8 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.endpoint
         else choose(home, arguments.model)
     )
-    if form is not None:
-        if not isinstance(whose, LocalModel):
-            raise UsageError(
-                "--schema and --endpoint do not go together.", "", "Use a model on this computer."
-            )
-        if not whose.model.demo:  # which knows nothing but sums
-            question = form.asked_for(question)
+    if form is not None and not (isinstance(whose, LocalModel) and whose.model.demo):
+        question = form.asked_for(question)  # the demo knows nothing but sums
     options = replace(
         ReplyOptions.preferred(home.preferences),
         temperature=arguments.temperature,
@@ -115,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
         on_loop="end",  # nobody is there to be asked
     )
     if form is not None:
-        options = replace(options, grammar=form.grammar, when_full="stop")
+        options = replace(options, when_full="stop")
     if (thinking.budget_tokens, thinking.budget_seconds) != (None, None):
         options = replace(
             options,
@@ -132,6 +129,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments=arguments,
             options=options,
             printer=printer,
+            form=form,
         )
     )
     if isinstance(whose, LocalModel):
@@ -144,6 +142,8 @@ def run(arguments: argparse.Namespace) -> int:
         output.note("localr1: the reply was cut: it reached its longest allowed length.")
     if form is not None and stats.finish_reason != "stop":
         raise answer_form.cut_short()
+    if form is not None and isinstance(whose, Address):
+        form.check(printer.answer, whose)
     return 0
 
 
@@ -195,7 +195,10 @@ async def _ask(  # noqa: PLR0913 - one call site
     arguments: argparse.Namespace,
     options: ReplyOptions,
     printer: _Printer,
+    form: Form | None,
 ) -> tuple[LocalModel, ReplyStats]:
+    if form is not None:
+        options = replace(options, grammar=form.grammar)
     loaded = await Loaded.load(
         home, local, lambda words: output.note(f"localr1: {words}"), Asked(arguments.context)
     )
@@ -235,9 +238,12 @@ async def _ask_elsewhere(  # noqa: PLR0913 - one call site
     arguments: argparse.Namespace,
     options: ReplyOptions,
     printer: _Printer,
+    form: Form | None,
 ) -> tuple[LocalModel, ReplyStats]:
     output.note(f"localr1: {where_it_goes(place)}")
-    local, engine = await elsewhere.connect(home, place, arguments.model)
+    local, engine = await elsewhere.connect(
+        home, place, arguments.model, json.loads(form.schema) if form is not None else None
+    )
     try:
         session = ChatSession(
             engine, None, local.model, system=arguments.system, look_ahead=False, form=Messages()

@@ -68,7 +68,9 @@ def duration(seconds: float) -> str:
 
 
 def milliseconds(seconds: float) -> str:
-    """A short time for people: `0.4 ms`, `25 ms`."""
+    """A short time for people: `0.4 ms`, `25 ms`; nothing is said to take no time."""
+    if seconds < 0.00005:
+        return "less than 0.1 ms"
     return f"{seconds * 1000:,.{0 if seconds >= 0.01 else 1}f} ms"
 
 

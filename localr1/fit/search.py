@@ -31,6 +31,9 @@ _DEMO_WINDOW = 1024
 """What the demo was trained on: 28 earlier sums at most, after more of them it is wrong."""
 _USUAL_WINDOW = 16384
 """Wished for in any case: a hard problem takes R1 about 12,000 tokens."""
+WORTH_A_NETWORK = 1.15
+"""A plan must be faster by this factor for other computers to be used: networks are not steady, and
+of what is there less is known. Judgement."""
 
 
 def find(
@@ -54,13 +57,19 @@ def find(
     """
     if asked.context_window is not None and asked.context_window < 1:
         raise ValueError(f"a context window of {asked.context_window} tokens")
-    # Without what other computers lend first: of two that are worth the same it is the better one.
-    machines = [machine] if alone(machine) == machine else [alone(machine), machine]
-    sites = [_Site(model.architecture, variant, one) for one in machines]
-    found = [_plan(model, placed) for site in sites for placed in _candidates(model, site, asked)]
-    plans = [plan for plan in found if plan.fits] or found[-1:]
-    # The quantization is the same for all of them, so what it costs does not matter here.
-    return max(plans, key=lambda plan: score_within(plan, goal, 0.0, asked))
+
+    def best_on(some: Machine) -> Plan:
+        site = _Site(model.architecture, variant, some)
+        plans = [_plan(model, placed) for placed in _candidates(model, site, asked)]
+        # The quantization is the same for all of them, so what it costs does not matter here.
+        return max(plans, key=lambda plan: score_within(plan, goal, 0.0, asked))
+
+    found, here = best_on(machine), alone(machine)
+    if here == machine:
+        return found
+    own = best_on(here)
+    faster = found.generation_tps.expected > WORTH_A_NETWORK * own.generation_tps.expected
+    return own if own.fits and not (found.fits and faster) else found
 
 
 def alone(machine: Machine) -> Machine:

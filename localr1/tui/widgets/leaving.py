@@ -31,8 +31,9 @@ class Leaving(Static):
             pool: Other computers that may hold parts of it.
         """
         words = ""
-        if isinstance(local, RemoteModel):
-            words = where_it_goes(local.address)
+        address = local.address if isinstance(local, RemoteModel) else None
+        if address is not None:
+            words = where_it_goes(address)
         elif pool:
             words = leaves_to(pool)
         self.display = bool(words)
