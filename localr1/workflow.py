@@ -17,12 +17,7 @@ from typing import TYPE_CHECKING, Final
 from localr1 import exact, track_record
 from localr1.chat.kv_state import KvStates
 from localr1.chat.store import Store
-from localr1.config import (
-    DRAFT_TOKENS,
-    State,
-    load_state,
-    save_state,
-)
+from localr1.config import DRAFT_TOKENS
 from localr1.engine.client import Engine
 from localr1.engine.experience import recall_threads
 from localr1.engine.lent import still_there
@@ -39,6 +34,7 @@ from localr1.models.library import Partial
 from localr1.models.limit import SpeedLimit
 from localr1.models.queue import Item, QueueFile
 from localr1.models.types import Choice, LocalModel, Model, Variant
+from localr1.state import State, load_state, save_state
 
 if TYPE_CHECKING:
     from localr1.models.download import DownloadEvent

@@ -55,13 +55,14 @@ def continuing_room(context_window: int) -> int:
     return max(1, context_window // 16, min(256, context_window // 4))
 
 
-def share_out(
+def share_out(  # noqa: PLR0913 - what is not plain is by keyword
     opening_tokens: int,
     turn_tokens: Sequence[int],
     asked_tokens: int,
     context_window: int,
     *,
     least_room: int | None = None,
+    whole: bool = False,
 ) -> Budget:
     """Leave out the oldest turns so that the reply's room stays free.
 
@@ -75,7 +76,11 @@ def share_out(
             beginning of the next prompt, whose question is not known yet.
         context_window: Tokens of the whole window.
         least_room: Fewest tokens that a reply is begun with; None means what a new one needs.
+        whole: Leave out nothing as long as a short reply has room: for a summary of it all.
     """
+    everything = opening_tokens + sum(turn_tokens) + asked_tokens
+    if whole and everything + 2 * answer_reserve(context_window) <= context_window:
+        return Budget(0, everything, fits=True)
     left_out, total = 0, opening_tokens
     # As the conversation grew: so the same turns are left out whenever this is asked.
     room = reply_room(context_window)

@@ -125,6 +125,9 @@ class Ask:
     """A new question at the end of the branch."""
 
     text: str
+    whole: bool = False
+    """Whether it is about all that was said: nothing is left out while there is room for a short
+    reply."""
 
 
 @dataclass(frozen=True)
@@ -214,6 +217,7 @@ class Incoming:
     pinned: bool = False
     archived: bool = False
     tags: tuple[str, ...] = ()
+    manner: Manner = USUAL
 
 
 @dataclass(frozen=True)

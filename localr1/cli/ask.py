@@ -274,6 +274,8 @@ async def _printed(
                 case Failed():
                     raise event.error
                 case Finished():
+                    if event.stats.finish_reason == "stop" and not printer.answer.strip():
+                        output.note("localr1: the model ended its reply without an answer.")
                     return event.stats
     raise Interrupted("The reply ended without a word.")
 

@@ -74,7 +74,7 @@ def _run_elsewhere(arguments: argparse.Namespace, *, offline: bool) -> int:
         "localr1: this is about the profile's computer. Its disk, settings and terminal are not"
         " in it, and its commands are for pip."
     )
-    findings = doctor.engine(machine, look.bench_of(machine))
+    findings = [*doctor.engine(machine, look.bench_of(machine)), *doctor.unseen(machine)]
     if arguments.hub:
         findings += doctor.hub(offline=offline)
     return _tell(findings, as_json=arguments.json)

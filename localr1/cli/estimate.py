@@ -14,7 +14,7 @@ from localr1.cli import opening, output
 from localr1.cli.machine import machine_for
 from localr1.config import expanded
 from localr1.errors import UsageError
-from localr1.fit import advisor, explain, placement, report
+from localr1.fit import advisor, explain, placement, report, time_words
 from localr1.fit.types import DeviceMemory, Interval, Plan
 from localr1.fit.weights import origin
 from localr1.home import look
@@ -134,7 +134,7 @@ def _placed(plan: Plan) -> str:
     if not settings.device_names or not settings.gpu_layers:
         return "all on the CPU"
     on_gpu = min(settings.gpu_layers, layers)
-    where = " and ".join(settings.device_names)
+    where = explain.together(settings.device_names)
     experts = ", experts on the CPU" if settings.cpu_expert_layers else ""
     return f"{on_gpu} of {layers} layers on {where}{experts}"
 
@@ -195,11 +195,17 @@ def _speeds(plan: Plan) -> str:
 
 def _times(plan: Plan) -> str:
     times = plan.time_to_answer
-    typical, hard, document = (
-        explain.duration(one.expected) for one in (times.typical, times.hard, times.long_document)
+    kinds = (
+        ("typical", times.typical, times.assumed),
+        ("hard", times.hard, times.hard_assumed),
+        ("on a long document", times.long_document, times.assumed),
     )
-    assumed = " (assumed)" if times.assumed else ""
-    return f"Answers: typical {typical}, hard {hard}, on a long document {document}{assumed}."
+    told = ", ".join(
+        f"{kind} {time_words.time_range(time)}{'*' if assumed and not plan.model.demo else ''}"
+        for kind, time, assumed in kinds
+    )
+    note = " (* length of thinking assumed)" if "*" in told else ""
+    return f"Answers: {told}.{note}"
 
 
 def _range(interval: Interval) -> str:

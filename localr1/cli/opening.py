@@ -48,7 +48,7 @@ def as_asked(home: Home, arguments: argparse.Namespace) -> Home:
             "A profile says all there is to plan with.",
             "Leave one of them out.",
         )
-    if profile:
+    if profile is not None:
         from localr1.machine.profile import load_profile  # noqa: PLC0415 - few starts have one
 
         return replace(home, profile=load_profile(expanded(profile)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from localr1.fit.explain import gib, held_by, tps
+from localr1.fit.explain import gib, held_by, together, tps
 from localr1.fit.memory import CPU
 from localr1.fit.pool import shortages
 from localr1.fit.search import find, speed_of
@@ -52,7 +52,7 @@ def _limits(plan: Plan, machine: Machine, *, thorough: bool) -> Iterator[str]:
     if not settings.device_names:
         yield f"Limited by main memory's speed: every token reads {gib(size_bytes)} of it"
         return
-    names = " and ".join(settings.device_names)
+    names = together(settings.device_names)
     if plan.on_gpus_alone:
         yield f"Limited by {names}'s memory speed: every token reads {gib(size_bytes)} there"
         return

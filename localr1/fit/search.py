@@ -17,7 +17,7 @@ from localr1.fit.memory import CPU, compute_is_upper_bound, memory_of, padded_co
 from localr1.fit.mix import Mix, repacked_types
 from localr1.fit.pool import Shortage, gpu_pools, pool_needs, shortages
 from localr1.fit.score import score_within
-from localr1.fit.speed import Speed, predict, time_to_answer, typical_depth
+from localr1.fit.speed import HARD, Speed, predict, time_to_answer, typical_depth
 from localr1.fit.types import NOTHING, Asked, DeviceMemory, Plan, Settings
 from localr1.fit.weights import Weights, of_variant
 from localr1.gguf.types import Architecture
@@ -25,11 +25,15 @@ from localr1.machine.reconcile import backend_of
 from localr1.machine.types import Device, Machine
 from localr1.models.types import Model, Variant
 
+CONTEXT_WINDOWS = (32768, 16384, 8192, 4096)
+"""Context windows that are tried, best first, from the one that holds a hard question on."""
+_DEMO_WINDOW = 1024
+"""What the demo was trained on: 28 earlier sums at most, after more of them it is wrong."""
+_USUAL_WINDOW = 16384
+"""Wished for in any case: a hard problem takes R1 about 12,000 tokens."""
 WORTH_A_NETWORK = 1.15
 """A plan must be faster by this factor for other computers to be used: networks are not steady, and
 of what is there less is known. Judgement."""
-CONTEXT_WINDOWS = (16384, 8192, 4096)
-"""Context windows that are tried, best first: a hard problem takes R1 about 12,000 tokens."""
 
 
 def find(
@@ -102,12 +106,23 @@ class _Site:
 
         What other computers lend comes last, however fast: there is a network in between.
         """
-        gpus = [g for g in self.machine.gpus if has_flash_attention(self.architecture, g.backend)]
+        every = self.machine.gpus
+        gpus = [g for g in every if has_flash_attention(self.architecture, g.backend)] or every
         here = [gpu for gpu in gpus if not gpu.lent]
         own = [gpu for gpu in here if not gpu.unified] or here[:1]
         own += [gpu for gpu in gpus if gpu.lent]
         own.sort(key=lambda gpu: (gpu.lent, -(gpu.bandwidth_bytes_per_second or 0)))
         return tuple(own)
+
+    @cached_property
+    def flash_attention(self) -> bool:
+        """Whether these GPUs compute it; without it their KV cache must be f16."""
+        return all(has_flash_attention(self.architecture, gpu.backend) for gpu in self.gpus)
+
+    def settings(self, context_window: int, kv_cache_type: str) -> Settings:
+        """What is wished for on the GPUs, or on the CPU where they cannot do it."""
+        off = not self.flash_attention and kv_cache_type == "f16"
+        return Settings(context_window, kv_cache_type, flash_attention=not off)
 
     @cached_property
     def budgets(self) -> dict[str, int]:
@@ -182,7 +197,7 @@ def _candidates(model: Model, site: _Site, asked: Asked) -> list[_Placed]:
         for kv_cache_type, in_need_only in types:
             if in_need_only and here:
                 continue
-            settings = Settings(context, kv_cache_type)
+            settings = site.settings(context, kv_cache_type)
             placed = tried.get(settings) or _arrange(site, settings, asked.gpu_layers)
             tried[settings] = placed
             if placed.lacks:
@@ -212,7 +227,18 @@ def _contexts(model: Model, asked: Asked) -> Sequence[int]:
     longest = model.architecture.context_length
     if asked.context_window is not None:
         return [min(asked.context_window, longest)]
-    return [c for c in CONTEXT_WINDOWS if c <= longest] or [longest]
+    wished = wished_window(model)
+    return [c for c in CONTEXT_WINDOWS if c <= wished] or [wished]
+
+
+def wished_window(model: Model) -> int:
+    """The smallest window that holds a hard question, or all that the model was made for."""
+    if model.demo:
+        return min(_DEMO_WINDOW, model.architecture.context_length)
+    needed = HARD.prompt_tokens + model.thinking_tokens.hard + HARD.answer_tokens
+    holding = [c for c in CONTEXT_WINDOWS if needed <= c]
+    wished = max(_USUAL_WINDOW, min(holding, default=CONTEXT_WINDOWS[0]))
+    return min(wished, model.architecture.context_length)
 
 
 def _cache_types(model: Model, asked: Asked) -> Sequence[tuple[str, bool]]:
@@ -230,8 +256,8 @@ def _whole(architecture: Architecture, settings: Settings) -> bool:
 
 def _arrange(site: _Site, settings: Settings, gpu_layers: int | None) -> _Placed:
     """Put as much as fits on the GPUs, or the layers that were asked for."""
-    if not site.gpus or gpu_layers == 0:
-        return _Placed(site, settings)
+    if not site.gpus or gpu_layers == 0 or settings.flash_attention > site.flash_attention:
+        return _on_cpu(site, settings)
     every = site.architecture.layers + 1
     if gpu_layers is not None:
         return _asked_layers(site, settings, min(max(gpu_layers, 0), every))
@@ -259,6 +285,10 @@ def _arrange(site: _Site, settings: Settings, gpu_layers: int | None) -> _Placed
 
     # With no layer on the GPUs nothing is needed of them, so that the search always ends.
     return _smallest(without, 0, every)
+
+
+def _on_cpu(site: _Site, settings: Settings) -> _Placed:
+    return _Placed(site, replace(settings, flash_attention=True))
 
 
 def _asked_layers(site: _Site, settings: Settings, gpu_layers: int) -> _Placed:
@@ -300,7 +330,7 @@ def _on(
     no more of them than the GPUs here have no room for.
     """
     if gpu_layers == 0:
-        return _Placed(site, settings)
+        return _on_cpu(site, settings)
     lent = any(gpu.lent for gpu in gpus)
     gpus = sorted(gpus, key=lambda gpu: not gpu.lent)
     wanted = replace(

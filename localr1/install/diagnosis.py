@@ -167,7 +167,8 @@ def _cuda_runtime(
     # The libraries alone would be of no use: the build asks for NVIDIA's driver next.
     cards = [one for one in machine.devices if one.vendor == "nvidia"]
     failing = any(_driver_fails(one) for one in cards)
-    why = f"{info.problem} It is a build for NVIDIA cards, and this computer has none that it can use."
+    ours = "It is a build for NVIDIA cards, and this computer has none that it can use."
+    why = f"{_sentence(info.problem)} {ours}"
     return _library(why, wanted, advice=_INSTALL_DRIVER["nvidia"] if failing else "")
 
 
@@ -175,10 +176,14 @@ def _no_cuda_driver(
     _match: re.Match[str], info: EngineInfo, machine: Machine, tools: Tools
 ) -> Trouble:
     return _library(
-        f"{info.problem} The driver of NVIDIA brings it.",
+        f"{_sentence(info.problem)} The driver of NVIDIA brings it.",
         best(machine, tools),
         advice=_INSTALL_DRIVER["nvidia"],
     )
+
+
+def _sentence(words: str) -> str:
+    return words if words.rstrip().endswith((".", "!")) else f"{words.rstrip()}."
 
 
 def _other(_match: re.Match[str], info: EngineInfo, machine: Machine, tools: Tools) -> Trouble:

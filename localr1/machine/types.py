@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 DeviceKind = Literal["cpu", "gpu", "igpu", "accelerator"]
+Vendor = Literal["nvidia", "amd", "intel", "apple", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class SystemGpu:
     """A graphics processor as the operating system or its driver reports it."""
 
     name: str
-    vendor: Literal["nvidia", "amd", "intel", "apple", "unknown"]
+    vendor: Vendor
     total_bytes: int | None
     """Dedicated memory; None where the system does not say."""
     free_bytes: int | None

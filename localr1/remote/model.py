@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +33,7 @@ _UNKNOWN: Final = Interval(0.0, 0.0, 0.0)
 class RemoteModel(LocalModel):
     """A model that a server has; no file of it is here."""
 
-    address: Address | None = None
+    address: Address = field(kw_only=True)
 
 
 def remote_model(served: Served, catalogue: Iterable[Model]) -> RemoteModel:

@@ -314,6 +314,10 @@ class Services:
         text = await asyncio.to_thread(export.as_form, form, (summary, whole))
         await asyncio.to_thread(write_atomically, path, text)
 
+    async def prompts(self) -> tuple[str, ...]:
+        """What the user asked lately in kept conversations, the newest last."""
+        return await asyncio.to_thread((await self.kept()).prompts)
+
     async def discard_conversation(self, conversation_id: int) -> None:
         """Throw a conversation away, its computed state at once, its text when the app ends."""
         store = await self.kept()

@@ -191,6 +191,19 @@ class Talk:
                 yield event
         self._title_later(session)
 
+    async def leaves_out(self, wish: Wish) -> int:
+        """How many messages a wish would leave out for want of room, where the user is to be asked.
+
+        0 where none more than before are, or the user has chosen that none is asked about.
+        """
+        if self.session is None or not self.ready or self.manner.leave_out_oldest:
+            return 0
+        if isinstance(wish, Ask | Edit):
+            wish = replace(wish, text=self.manner.question(wish.text))
+        with suppress(LocalR1Error):  # the reply meets it too, and says so
+            return await self.session.leaves_out(wish)
+        return 0
+
     def _title_later(self, session: ChatSession) -> None:
         """Let the model find a title when the user does nothing for a moment."""
         wanted = self._services.home.preferences.model_titles

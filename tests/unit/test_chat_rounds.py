@@ -15,7 +15,7 @@ from talking import Heard, ask, demo_model
 from localr1.chat import budget, template
 from localr1.chat.reply import FULL_BY_SETTING, FULL_FOR_GOOD, FULL_IN_THINKING
 from localr1.chat.session import ChatSession, ReplyOptions
-from localr1.chat.types import AnswerDelta, Finished, LoopNotice, Notice
+from localr1.chat.types import AnswerDelta, Ask, Edit, Finished, LoopNotice, Notice, ThinkAgain
 from localr1.config import Preferences
 from localr1.engine import protocol
 from localr1.errors import ContextFull
@@ -348,3 +348,25 @@ async def test_an_engine_that_dies_while_idle_is_told_by_the_next_reply() -> Non
     await session.settle()
     assert unhandled == []
     assert died((await ask(session, "two", OPTIONS)).error)
+
+
+async def test_what_would_be_left_out_is_known_before_it_is() -> None:
+    """For every kind of wish: what is foretold is what the request then lacks."""
+    scripted = Scripted(1024, [Says("hm", f"answer {n} " + "." * 60) for n in range(24)])
+    session = session_with(scripted)
+    foretold = []
+    for n in range(12):
+        wish = Ask(f"question {n}")
+        before = session.left_out_messages
+        expected = await session.leaves_out(wish)
+        assert session.left_out_messages == before, "asking changes nothing"
+        await ask(session, wish.text, OPTIONS)
+        assert expected == (session.left_out_messages if session.left_out_messages > before else 0)
+        foretold.append(expected)
+        assert await session.leaves_out(ThinkAgain(session.messages[-1].id)) in {0, expected}
+    assert sum(map(bool, foretold)) >= 2
+    asked = len(scripted.asked)
+    first = session.messages[0]
+    assert await session.leaves_out(Edit(first.id, "other words")) == 0
+    assert len(scripted.asked) == asked
+    assert await session.leaves_out(Ask("x" * 5000)) == 0, "that does not fit at all"

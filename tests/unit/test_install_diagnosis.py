@@ -113,7 +113,7 @@ def test_cuda_libraries_are_not_for_a_computer_without_nvidias_cards(
     assert {way.backend for way in doctor.ways(here, BENCH)} == {backend}
     (finding, *_) = doctor.engine(here, BENCH)
     assert "nvidia-cuda-runtime" not in finding.command
-    assert "a build for NVIDIA cards, and this computer has none" in finding.why
+    assert "file. It is a build for NVIDIA cards, and this computer has none" in finding.why
 
 
 def test_cuda_libraries_are_of_no_use_while_the_driver_fails() -> None:

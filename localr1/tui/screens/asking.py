@@ -116,8 +116,10 @@ class Asking(ModelScreen):
         # A cursor that blinks has the screen drawn twice a second more.
         blinks, self.composer.cursor_blink = self.composer.cursor_blink, False
         reply: Reply | None = None
-        attention = Attention(self.app, self._to_terminal)
+        attention = Attention(self.app, self._to_terminal, self._services.home.preferences.call)
         try:
+            if not await self._may_leave_out(wish):
+                return
             reply = await self._make_room(wish)
             async for event in self._talk.carry_out(wish):
                 await reply.receive(event)
@@ -136,6 +138,10 @@ class Asking(ModelScreen):
                 if self._quiet_timer is not None:
                     self._quiet_timer.stop()
                 self._quiet_timer = self.set_timer(_QUIET_SECONDS, self._quiet)
+
+    async def _may_leave_out(self, wish: Wish) -> bool:
+        """Whether to go on, be it that messages are left out for it."""
+        raise NotImplementedError
 
     def _quiet(self) -> None:
         """A while after a reply nobody sees a pause."""

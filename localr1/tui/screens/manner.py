@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import ClassVar, TypeVar
 
 from textual.app import ComposeResult
@@ -132,8 +133,13 @@ class MannerForm(ModalScreen[Manner | None]):
         seed = _number("The seed", self._text("seed"), int, 0, 2**31 - 1)
         temperature = _number("The temperature", self._text("temperature"), float, 0, 2)
         top_p = _number("Top-p", self._text("top_p"), float, 0.01, 1)
-        return Manner(
-            self._text("system"), str(self.query_one(Select).value), temperature, top_p, seed
+        return replace(
+            self._manner,
+            system=self._text("system"),
+            preset=str(self.query_one(Select).value),
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
         )
 
     def _text(self, name: str) -> str:

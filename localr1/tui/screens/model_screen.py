@@ -24,6 +24,7 @@ from localr1.tui.waiting import Waiting
 from localr1.tui.widgets.composer import Composer
 from localr1.tui.widgets.note import Note, RestartNote
 from localr1.tui.widgets.progress import LoadLine
+from localr1.tui.widgets.side_panel import SidePanel
 from localr1.tui.widgets.status_line import StatusLine
 from localr1.tui.widgets.transcript import Transcript
 
@@ -51,6 +52,7 @@ class ModelScreen(Reading):
         self._load_line = LoadLine()
         self._talk = Talk(services, runner, local, asked)
         self._live = Live(self.status, self._talk)
+        self.panel = SidePanel(self._talk, runner, self._live)
         self._loading = Loading(self._talk, self.transcript, self._load_line)
         self._waiting = Waiting(self.transcript, self.composer)
         self._garbage = GARBAGE

@@ -10,8 +10,8 @@ from textual.content import Content
 from textual.message import Message
 from textual.style import Style
 from textual.widget import Widget
-from textual.widgets import Static
-from textual.widgets.markdown import MarkdownFence
+from textual.widgets import Label, Static
+from textual.widgets.markdown import MarkdownBlock, MarkdownFence
 
 from localr1.printable import one_line, printable
 from localr1.tui import wording
@@ -32,7 +32,11 @@ CODE = (
 )  # fmt: skip
 
 
-class Bar(Static):
+class Code(LaidOutOnce, Label):
+    """The code itself."""
+
+
+class Bar(LaidOutOnce, Static):
     """The line above the code.
 
     Args:
@@ -81,7 +85,17 @@ class CodeBlock(LaidOutOnce, MarkdownFence, can_focus=True):
     def compose(self) -> ComposeResult:
         """What it is, and the code."""
         yield Bar(self)
-        yield from super().compose()
+        yield Code(self._highlighted_code, id="code-content", expand=True)
+
+    @property
+    def look(self) -> tuple[str, str]:
+        """What it shows."""
+        return self.code, self.lexer
+
+    async def _update_from_block(self, block: MarkdownBlock) -> None:
+        await super()._update_from_block(block)
+        for bar in self.query_children(Bar):
+            bar.update(_bar(self.lexer), layout=False)
 
     def action_copy(self) -> None:
         """Copy the code."""

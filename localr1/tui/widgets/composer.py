@@ -13,11 +13,12 @@ from textual.widgets import TextArea
 from localr1.config import expanded
 from localr1.printable import printable
 from localr1.tui.folding import Folds, as_attachment, completions, dropped_path
+from localr1.tui.keymap import keymap_of
 
-_NEW_LINE = frozenset({"shift+enter", "ctrl+j", "alt+enter"})
+# Where Enter sends no longer, it is what it is in every text.
+_NEW_LINE = frozenset({"alt+enter", "enter"})
 _NAME_BEFORE: Final = re.compile(r"""(?<!\S)@"?(?P<name>[^\s"]*)$""")
 _SHOWN_NAMES = 12
-_RECALL = {"up": -1, "down": 1}
 
 
 class Composer(TextArea):
@@ -73,14 +74,16 @@ class Composer(TextArea):
         self.move_cursor(self.document.end)
 
     async def _on_key(self, event: events.Key) -> None:
-        if event.key == "enter":
+        keys = keymap_of(self.app).keys
+        step = -1 if event.key in keys("composer.earlier") else 1 if event.key == "down" else 0
+        if event.key in keys("composer.send"):
             self._take(event)
             self.send()
-        elif event.key in _NEW_LINE:
+        elif event.key in keys("composer.newline") or event.key in _NEW_LINE:
             self._take(event)
             self.insert("\n")
-        elif (event.key == "tab" and self._complete()) or (
-            event.key in _RECALL and self._recall(_RECALL[event.key])
+        elif (event.key in keys("composer.attach") and self._complete()) or (
+            step and self._recall(step)
         ):
             self._take(event)
         else:

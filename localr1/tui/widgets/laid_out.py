@@ -5,6 +5,7 @@ from __future__ import annotations
 from textual.containers import Vertical
 from textual.geometry import Size
 from textual.reactive import reactive
+from textual.widget import Widget
 
 
 class LaidOutOnce:
@@ -15,6 +16,16 @@ class LaidOutOnce:
     """
 
     virtual_size = reactive(Size(0, 0), layout=False, repaint=False)
+
+
+def look_of(block: Widget) -> object:
+    """What a block of Markdown shows; blocks of the same look need no drawing in each other's place.
+
+    Returns:
+        None where that cannot be told: it is like nothing.
+    """
+    look: object = getattr(block, "look", None)
+    return None if look is None else (type(block), look)
 
 
 class Column(LaidOutOnce, Vertical):

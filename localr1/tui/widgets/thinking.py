@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual import events
@@ -14,6 +15,7 @@ from textual.widgets import Static
 
 from localr1.printable import printable
 from localr1.tui.command import Command, bindings
+from localr1.tui.sections import lines_of
 from localr1.tui.widgets.laid_out import Column, LaidOutOnce
 
 TAIL_LINES = 8
@@ -62,14 +64,41 @@ class ThinkingHeader(Static, can_focus=True):
 
 
 class Page(LaidOutOnce, Static):
-    """A page of it."""
+    """A page of it; asleep it only keeps its place.
+
+    Args:
+        text: The page.
+        asleep: Whether it is drawn only when it comes near the view.
+    """
 
     DEFAULT_CSS = """
     Page { height: auto; color: $text-muted; }
     """
 
-    def __init__(self, text: str) -> None:
-        super().__init__(Content(text.rstrip("\n")), markup=False)
+    def __init__(self, text: str, *, asleep: bool = False) -> None:
+        self._words = Content(text.rstrip("\n"))
+        super().__init__("" if asleep else self._words, markup=False)
+        self.asleep = asleep
+        if asleep:
+            self.styles.height = lines_of(text)
+
+    def show(self, words: Content) -> None:
+        """Have it say something else."""
+        self._words = words
+        if not self.asleep:
+            self.update(words)
+
+    async def wake(self) -> None:
+        """Draw it."""
+        self.asleep = False
+        self.styles.height = "auto"
+        self.update(self._words)
+
+    async def sleep(self) -> None:
+        """Keep only its place."""
+        self.asleep = True
+        self.styles.height = self.size.height
+        self.update("")
 
 
 class ThinkingText(Column):
@@ -81,7 +110,8 @@ class ThinkingText(Column):
 
     def __init__(self, text: str) -> None:
         pages = _pages(text)
-        super().__init__(*(Page(page) for page in pages))
+        last = len(pages) - 1
+        super().__init__(*(Page(page, asleep=n < last) for n, page in enumerate(pages)))
         self._last = pages[-1]
         self._found: tuple[str, int] = ("", -1)
         """The words last looked for, and the page that was shown."""
@@ -91,7 +121,7 @@ class ThinkingText(Column):
         first, *more = _pages(self._last + text)
         page = self.children[-1]
         if isinstance(page, Page):
-            page.update(Content(first.rstrip("\n")))
+            page.show(Content(first.rstrip("\n")))
         if more:
             self.mount_all([Page(text) for text in more])
         self._last = more[-1] if more else first
@@ -114,7 +144,7 @@ class ThinkingText(Column):
             content = Content(page.rstrip("\n"))
             for match in found:
                 content = content.stylize("reverse", match.start(), match.end())
-            shown.update(content)
+            shown.show(content)
             if found:
                 hits.append(number)
         before = self._found[1] if self._found[0] == words else -1
@@ -164,6 +194,11 @@ class ThinkingBlock(Column):
     def is_open(self) -> bool:
         """Whether the whole text is shown."""
         return self._body is not None
+
+    @property
+    def pages(self) -> Sequence[Page]:
+        """The pages that there are, but for the last, which may grow."""
+        return list(self._body.query_children(Page))[:-1] if self._body is not None else ()
 
     @property
     def text(self) -> str:

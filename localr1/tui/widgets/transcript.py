@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
@@ -19,9 +19,14 @@ from localr1.tui.widgets.chosen import Chosen
 from localr1.tui.widgets.laid_out import Column, LaidOutOnce
 from localr1.tui.widgets.question import Question
 from localr1.tui.widgets.reply import Reply
+from localr1.tui.widgets.thinking import Page
 
 MOUNTED_MESSAGES = 20
 """Messages drawn at first, and more at each request: cost grows with what is mounted."""
+
+
+Part = Reply | Section | Page
+"""What can sleep."""
 
 
 class Earlier(Vertical):
@@ -109,30 +114,40 @@ class Transcript(LaidOutOnce, VerticalScroll, can_focus=False):
                 self._unseen = False
                 # What was scrolled or added is laid out first.
                 await self._laid_out()
-                while section := self._next_to_wake():
-                    await self._wake(section)
-                for section in self._far_away():
-                    await section.sleep()
+                while found := self._next_to_wake():
+                    await self._wake(found)
+                for far in self._far_away():
+                    if far.is_attached:
+                        await far.sleep()
         finally:
             self._tending = False
 
-    def _next_to_wake(self) -> Section | None:
+    def _parts(self) -> Iterator[Part]:
+        """What can sleep; the last reply is at hand for whatever the user does next."""
+        last = self.last_reply
+        for child in self._page.children:
+            if isinstance(child, Reply):
+                if child is not last:
+                    yield child
+                yield from child.parts
+
+    def _next_to_wake(self) -> Part | None:
         near = self.region.grow((self.size.height // 4, 0, self.size.height // 4, 0))
-        asleep = (each for each in self.query(Section) if each.asleep)
+        asleep = (each for each in self._parts() if each.asleep)
         return next((each for each in asleep if each.region.overlaps(near)), None)
 
-    def _far_away(self) -> list[Section]:
+    def _far_away(self) -> list[Part]:
         wide = self.region.grow((self.size.height // 2, 0, self.size.height // 2, 0))
-        awake = (each for each in self.query(Section) if not each.asleep)
+        awake = (each for each in self._parts() if not each.asleep)
         return [each for each in awake if each.size and not each.region.overlaps(wide)]
 
-    async def _wake(self, section: Section) -> None:
-        """Draw a section; what is read stays in its place when another height shows above it."""
-        above, before = section.region.y < self.region.y, section.size.height
-        await section.wake()
+    async def _wake(self, part: Part) -> None:
+        """Draw it; what is read stays in its place when another height shows above it."""
+        above, before = part.region.y < self.region.y, part.size.height
+        await part.wake()
         await self._laid_out()
         if above and (self._anchor_released or not self._anchored):
-            moved = section.size.height - before
+            moved = part.size.height - before
             self.scroll_to(y=self.scroll_y + moved, animate=False, immediate=True)
             await self._laid_out()
 
