@@ -107,7 +107,7 @@ async def watched(app: LocalR1App) -> AsyncIterator[Beat]:
     display = app._display
 
     def counted(screen: Screen[object], renderable: RenderableType | None) -> None:
-        beat.renders += 1
+        beat.renders += renderable is not None
         display(screen, renderable)
 
     async def look() -> None:

@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from localr1.engine import protocol
+from localr1.engine import lent, protocol
 from localr1.engine.process import LIMITS, WorkerProcess
 from localr1.engine.types import DeviceBuffers, Measurement
 from localr1.engine.watch import Limits
 from localr1.errors import (
     ContextFull,
+    EngineDied,
     EngineError,
     Interrupted,
     LoadFailed,
@@ -33,8 +34,15 @@ class Engine:
     Use `Engine.start`; `close` it when done.
     """
 
-    def __init__(self, worker: WorkerProcess, loaded: protocol.Loaded, settings: Settings) -> None:
+    def __init__(
+        self,
+        worker: WorkerProcess,
+        loaded: protocol.Loaded,
+        settings: Settings,
+        watch: asyncio.Task[None] | None = None,
+    ) -> None:
         self._worker = worker
+        self._watch = watch
         self.loaded = loaded
         self.settings = settings
         self.cache_holder: object | None = None
@@ -73,6 +81,7 @@ class Engine:
             EngineDied: The worker ended while loading.
         """
         worker = await WorkerProcess.start(log_directory, limits, packages=packages)
+        watch = asyncio.create_task(_watch(worker, rpc_endpoints)) if rpc_endpoints else None
         request_id, inbox = worker.open()
         try:
             load = _load(request_id, path, settings, rpc_endpoints)
@@ -87,10 +96,12 @@ class Engine:
                         if on_progress is not None:
                             on_progress(event.fraction)
                     case protocol.Loaded():
-                        return cls(worker, event, settings)
+                        return cls(worker, event, settings, watch)
                     case _:
                         raise _error(event, path)
         except BaseException:
+            if watch is not None:
+                watch.cancel()
             # While it maps a large file a worker hears nothing, and it holds nothing yet.
             await asyncio.shield(worker.close(at_once=True))
             raise
@@ -221,6 +232,8 @@ class Engine:
 
     async def close(self) -> None:
         """End the worker and free all its memory."""
+        if self._watch is not None:
+            self._watch.cancel()
         await self._worker.close()
 
     async def _ask(
@@ -273,6 +286,7 @@ async def probe(
             event.system_info,
             compiled=event.compiled,
             words=event.words,
+            build=event.build,
         )
     problem = _error(event)
     if isinstance(problem, RpcUnavailable):
@@ -316,6 +330,18 @@ def _measurement(event: protocol.Event | LocalR1Error, path: Path) -> Measuremen
         buffers = tuple(DeviceBuffers(**buffer) for buffer in event.buffers)
         return Measurement(buffers, event.context_window, event.seconds)
     raise _error(event, path)
+
+
+async def _watch(worker: WorkerProcess, endpoints: Sequence[str]) -> None:
+    """End a worker that waits for a computer which is no longer there: llama.cpp waits for ever."""
+    endpoint = await lent.first_lost(endpoints)
+    worker.end(
+        EngineDied(
+            f"The connection to {endpoint} is lost.",
+            "It held a part of the model, and does not answer any more.",
+            "Load the model again, which plans without it; everything written so far is kept.",
+        )
+    )
 
 
 def _load(

@@ -182,10 +182,11 @@ def _unusable_device(
 
 
 def _unusable_reason(gpu: SystemGpu, engine: EngineInfo) -> str:
-    if engine.problem:
-        return _engine_problem(engine)
+    # An engine that is mended does not mend the card's driver.
     if gpu.problem:
         return f"the driver does not work: {gpu.problem}"
+    if engine.problem:
+        return _engine_problem(engine)
     backends = gpu_backends(engine)
     if not backends:
         return "llama.cpp was built without GPU support"

@@ -120,6 +120,8 @@ class LocalR1App(App[None]):
         if local is not None:
             await self.push_screen(Chat(self.services, self.runner, local))
         else:
+            if absence := await self.services.absence():
+                self.notify(printable(absence), severity="warning", timeout=15, markup=False)
             await self.push_screen(
                 Welcome(self.services, self.runner, self._choice), self._model_chosen
             )
@@ -153,6 +155,10 @@ class LocalR1App(App[None]):
     async def action_fix(self) -> None:
         """What is wrong with the engine, and the build that mends it."""
         if isinstance(self.screen, Fix):
+            return
+        if self.services.home.profile is not None:
+            words = "The engine of this computer is mended without --profile: localr1 doctor --fix."
+            self.notify(words, severity="warning", markup=False)
             return
         machine = self.runner.machine or await self.runner.examine()
         bench = await self.services.bench()

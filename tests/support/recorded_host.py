@@ -210,6 +210,10 @@ class RecordedHost(Host):
         value: str | int | None = self._r.get("registry", {}).get(path, {}).get(name)
         return value
 
+    def present_devices(self, class_id: str) -> tuple[str, ...] | None:
+        listed = self._r.get("present", {}).get(class_id)
+        return None if listed is None else tuple(listed)
+
     def processor_feature(self, number: int) -> bool:
         return number in self._r.get("processor_features", ())
 

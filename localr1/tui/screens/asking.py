@@ -18,7 +18,7 @@ from localr1.chat.types import (
     ThinkAgain,
     Wish,
 )
-from localr1.errors import EngineError, LocalR1Error
+from localr1.errors import EngineDied, EngineError, LocalR1Error
 from localr1.fit.types import NOTHING, Asked
 from localr1.models.types import LocalModel
 from localr1.printable import printable
@@ -116,6 +116,8 @@ class Asking(ModelScreen):
     @work(exclusive=True, group="reply")
     async def _carry_out(self, wish: Wish, *, may_leave_out: bool = False) -> None:
         self._idle.clear()
+        # A cursor that blinks has the screen drawn twice a second more.
+        blinks, self.composer.cursor_blink = self.composer.cursor_blink, False
         reply: Reply | None = None
         attention = Attention(self.app, self._to_terminal, self._services.home.preferences.call)
         try:
@@ -139,6 +141,7 @@ class Asking(ModelScreen):
             await self._refused(wish, reply, error)
         finally:
             self._idle.set()
+            self.composer.cursor_blink = blinks
             if self.is_attached:
                 self.refresh_bindings()
                 if self._quiet_timer is not None:
@@ -236,7 +239,11 @@ class Asking(ModelScreen):
         return False
 
     async def _explain(self, error: LocalR1Error) -> None:
-        if isinstance(error, EngineError) and not self._talk.ready:
+        if isinstance(error, EngineDied) and self._services.home.pool:
+            # Perhaps one of the other computers is lost: this one alone may do.
+            await self.transcript.add(Note.of(error))
+            self.load_model()
+        elif isinstance(error, EngineError) and not self._talk.ready:
             await self._offer_restart(error, "Restart the engine", key(self.app, "chat.restart"))
         else:
             await self.transcript.add(Note.of(error))

@@ -123,8 +123,14 @@ class Chat(MakingRoom):
 
     def load_model(self) -> None:
         """As ever, and say where the model is if it is not here."""
-        self.query_one(Leaving).show(self._talk.local)
+        self._say_where()
         super().load_model()
+
+    def _loaded(self) -> None:
+        self._say_where()
+
+    def _say_where(self) -> None:
+        self.query_one(Leaving).show(self._talk.local, self._services.home.pool)
 
     # Conversations
 

@@ -110,6 +110,8 @@ class ModelScreen(Reading):
         if not self._loading.running:
             self._loading.begin()
             self._live.rest("loading")
+            if doubt := self.local.doubt:
+                self.notify(printable(doubt), severity="warning", timeout=15, markup=False)
             self._follow_load()
 
     @work(exclusive=True, group="load")
@@ -125,10 +127,14 @@ class ModelScreen(Reading):
             await self._offer_restart(error, label, hint, severity)
         else:
             self._live.rest()
+            self._loaded()
             self._remembering = self._remember()
             await self._talk.resume()
             if text := await self._waiting.take():
                 self._send(text)
+
+    def _loaded(self) -> None:
+        """The model is there; perhaps without computers that are lost."""
 
     @work(exclusive=True, group="remember")
     async def _remember(self) -> None:

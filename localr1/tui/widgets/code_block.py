@@ -10,12 +10,13 @@ from textual.content import Content
 from textual.message import Message
 from textual.style import Style
 from textual.widget import Widget
-from textual.widgets import Static
-from textual.widgets.markdown import MarkdownFence
+from textual.widgets import Label, Static
+from textual.widgets.markdown import MarkdownBlock, MarkdownFence
 
 from localr1.printable import one_line, printable
 from localr1.tui import wording
 from localr1.tui.command import Command, bindings
+from localr1.tui.widgets.laid_out import LaidOutOnce
 
 CODE = (
     Command("code.copy", "c,y,enter", "copy", "Copy", "Copy the code.", shown=True, palette=False,
@@ -31,7 +32,11 @@ CODE = (
 )  # fmt: skip
 
 
-class Bar(Static):
+class Code(LaidOutOnce, Label):
+    """The code itself."""
+
+
+class Bar(LaidOutOnce, Static):
     """The line above the code.
 
     Args:
@@ -51,7 +56,7 @@ class Bar(Static):
         self._block.action_save()
 
 
-class CodeBlock(MarkdownFence, can_focus=True):
+class CodeBlock(LaidOutOnce, MarkdownFence, can_focus=True):
     """Code in an answer; the line above it says what it is and what can be done with it."""
 
     FOCUS_ON_CLICK = False
@@ -72,10 +77,25 @@ class CodeBlock(MarkdownFence, can_focus=True):
             self.code = code
             self.language = language
 
+    @classmethod
+    def highlight(cls, code: str, language: str, ansi: bool = False, dark: bool = False) -> Content:
+        """The code in colours; plain where no language is named: guessing reads all of them in."""
+        return super().highlight(code, language or "text", ansi, dark)
+
     def compose(self) -> ComposeResult:
         """What it is, and the code."""
         yield Bar(self)
-        yield from super().compose()
+        yield Code(self._highlighted_code, id="code-content", expand=True)
+
+    @property
+    def look(self) -> tuple[str, str]:
+        """What it shows."""
+        return self.code, self.lexer
+
+    async def _update_from_block(self, block: MarkdownBlock) -> None:
+        await super()._update_from_block(block)
+        for bar in self.query_children(Bar):
+            bar.update(_bar(self.lexer), layout=False)
 
     def action_copy(self) -> None:
         """Copy the code."""

@@ -18,9 +18,10 @@ from textual.widgets.markdown import MarkdownBlock
 
 from localr1.markdown import INLINE, SOURCE
 from localr1.mathematics import in_a_block
+from localr1.tui.widgets.laid_out import LaidOutOnce
 
 
-class Formula(MarkdownBlock):
+class Formula(LaidOutOnce, MarkdownBlock):
     """A formula on its own: drawn where it can be, else as its source.
 
     Args:
@@ -38,7 +39,12 @@ class Formula(MarkdownBlock):
         self.formula = token.content
         """LaTeX, without the signs around it."""
         self.picture = _Picture(self.formula, drawn=not as_source and token.meta["closed"])
-        self.update(self.picture)
+        self.update(self.picture, layout=False)
+
+    @property
+    def look(self) -> object:
+        """What it shows."""
+        return self.picture
 
     def get_selection(self, _selection: Selection) -> tuple[str, str] | None:
         """The source: a picture is of no use to anyone who pastes it."""
@@ -97,8 +103,22 @@ class _Picture(Visual):
         return self._content(width).get_height(rules, width)
 
 
-class _WithFormulas(MarkdownBlock):
+class WithFormulas(LaidOutOnce, MarkdownBlock):
     """A block of text whose formulas do not look like code."""
+
+    @property
+    def look(self) -> tuple[str, Sequence[Span]]:
+        """What it shows."""
+        return self._content.plain, self._content.spans
+
+    def set_content(self, content: Content) -> None:
+        """Show a text; only what is on screen already asks for another layout."""
+        self._content = content
+        self.update(self.picture_of(content), layout=self.is_attached)
+
+    def picture_of(self, content: Content) -> Visual:
+        """What is shown for a text."""
+        return content
 
     def _token_to_content(self, token: Token) -> Content:
         content = super()._token_to_content(token)
@@ -169,11 +189,12 @@ def _place(text: str, offset: Offset | None, otherwise: int) -> int:
 
 _TEXT_BLOCKS: Final = ("paragraph_open", "th_open", "td_open", "h1", "h2", "h3", "h4", "h5", "h6")
 BLOCKS: Final[dict[str, type[MarkdownBlock]]] = {
-    **Markdown.BLOCKS,
     # Of the same names, so that all styles go on to apply.
-    **{
-        name: type(Markdown.BLOCKS[name].__name__, (_WithFormulas, Markdown.BLOCKS[name]), {})
-        for name in _TEXT_BLOCKS
-    },
+    name: type(
+        block.__name__,
+        (WithFormulas if name in _TEXT_BLOCKS else LaidOutOnce, block),
+        {},
+    )
+    for name, block in Markdown.BLOCKS.items()
 }
 """The blocks of a Markdown document that has formulas."""
