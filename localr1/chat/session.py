@@ -25,6 +25,7 @@ from localr1.chat.types import (
     Finished,
     FinishReason,
     Message,
+    NoRoom,
     Notice,
     ReplyOptions,
     ReplyStats,
@@ -32,7 +33,7 @@ from localr1.chat.types import (
 )
 from localr1.engine import protocol
 from localr1.engine.client import Engine
-from localr1.errors import ContextFull, LocalR1Error, StoreError, UsageError
+from localr1.errors import LocalR1Error, StoreError, UsageError
 from localr1.models.types import Model
 
 __all__ = ["ChatSession", "ReplyOptions"]
@@ -170,27 +171,10 @@ class ChatSession:
             async for event in events:
                 yield event
 
-    async def leaves_out(self, wish: Wish) -> int:
-        """How many of the oldest messages a wish would leave out; 0 where no more than lately.
-
-        Raises:
-            UsageError: There is nothing such as is wished for.
-            EngineDied: The worker ended.
-        """
-        task = task_for(wish, self._record.all, self.messages)
-        before = tree.path_to(self._record.all, task.parent_id)
-        past = history(before if task.asks else before[:-1], self._answer_ids)
-        try:
-            prompt = await self._prompts.first(self._engine, past, task, open_thinking=True)
-        except ContextFull:
-            return 0  # whatever is left out, it does not fit: the reply says so
-        told = self.left_out_messages if before == self.messages[: len(before)] else 0
-        return prompt.left_out_messages if prompt.left_out_messages > told else 0
-
     async def carry_out(
         self, wish: Wish, options: ReplyOptions | None = None
     ) -> AsyncGenerator[Event, None]:
-        """Do what is wished, and yield what happens until `Finished` or `Failed`.
+        """Do what is wished, and yield what happens until `Finished`, `Failed` or `NoRoom`.
 
         The question is stored before generation begins, the reply at most one second late.
 
@@ -205,12 +189,31 @@ class ChatSession:
         self.busy, self._stop_asked, self._answer_asked = True, False, False
         self._request_id = None
         self._idle.drop()
+        options = options or ReplyOptions()
         try:
-            async with aclosing(self._reply(task, options or ReplyOptions())) as events:
+            if not options.may_leave_out and (gone := await self._leaves_out(task)):
+                yield NoRoom(gone)
+                return
+            async with aclosing(self._reply(task, options)) as events:
                 async for event in events:
                     yield event
         finally:
             self.busy, self._request_id = False, None
+
+    async def _leaves_out(self, task: Task) -> int:
+        """How many of the oldest messages have no room beside a task; 0: no more than lately."""
+        before = tree.path_to(self._record.all, task.parent_id)
+        past = history(before if task.asks else before[:-1], self._answer_ids)
+        added = len(f"{self._prompts.system}{task.question}".encode(errors="replace"))
+        fits = budget.surely_fits(self.context_used, added, self.context_window)
+        if not past or (task.begun is None and fits):
+            return 0
+        try:
+            prompt = await self._prompts.first(self._engine, past, task, open_thinking=True)
+        except LocalR1Error:
+            return 0  # the reply meets it too, and says so
+        told = self.left_out_messages if before == self.messages[: len(before)] else 0
+        return prompt.left_out_messages if prompt.left_out_messages > told else 0
 
     async def show_branch(self, message_id: int) -> None:
         """Move to the newest branch through a message.

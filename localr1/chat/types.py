@@ -32,6 +32,8 @@ class ReplyOptions:
     """When the thinking goes round in circles: nothing, say so, or end it."""
     when_full: WhenFull = "continue"
     """When the answer fills the window: go on after making room, or end."""
+    may_leave_out: bool = True
+    """Whether older messages may be left out of the prompt; else `NoRoom` is all that happens."""
     draft_tokens: int = 0
     """Tokens to guess ahead in one step; 0: no speculation."""
     grammar: str = ""
@@ -269,6 +271,14 @@ class LoopNotice:
 
 
 @dataclass(frozen=True)
+class NoRoom:
+    """Nothing was asked: older messages would have been left out, and they may not."""
+
+    messages: int
+    """How many of the oldest, those among them that were left out before."""
+
+
+@dataclass(frozen=True)
 class Finished:
     """The reply is complete, cut by length, or stopped by the user."""
 
@@ -282,4 +292,6 @@ class Failed:
     error: LocalR1Error
 
 
-Event = PromptProgress | ThinkingDelta | AnswerDelta | Notice | LoopNotice | Finished | Failed
+Event = (
+    PromptProgress | ThinkingDelta | AnswerDelta | Notice | LoopNotice | NoRoom | Finished | Failed
+)

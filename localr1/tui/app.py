@@ -180,6 +180,7 @@ class LocalR1App(App[None]):
         if (chat := self._chat) is not None:
             chat.transcript.use(event.preferences.thinking, event.preferences.thinking_limits)
             chat.panel.wanted = event.preferences.panel
+            chat.composer.show_keys()
 
     def _look(self, preferences: Preferences) -> None:
         """Colours, motion and keys as the settings have them."""
@@ -201,10 +202,13 @@ class LocalR1App(App[None]):
     def _download_ended(self, item: Item, error: LocalR1Error | None) -> None:
         name = printable(item.name)
         if error is None:
-            self.notify(f"{name} is here. F2 shows it.", markup=False)
+            self.notify(
+                f"{name} is here. {keymap.key(self, 'chat.models')} shows it.", markup=False
+            )
         else:
             self.notify(
-                f"{name} is not coming: {printable(error.what)} F3 tells more.",
+                f"{name} is not coming: {printable(error.what)} "
+                f"{keymap.key(self, 'app.downloads')} tells more.",
                 severity="error",
                 markup=False,
             )

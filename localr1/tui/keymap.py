@@ -112,6 +112,11 @@ def keymap_of(app: App[None]) -> Keymap:
     return found if isinstance(found, Keymap) else Keymap()
 
 
+def key(app: App[None], command_id: str) -> str:
+    """The keys of a command in an app, for people."""
+    return keymap_of(app).of(COMMANDS[command_id]).keys_text
+
+
 def understood_keys(text: str) -> str:
     """Keys as people write them (`Ctrl+K, F12, ?`), as Textual does.
 

@@ -167,8 +167,15 @@ class Talk:
         """
         await self._ready_session().rate(message_id, rating)
 
-    async def carry_out(self, wish: Wish) -> AsyncGenerator[Event, None]:
+    async def carry_out(
+        self, wish: Wish, *, may_leave_out: bool = False
+    ) -> AsyncGenerator[Event, None]:
         """Do what is wished, as the user's settings have it; see `ChatSession.carry_out`.
+
+        Args:
+            wish: What.
+            may_leave_out: Whether older messages may be left out for it; they also may where
+                the user has chosen so for the conversation.
 
         Raises:
             UsageError: No model is loaded, or it cannot be done now.
@@ -177,6 +184,8 @@ class Talk:
         session = self._ready_session()
         self._drop_title()
         options = ReplyOptions.preferred(self._services.home.preferences, self.manner)
+        unasked = may_leave_out or self.manner.leave_out_oldest
+        options = replace(options, may_leave_out=unasked)
         if isinstance(wish, Ask | Edit):
             wish = replace(wish, text=self.manner.question(wish.text))
         begins = session.conversation_id is None
@@ -190,19 +199,6 @@ class Talk:
                     await self._services.note_speed(self.local, event.stats, watch)
                 yield event
         self._title_later(session)
-
-    async def leaves_out(self, wish: Wish) -> int:
-        """How many messages a wish would leave out for want of room, where the user is to be asked.
-
-        0 where none more than before are, or the user has chosen that none is asked about.
-        """
-        if self.session is None or not self.ready or self.manner.leave_out_oldest:
-            return 0
-        if isinstance(wish, Ask | Edit):
-            wish = replace(wish, text=self.manner.question(wish.text))
-        with suppress(LocalR1Error):  # the reply meets it too, and says so
-            return await self.session.leaves_out(wish)
-        return 0
 
     def _title_later(self, session: ChatSession) -> None:
         """Let the model find a title when the user does nothing for a moment."""

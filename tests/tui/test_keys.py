@@ -117,7 +117,9 @@ def set_keys(text: str) -> None:
 
 
 async def test_changed_keys_work_and_are_shown_in_footer_help_and_menu() -> None:
-    set_keys('[keys]\n"chat.list" = "f11"\n"composer.send" = "ctrl+s"\n"app.help" = "ctrl+b"\n')
+    set_keys(
+        '[keys]\n"chat.list" = "f11"\n"composer.send" = "ctrl+s"\n"app.help" = "ctrl+b"\nchat.stop = "alt+s"\n'
+    )
     app = await a_chat()
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: in_chat(app))
@@ -127,6 +129,9 @@ async def test_changed_keys_work_and_are_shown_in_footer_help_and_menu() -> None
         assert "Chats (F11)" in titles
         assert "Help (Ctrl+B)" in titles
         composer = chat_of(app).composer
+        assert "Ctrl+S sends" in str(composer.placeholder)
+        chat_of(app)._say_busy()
+        await until(pilot, lambda: any("Alt+S stops" in n.message for n in app._notifications))
         composer.load("two")
         await pilot.press("enter")
         assert composer.text == "two\n", "Enter is a new line now"

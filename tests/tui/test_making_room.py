@@ -15,6 +15,7 @@ from tui_scene import (
     ADVICE,
     GIB,
     QWEN_7B,
+    STATS,
     FrozenServices,
     PlayedEngine,
     answering,
@@ -31,14 +32,23 @@ from tui_scene import (
 
 from localr1.chat.task import SUMMARY_QUESTION
 from localr1.chat.types import Conversation
+from localr1.engine import protocol
 from localr1.fit.types import Plan, Settings
 from localr1.tui.app import LocalR1App
 from localr1.tui.screens.context import ContextWindow
 from localr1.tui.widgets.question import Question
 
 SIZES = pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
-SAID = messages(*((f"Question {n}?", "", f"Answer {n}.") for n in range(1, 4)))
+SAID = messages(
+    *((f"Question {n}?", "", f"Answer {n}.") for n in range(1, 4)),
+    stats=replace(STATS, context_used=12030),
+)
 FULL = Conversation(1, "long", QWEN_7B.id, SAID)
+
+
+def full() -> protocol.Generated:
+    """The end of a reply after which three quarters of the window are in use."""
+    return replace(generated(), context_used=12030)
 
 
 async def four_thousand_a_turn(prompts: Sequence[object]) -> tuple[int, ...]:
@@ -54,7 +64,7 @@ async def nearly_full(
     async with played_chat(size) as (app, pilot, engine):
         engine.count_tokens = four_thousand_a_turn  # type: ignore[method-assign]
         for n in range(1, 4):
-            await asked(app, pilot, f"Question {n}?", answering(f"Answer {n}.", 2), generated())
+            await asked(app, pilot, f"Question {n}?", answering(f"Answer {n}.", 2), full())
         yield app, pilot, engine
 
 
@@ -96,7 +106,7 @@ async def test_the_oldest_are_left_out_when_the_user_says_so_and_the_next_is_ask
     async with nearly_full() as (app, pilot, engine):
         await ask_again(app, pilot)
         await choose(app, pilot, "leave_out")
-        await played(app, pilot, answering("Answer 4.", 2), generated())
+        await played(app, pilot, answering("Answer 4.", 2), full())
         assert "Question 1?" not in sent(engine)
         assert "Question 2?" in sent(engine)
         assert len(engine.asked) == 4
@@ -110,8 +120,8 @@ async def test_from_now_on_is_remembered_in_the_conversation_and_can_be_taken_ba
         chat = chat_of(app)
         await ask_again(app, pilot)
         await choose(app, pilot, "always")
-        await played(app, pilot, answering("Answer 4.", 2), generated())
-        await asked(app, pilot, "Question 5?", answering("Answer 5.", 2), generated())
+        await played(app, pilot, answering("Answer 4.", 2), full())
+        await asked(app, pilot, "Question 5?", answering("Answer 5.", 2), full())
         assert len(engine.asked) == 5
         number = chat._talk.conversation_id
         assert number is not None
@@ -146,7 +156,7 @@ async def test_a_summary_is_made_of_everything() -> None:
         await until(pilot, lambda: len(engine.asked) == 4)
         assert SUMMARY_QUESTION in sent(engine)
         assert all(f"Question {n}?" in sent(engine) for n in range(1, 4))
-        await played(app, pilot, answering("In short.", 3), generated())
+        await played(app, pilot, answering("In short.", 3), full())
         await until(pilot, lambda: chat.composer.text == "Question 4?")
         assert chat._talk.conversation_id != number
         assert [m.text for m in chat._talk.messages] == [SUMMARY_QUESTION, "In short."]
@@ -177,7 +187,7 @@ async def test_with_a_bigger_window_the_question_waits_for_the_model() -> None:
         assert chat_of(app).asked.context_window == 32768
         assert not engine.alive
         assert "Question 1?" in sent(services.engines[1])
-        await played(app, pilot, answering("Answer 4.", 2), generated())
+        await played(app, pilot, answering("Answer 4.", 2), full())
 
 
 @SIZES

@@ -120,3 +120,14 @@ def test_a_summary_leaves_out_nothing_while_a_short_reply_has_room(
         assert share == budget.Budget(0, everything, fits=True)
     else:
         assert share == budget.share_out(opening, turns, asked, window)
+
+
+@given(openings, turns, st.integers(0, 5000), st.integers(1, 4000), windows)
+def test_what_surely_fits_leaves_out_no_more(
+    opening: int, turns: list[int], thought: int, question: int, window: int
+) -> None:
+    before = budget.share_out(opening, turns[:-1], 0, window).left_out_turns
+    used = opening + sum(turns[before:]) + thought
+    if budget.surely_fits(used, question, window):
+        form = 60
+        assert budget.share_out(opening, turns, question + form, window).left_out_turns == before

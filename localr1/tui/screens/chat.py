@@ -21,6 +21,7 @@ from localr1.fit.types import NOTHING, Asked
 from localr1.models.types import LocalModel
 from localr1.printable import printable
 from localr1.tui.command import CHAT, COMPOSER, bindings
+from localr1.tui.keymap import key, keymap_of
 from localr1.tui.runner import Runner
 from localr1.tui.screens.compare import Compare
 from localr1.tui.screens.conversations import Conversations, Outcome
@@ -152,7 +153,9 @@ class Chat(MakingRoom):
                 earlier = len(await self._services.summaries())
             except LocalR1Error:
                 earlier = 0  # said in full where the list is opened
-            blank = Blank(self._talk.local, earlier, private=self._services.private)
+            blank = Blank(
+                self._talk.local, earlier, keymap_of(self.app), private=self._services.private
+            )
         await self.transcript.show(messages, blank)
         await self._remember_prompts([m.text for m in messages if m.role == "user"])
         heading = self.query_one(Heading)
@@ -227,7 +230,8 @@ class Chat(MakingRoom):
             await self.transcript.add(Note.of(error))
             return
         if not others:
-            self.notify("There is no other model on this disk; F2 has more.", markup=False)
+            more = key(self.app, "chat.models")
+            self.notify(f"There is no other model on this disk; {more} has more.", markup=False)
             return
         other = await self.app.push_screen_wait(PickModel(others))
         if other is None or not self._can_ask():
@@ -325,4 +329,5 @@ class Chat(MakingRoom):
             await self.run_action("app.quit")
         else:
             self._quit_asked = time.monotonic()
-            self.notify("Press Ctrl+C again to quit.", timeout=_QUIT_SECONDS, markup=False)
+            words = f"Press {key(self.app, 'chat.interrupt')} again to quit."
+            self.notify(words, timeout=_QUIT_SECONDS, markup=False)

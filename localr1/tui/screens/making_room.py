@@ -41,27 +41,26 @@ class MakingRoom(Asking):
         screen = ContextWindow(self.status.status, left_out, offered, leaving_out)
         return await self.app.push_screen_wait(screen)
 
-    async def _may_leave_out(self, wish: Wish) -> bool:
-        """Ask the user where there is no room; what was typed comes back unless it is asked."""
-        leaving_out = await self._talk.leaves_out(wish)
-        if not leaving_out:
-            return True
-        self._idle.set()  # nothing is written while the user chooses
-        choice = await self._chosen_way(leaving_out)
-        self._idle.clear()
-        if choice is not None and choice.way in {"leave_out", "always"}:
+    @work(exclusive=True, group="context")
+    async def _ask_for_room(self, wish: Wish, messages: int) -> None:
+        """Nothing was asked; what was typed is in the prompt until the user has chosen."""
+        text = wish.text if isinstance(wish, Ask | Edit) else ""
+        self._give_back(text)
+        choice = await self._chosen_way(messages)
+        if choice is None:
+            return
+        if choice.way in {"leave_out", "always"}:
             if choice.way == "always":
                 await self._keep_unasked(unasked=True)
-            return True
-        text = wish.text if isinstance(wish, Ask | Edit) else ""
-        if choice is None:
-            self._give_back(text)
+            self._take_out(text)
+            self._carry_out(wish, may_leave_out=True)
         elif choice.way == "window" and isinstance(wish, Ask):
+            self._take_out(text)
             await self._waiting.hold(text)
             await self._do(choice, "")
         else:
-            self.run_worker(self._do(choice, text), group="context", exclusive=True)
-        return False
+            self._take_out(text)
+            await self._do(choice, text)
 
     async def _do(self, choice: Choice, text: str) -> None:
         """What was chosen; a text that was not asked yet is in the prompt then."""
@@ -71,15 +70,17 @@ class MakingRoom(Asking):
             self.use(self.local, replace(self.asked, context_window=choice.context_window))
         elif choice.way == "from_here":
             await self._from_here().wait()
-        elif choice.way == "summarise":
-            await self._idle.wait()
-            if self._can_ask():
-                await self._summarise()
+        elif choice.way == "summarise" and self._can_ask():
+            await self._summarise()
         self._give_back(text)
 
     def _give_back(self, text: str) -> None:
         if text and not self.composer.text:
             self.composer.load(text)
+
+    def _take_out(self, text: str) -> None:
+        if text and self.composer.whole == text:
+            self.composer.load("")
 
     async def _summarise(self) -> None:
         try:

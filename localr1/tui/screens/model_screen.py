@@ -13,6 +13,7 @@ from localr1.models.types import LocalModel
 from localr1.printable import printable
 from localr1.tui.draft import Draft
 from localr1.tui.garbage import GARBAGE
+from localr1.tui.keymap import key
 from localr1.tui.live import Live
 from localr1.tui.loading import Loading
 from localr1.tui.prompt_cost import PromptCost
@@ -122,7 +123,8 @@ class ModelScreen(Reading):
             await self._waiting.give_back()
             stopped = isinstance(error, Interrupted)
             label, severity = ("Load it", "warning") if stopped else ("Try again", "error")
-            await self._offer_restart(error, label, "Ctrl+R · F2 another model", severity)
+            hint = f"{key(self.app, 'chat.restart')} · {key(self.app, 'chat.models')} another model"
+            await self._offer_restart(error, label, hint, severity)
         else:
             self._live.rest()
             self._loaded()
@@ -151,7 +153,8 @@ class ModelScreen(Reading):
         if self._talk.ready:
             self.notify("The engine is running.", markup=False)
         elif self._loading.running:
-            self.notify("The model is being loaded. Esc stops that.", markup=False)
+            stop = key(self.app, "chat.stop")
+            self.notify(f"The model is being loaded. {stop} stops that.", markup=False)
         else:
             self.load_model()
             self.composer.focus()

@@ -13,12 +13,13 @@ from textual.widgets import TextArea
 from localr1.config import expanded
 from localr1.printable import printable
 from localr1.tui.folding import Folds, as_attachment, completions, dropped_path
-from localr1.tui.keymap import keymap_of
+from localr1.tui.keymap import key, keymap_of
 
 # Where Enter sends no longer, it is what it is in every text.
 _NEW_LINE = frozenset({"alt+enter", "enter"})
 _NAME_BEFORE: Final = re.compile(r"""(?<!\S)@"?(?P<name>[^\s"]*)$""")
 _SHOWN_NAMES = 12
+_PLACEHOLDER = "Ask anything. {} sends, {} begins a new line, @ attaches a file."
 
 
 class Composer(TextArea):
@@ -48,7 +49,7 @@ class Composer(TextArea):
 
     def __init__(self) -> None:
         super().__init__(
-            placeholder="Ask anything. Enter sends, Ctrl+J begins a new line, @ attaches a file.",
+            placeholder=_PLACEHOLDER.format("Enter", "Ctrl+J"),
             show_line_numbers=False,
             soft_wrap=True,
             highlight_cursor_line=False,
@@ -58,6 +59,17 @@ class Composer(TextArea):
         self._folds = Folds()
         self._sent: list[str] = []
         self._at: int | None = None
+
+    def show_keys(self) -> None:
+        """Say with which keys it is sent, as the user has them now."""
+        keys = keymap_of(self.app)
+        send = key(self.app, "composer.send")
+        line = key(self.app, "composer.newline") if "composer.newline" in keys.changed else "Ctrl+J"
+        self.placeholder = _PLACEHOLDER.format(send, line)
+
+    def on_mount(self) -> None:
+        """Say it from the beginning."""
+        self.show_keys()
 
     def remember(self, prompts: list[str]) -> None:
         """Take the prompts of a conversation as what was sent before, oldest first."""

@@ -30,7 +30,8 @@ from localr1.chat.types import (
     ThinkingDelta,
 )
 from localr1.tui import wording
-from localr1.tui.command import CONTEXT, bindings
+from localr1.tui.command import ANSWER_NOW, CONTEXT, bindings
+from localr1.tui.keymap import key
 from localr1.tui.message_command import REPLY
 from localr1.tui.reply_words import (
     Reading,
@@ -209,7 +210,11 @@ class Reply(Chosen, Vertical, can_focus=True):
             case LoopNotice():
                 await self._tell_loop(event)
             case Notice():
-                todo = f"{CONTEXT.keys_text} shows what can be done." if event.about_window else ""
+                todo = (
+                    f"{key(self.app, CONTEXT.id)} shows what can be done."
+                    if event.about_window
+                    else ""
+                )
                 await self._add(Note(event.text, todo=todo))
             case Finished() | Failed():
                 await self._complete(event.stats if isinstance(event, Finished) else None)
@@ -253,7 +258,7 @@ class Reply(Chosen, Vertical, can_focus=True):
         if self._loop_note is not None:
             self._loop_note.tell(notice)
         elif self._answer is None:
-            self._loop_note = LoopNote(notice)
+            self._loop_note = LoopNote(notice, key(self.app, ANSWER_NOW.id))
             await self._add(self._loop_note)
 
     async def _end_thinking(self, stats: ReplyStats) -> None:
