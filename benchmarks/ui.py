@@ -296,11 +296,11 @@ SCENES: Final[tuple[tuple[str, Scene, Bound | None], ...]] = (
     ("thinking, folded", folded, SHARE),
     ("thinking, open", opened, SHARE),
     ("answer", answered, SHARE),
-    ("answer, long code", coded, SHARE),
     ("at rest", resting, IDLE),
     ("terminal left and come back to", away_and_back, None),
     ("scrolled by pages", scrolled, None),
     ("conversation opened", reopened, None),
+    ("answer, long code", coded, SHARE),
 )
 
 
