@@ -334,6 +334,7 @@ def _load(
         ubatch=settings.ubatch,
         threads=settings.threads,
         draft_tokens=settings.draft_tokens,
+        sequences=settings.sequences,
         rpc_endpoints=tuple(rpc_endpoints),
     )
 

@@ -66,6 +66,7 @@ class Mailbox:
             elif isinstance(message, protocol.EndThinking):
                 self._answer_asked.add(message.target_id)
             else:
+                self._closed |= isinstance(message, protocol.Shutdown)
                 self._put(message)  # type: ignore[arg-type]
             heard(message)  # type: ignore[arg-type]
 
@@ -83,7 +84,7 @@ class Mailbox:
         return self._queue[0] if self._queue else None
 
     def stopped(self, request_id: int) -> bool:
-        """Whether the request was stopped, or the parent is gone."""
+        """Whether the request was stopped, or nobody wants anything any more."""
         return self._closed or request_id in self._stopped
 
     def answer_asked(self, request_id: int) -> bool:
