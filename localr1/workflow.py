@@ -57,8 +57,23 @@ def local_models(home: Home) -> tuple[LocalModel, ...]:
     return tuple(sorted(found, key=lambda local: local.model.demo))
 
 
-def plan_for(home: Home, machine: Machine, local: LocalModel, asked: Asked = NOTHING) -> Plan:
-    """How to run a model that is here."""
+def plan_for(
+    home: Home,
+    machine: Machine,
+    local: LocalModel,
+    asked: Asked = NOTHING,
+    *,
+    most_at_once: int = 1,
+) -> Plan:
+    """How to run a model that is here.
+
+    Args:
+        home: Where things are.
+        machine: What it is to run on.
+        local: The model.
+        asked: What the user fixed.
+        most_at_once: Replies that may run side by side, as far as there is memory for it.
+    """
     (model,) = track_record.as_used_here(home.directories, (local.model,))
     plan = placement.place(
         *exact.from_file(model, local.variant, local.path, home.directories),
@@ -76,7 +91,8 @@ def plan_for(home: Home, machine: Machine, local: LocalModel, asked: Asked = NOT
     quiet = home.preferences.quiet
     if quiet == "always" or (quiet == "battery" and machine.power.on_battery):
         settings = gentle(settings, machine.cpu)
-    return placement.with_settings(plan, settings, machine)
+    plan = placement.with_settings(plan, settings, machine)
+    return placement.side_by_side(plan, machine, most_at_once)
 
 
 async def fetch(  # noqa: PLR0913  # keyword arguments with defaults

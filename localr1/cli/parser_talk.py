@@ -64,6 +64,14 @@ def add(command: AddCommand, model: str) -> None:
     pool(serve)
     serve.add_argument("--context", type=_positive, metavar="N", help="context window in tokens")
     serve.add_argument(
+        "--parallel",
+        type=_positive,
+        default=4,
+        metavar="N",
+        help="replies at once, each with a context window of its own, as far as memory has room"
+        " (default: 4)",
+    )
+    serve.add_argument(
         "--queue",
         type=_positive,
         default=256,

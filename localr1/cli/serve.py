@@ -46,7 +46,9 @@ async def _serve(
 
     async def start() -> Engine:
         machine = await workflow.examine(home)
-        plan = workflow.plan_for(home, machine, local, Asked(arguments.context))
+        plan = workflow.plan_for(
+            home, machine, local, Asked(arguments.context), most_at_once=arguments.parallel
+        )
         return await workflow.start_engine(
             home, local, plan, on_step=lambda words: output.note(f"localr1: {words}")
         )
@@ -58,6 +60,7 @@ async def _serve(
             [
                 f"{local.model.name} is served at {place.address}",
                 f"  model    {local.model.id}, {engine.context_window:,} tokens",
+                _at_once_line(engine.settings.sequences, arguments.parallel),
                 _key_line(place, home.directories.data / access.KEY_NAME),
                 "  stop     Ctrl+C",
             ]
@@ -71,6 +74,12 @@ async def _serve(
         except asyncio.CancelledError:
             await closing  # Ctrl+C: the worker still has to end in peace
             raise
+
+
+def _at_once_line(sequences: int, asked: int) -> str:
+    several = f"{sequences} replies" if sequences > 1 else "one reply"
+    why = "" if sequences == asked else "; memory has no room for more"
+    return f"  at once  {several}, others wait{why}"
 
 
 def _key_line(place: Door, path: object) -> str:

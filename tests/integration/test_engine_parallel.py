@@ -91,7 +91,7 @@ async def test_they_go_on_at_the_same_pace(tmp_path: Path) -> None:
         behind: list[int] = []
 
         async def run(told: Told, text: str) -> None:
-            await ask(engine, endless(text, 1000), told)
+            await ask(engine, endless(text, 600), told)
             behind.extend(each.shown_tokens for each in runs if each is not told)
 
         await asyncio.gather(*map(run, runs, SUMS))
@@ -102,7 +102,7 @@ async def test_they_go_on_at_the_same_pace(tmp_path: Path) -> None:
 
 
 async def test_who_is_stopped_stops_alone(tmp_path: Path) -> None:
-    requests = [endless(text, 700) for text in SUMS[:3]]
+    requests = [endless(text, 400) for text in SUMS[:3]]
     async with demo_engine(tmp_path) as engine:
         expected = await alone(engine, *requests)
     async with demo_engine(tmp_path, sequences=3) as engine:
@@ -177,7 +177,7 @@ async def test_a_beginning_that_another_has_is_taken_over(tmp_path: Path) -> Non
     async with demo_engine(tmp_path, sequences=2) as engine:
         shared = (await engine.count_tokens([common]))[0]
         running = asyncio.create_task(
-            ask(engine, request(SUMS[0], max_tokens=800, ignore_end=True))
+            ask(engine, request(SUMS[0], max_tokens=500, ignore_end=True))
         )
         await asyncio.sleep(0.2)
         second = await ask(engine, request(SUMS[3]))
@@ -186,7 +186,7 @@ async def test_a_beginning_that_another_has_is_taken_over(tmp_path: Path) -> Non
         assert first.end.sequence_id != second.end.sequence_id
     async with demo_engine(tmp_path) as engine:
         expected = await alone(
-            engine, request(SUMS[0], max_tokens=800, ignore_end=True), request(SUMS[3])
+            engine, request(SUMS[0], max_tokens=500, ignore_end=True), request(SUMS[3])
         )
         assert [first.text, second.text] == [told.text for told in expected]
 
@@ -209,7 +209,7 @@ async def test_a_full_window_ends_its_own_reply_alone(tmp_path: Path) -> None:
 
 async def test_other_work_goes_on_beside_replies(tmp_path: Path) -> None:
     async with demo_engine(tmp_path, sequences=2) as engine:
-        running = asyncio.create_task(ask(engine, endless(SUMS[0], 1500)))
+        running = asyncio.create_task(ask(engine, endless(SUMS[0], 900)))
         await asyncio.sleep(0.1)
         assert (await engine.count_tokens([question("1 + 1").segments]))[0] > 3
         assert await engine.set_threads(1) == 1
