@@ -20,6 +20,19 @@ class Answerer:
     send: Callable[[protocol.Event], None]
     log: Log
 
+    def give_up(self, request: protocol.Generate) -> None:
+        """Answer a request that was stopped before its turn came."""
+        self.send(
+            protocol.Generated(
+                request.request_id,
+                "cancelled",
+                *(0, 0, 0, 0),
+                *(0.0, 0.0, 0.0, 0.0, 0.0),
+                context_used=0,
+                sequence_id=request.sequence_id,
+            )
+        )
+
     def answer(self, sequence: CachedSequence, request: protocol.Generate) -> None:
         """Generate a reply; the last event says how it ended or why there is none."""
         self.send(self._outcome(sequence, request))

@@ -39,6 +39,8 @@ class Engine:
         self.settings = settings
         self.cache_holder: object | None = None
         """Who computed in the KV cache last: nobody else may save it as theirs."""
+        self._asked: set[int] = set()
+        """Requests without an answer; those of guests are not among them."""
 
     @classmethod
     async def start(  # noqa: PLR0913 - what is not plain is by keyword
@@ -140,6 +142,7 @@ class Engine:
             EngineError: llama.cpp failed.
         """
         request_id, inbox = self._worker.open()
+        self._asked.add(request_id)
         finished = False
         awake = Awake("localr1 writes an answer")
         try:
@@ -154,6 +157,7 @@ class Engine:
                 yield event
         finally:
             awake.release()
+            self._asked.discard(request_id)
             self._worker.forget(request_id)
             if not finished:
                 await self.stop(request_id)
@@ -209,9 +213,9 @@ class Engine:
         return event.threads
 
     async def stop(self, target_id: int | None) -> None:
-        """Stop a reply, what was generated stays; None stops whatever the engine was asked."""
+        """Stop a reply, what was generated stays; None stops whatever was asked here."""
         if target_id is None:
-            await self._worker.stop_all()
+            await self._worker.stop_all(self._asked)
         else:
             await self._worker.send(protocol.Stop(0, target_id))
 
@@ -228,6 +232,7 @@ class Engine:
     ) -> _Answer:
         """Send a request that has one answer, and wait for it."""
         request_id, inbox = self._worker.open()
+        self._asked.add(request_id)
         try:
             await self._worker.send(request(request_id))
             event = await inbox.get()
@@ -235,6 +240,7 @@ class Engine:
                 return event
             raise _error(event)
         finally:
+            self._asked.discard(request_id)
             self._worker.forget(request_id)
 
 

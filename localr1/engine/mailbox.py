@@ -87,6 +87,11 @@ class Mailbox:
         """Whether the request was stopped, or nobody wants anything any more."""
         return self._closed or request_id in self._stopped
 
+    def awaits(self, request_id: int) -> protocol.Generate | None:
+        """The reply with this number, where it still waits for its turn."""
+        waiting = (one for one in self._queue.copy() if isinstance(one, protocol.Generate))
+        return next((one for one in waiting if one.request_id == request_id), None)
+
     def answer_asked(self, request_id: int) -> bool:
         """Whether the user wants the answer of this request now."""
         return request_id in self._answer_asked

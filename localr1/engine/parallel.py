@@ -12,6 +12,7 @@ from dataclasses import replace
 from llama_cpp import llama_cpp as api
 
 from localr1.engine import protocol
+from localr1.engine.answering import Answerer
 from localr1.engine.batch import Batcher, Wish
 from localr1.engine.interrupts import Interrupts
 from localr1.engine.loading import Cancelled
@@ -21,9 +22,6 @@ from localr1.engine.protocol import Generate, Segment
 from localr1.engine.reply import common_prefix_length
 from localr1.engine.sequence import CachedSequence
 from localr1.engine.strand import Strand
-
-Answer = Callable[[CachedSequence, Generate], None]
-"""Carries a request out on a sequence, and sends what comes of it."""
 
 
 class Slot(CachedSequence):
@@ -79,13 +77,13 @@ class Parallel:
         model: With room for several sequences.
         mailbox: Where requests come from.
         interrupts: Ends a computation when a reply is stopped.
-        answer: Carries one request out.
+        answerer: Carries one request out.
     """
 
     def __init__(
-        self, model: Model, mailbox: Mailbox, interrupts: Interrupts, answer: Answer
+        self, model: Model, mailbox: Mailbox, interrupts: Interrupts, answerer: Answerer
     ) -> None:
-        self._mailbox, self._interrupts, self._answer = mailbox, interrupts, answer
+        self._mailbox, self._interrupts, self._answerer = mailbox, interrupts, answerer
         self._model = model
         self._batcher = Batcher(model.handles[0], model.batch_tokens, model.prompt_tps)
         self.slots = [Slot(model, number, self._batcher) for number in range(model.sequences)]
@@ -138,7 +136,10 @@ class Parallel:
                 if len(self._running) == len(self.slots):
                     return
                 self._mailbox.next()
-                self._admit(waiting)
+                if self._mailbox.stopped(waiting.request_id):
+                    self._answerer.give_up(waiting)
+                else:
+                    self._admit(waiting)
             elif between(waiting):
                 self._mailbox.next()
             else:
@@ -153,7 +154,7 @@ class Parallel:
             sequence_id=slot.sequence_id,
         )
         slot.request_id = request.request_id
-        slot.strand = Strand(lambda: self._answer(slot, request))
+        slot.strand = Strand(lambda: self._answerer.answer(slot, request))
         self._resume(slot)
 
     def _resume(self, slot: Slot) -> None:

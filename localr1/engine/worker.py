@@ -95,11 +95,20 @@ class Worker:
                 time.sleep(_BEAT_SECONDS)
                 self.send(alive)
 
+    def _heard(self, message: protocol.Request) -> None:
+        """Take note of a message; in the mailbox's thread."""
+        self._interrupts.heard(message)
+        if isinstance(message, protocol.Stop):
+            request = self._mailbox.awaits(message.target_id)
+            if request is not None:
+                # Whoever stops it does not wait for the replies before it.
+                self._answerer.give_up(request)
+
     def serve(self) -> None:
         """Answer requests until told to shut down."""
         self.send(protocol.Ready(protocol.PROTOCOL_VERSION))
         threading.Thread(target=self._beat, name="beat", daemon=True).start()
-        self._mailbox.open(self._interrupts.heard)
+        self._mailbox.open(self._heard)
         work: dict[type[protocol.Request], Callable[[Any], None]] = {
             protocol.Probe: self._probe,
             protocol.MeasureKernels: self._measure_kernels,
@@ -178,7 +187,7 @@ class Worker:
             )
             if request.sequences > 1:
                 self._together = self._parallel.Parallel(
-                    self._model, self._mailbox, self._interrupts, self._answerer.answer
+                    self._model, self._mailbox, self._interrupts, self._answerer
                 )
         except self._loading.Cancelled:
             self._fail(request.request_id, "cancelled", "The load was stopped.")
@@ -305,7 +314,9 @@ class Worker:
         model = self._loaded(request.request_id)
         if model is None:
             return
-        if self._together is None:
+        if self._mailbox.stopped(request.request_id):
+            self._answerer.give_up(request)  # without a change to the cache
+        elif self._together is None:
             self._answerer.answer(model, request)
         else:
             self._together.run(request, self._between_batches)
