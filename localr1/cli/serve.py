@@ -13,6 +13,7 @@ from localr1.cli.ask import choose
 from localr1.errors import UsageError
 from localr1.fit.types import Asked
 from localr1.models.types import LocalModel
+from localr1.server import defaults
 
 if TYPE_CHECKING:
     from localr1.engine.client import Engine
@@ -27,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(
             "The server's parts are not installed.",
             f"There is no {error.name}.",
-            'Install them: pip install "localr1[server]"',
+            defaults.EXTRA,
         ) from error
     home = opening.home(arguments)
     local = choose(home, arguments.model)

@@ -17,6 +17,7 @@ from localr1.chat.types import (
     Event,
     Finished,
     Message,
+    Notice,
     ReplyOptions,
     ReplyStats,
     Wish,
@@ -179,6 +180,8 @@ class Talk:
         options = ReplyOptions.preferred(self._services.home.preferences, self.manner)
         if isinstance(wish, Ask | Edit):
             wish = replace(wish, text=self.manner.question(wish.text))
+        if self._runner.others_wait():
+            yield Notice("A reply for another program is written first; then comes yours.")
         begins = session.conversation_id is None
         watch = await self._watch()
         async with aclosing(session.carry_out(wish, options)) as events:
