@@ -55,8 +55,23 @@ def local_models(home: Home) -> tuple[LocalModel, ...]:
     return tuple(sorted(found, key=lambda local: local.model.demo))
 
 
-def plan_for(home: Home, machine: Machine, local: LocalModel, asked: Asked = NOTHING) -> Plan:
-    """How to run a model that is here."""
+def plan_for(
+    home: Home,
+    machine: Machine,
+    local: LocalModel,
+    asked: Asked = NOTHING,
+    *,
+    most_at_once: int = 1,
+) -> Plan:
+    """How to run a model that is here.
+
+    Args:
+        home: Where things are.
+        machine: What it is to run on.
+        local: The model.
+        asked: What the user fixed.
+        most_at_once: Replies that may run side by side, as far as there is memory for it.
+    """
     (model,) = track_record.as_used_here(home.directories, (local.model,))
     plan = placement.place(
         *exact.from_file(model, local.variant, local.path, home.directories),
@@ -75,6 +90,7 @@ def plan_for(home: Home, machine: Machine, local: LocalModel, asked: Asked = NOT
     if quiet == "always" or (quiet == "battery" and machine.power.on_battery):
         settings = gentle(settings, machine.cpu)
     plan = placement.with_settings(plan, settings, machine)
+    plan = placement.side_by_side(plan, machine, most_at_once)
     return replace(plan, pool=tuple(_pool_words(home, machine, plan))) if home.pool else plan
 
 

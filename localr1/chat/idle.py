@@ -136,6 +136,8 @@ class IdleWork:
             await asyncio.to_thread(states.tidy)
             return False
         await asyncio.to_thread(states.tidy, offer.size_bytes)
+        if engine.cache_holder is not self:
+            return False  # somebody else asked in the meantime
         try:
             saved = await asyncio.wait_for(
                 engine.save_state(states.path(conversation_id)), within_seconds

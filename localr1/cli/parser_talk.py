@@ -6,8 +6,8 @@ import argparse
 from typing import Final
 
 from localr1.cli.parser_library import AddCommand, profile
+from localr1.server import defaults
 
-PORT: Final = 8017
 LEND_PORT: Final = 50_052
 
 
@@ -60,24 +60,37 @@ def add(command: AddCommand, model: str) -> None:
         help="where to listen (default: 127.0.0.1)",
     )
     serve.add_argument(
-        "--port", type=_port, default=PORT, metavar="N", help=f"0 for any (default: {PORT})"
+        "--port",
+        type=_port,
+        default=defaults.PORT,
+        metavar="N",
+        help=f"0 for any (default: {defaults.PORT})",
     )
     pool(serve)
     profile(serve.add_argument)
     serve.add_argument("--context", type=_positive, metavar="N", help="context window in tokens")
     serve.add_argument(
+        "--parallel",
+        type=_positive,
+        default=4,
+        metavar="N",
+        help="replies at once, each with a context window of its own, as far as memory has room"
+        " (default: 4)",
+    )
+    serve.add_argument(
         "--queue",
         type=_positive,
-        default=256,
+        default=defaults.MOST_WAITING,
         metavar="N",
-        help="requests that may wait; more are told to come again (default: 256)",
+        help="requests that may wait; more are told to come again"
+        f" (default: {defaults.MOST_WAITING})",
     )
     serve.add_argument(
         "--longest-seconds",
         type=_positive,
-        default=3600,
+        default=defaults.LONGEST_SECONDS,
         metavar="N",
-        help="a longer reply is cut (default: 3600)",
+        help=f"a longer reply is cut (default: {defaults.LONGEST_SECONDS})",
     )
 
     lend = command(

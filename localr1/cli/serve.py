@@ -13,6 +13,7 @@ from localr1.cli.ask import choose
 from localr1.errors import UsageError
 from localr1.fit.types import Asked
 from localr1.models.types import LocalModel
+from localr1.server import defaults
 
 if TYPE_CHECKING:
     from localr1.engine.client import Engine
@@ -27,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(
             "The server's parts are not installed.",
             f"There is no {error.name}.",
-            'Install them: pip install "localr1[server]"',
+            defaults.EXTRA,
         ) from error
     home = opening.home(arguments)
     local = choose(home, arguments.model)
@@ -54,7 +55,9 @@ async def _serve(
                 output.note(f"localr1: {words}")
         loads += 1
         machine = await workflow.examine(home)
-        plan = workflow.plan_for(home, machine, local, Asked(arguments.context))
+        plan = workflow.plan_for(
+            home, machine, local, Asked(arguments.context), most_at_once=arguments.parallel
+        )
         return await workflow.start_engine(
             home, local, plan, on_step=lambda words: output.note(f"localr1: {words}")
         )
@@ -66,6 +69,7 @@ async def _serve(
             [
                 f"{local.model.name} is served at {place.address}",
                 f"  model    {local.model.id}, {engine.context_window:,} tokens",
+                _at_once_line(engine.settings.sequences, arguments.parallel),
                 _key_line(place, home.directories.data / access.KEY_NAME),
                 "  stop     Ctrl+C",
             ]
@@ -79,6 +83,12 @@ async def _serve(
         except asyncio.CancelledError:
             await closing  # Ctrl+C: the worker still has to end in peace
             raise
+
+
+def _at_once_line(sequences: int, asked: int) -> str:
+    several = f"{sequences} replies" if sequences > 1 else "one reply"
+    why = "" if sequences == asked else "; memory has no room for more"
+    return f"  at once  {several}, others wait{why}"
 
 
 def _key_line(place: Door, path: object) -> str:

@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from localr1.engine import lent, protocol
+from localr1.engine.failure import error_of
 from localr1.engine.process import LIMITS, WorkerProcess
 from localr1.engine.types import DeviceBuffers, Measurement
 from localr1.engine.watch import Limits
 from localr1.errors import (
-    ContextFull,
     EngineDied,
     EngineError,
-    Interrupted,
-    LoadFailed,
     LocalR1Error,
     RpcUnavailable,
 )
@@ -47,6 +45,8 @@ class Engine:
         self.settings = settings
         self.cache_holder: object | None = None
         """Who computed in the KV cache last: nobody else may save it as theirs."""
+        self._asked: set[int] = set()
+        """Requests without an answer; those of guests are not among them."""
 
     @classmethod
     async def start(  # noqa: PLR0913 - what is not plain is by keyword
@@ -98,7 +98,7 @@ class Engine:
                     case protocol.Loaded():
                         return cls(worker, event, settings, watch)
                     case _:
-                        raise _error(event, path)
+                        raise error_of(event, path)
         except BaseException:
             if watch is not None:
                 watch.cancel()
@@ -151,6 +151,7 @@ class Engine:
             EngineError: llama.cpp failed.
         """
         request_id, inbox = self._worker.open()
+        self._asked.add(request_id)
         finished = False
         awake = Awake("localr1 writes an answer")
         try:
@@ -160,11 +161,12 @@ class Engine:
                 awake.hold_if_long()
                 if isinstance(event, (LocalR1Error, protocol.Failure)):
                     finished = True
-                    raise _error(event)
+                    raise error_of(event)
                 finished = isinstance(event, protocol.Generated)
                 yield event
         finally:
             awake.release()
+            self._asked.discard(request_id)
             self._worker.forget(request_id)
             if not finished:
                 await self.stop(request_id)
@@ -220,9 +222,9 @@ class Engine:
         return event.threads
 
     async def stop(self, target_id: int | None) -> None:
-        """Stop a reply, what was generated stays; None stops whatever the engine was asked."""
+        """Stop a reply, what was generated stays; None stops whatever was asked here."""
         if target_id is None:
-            await self._worker.stop_all()
+            await self._worker.stop_all(self._asked)
         else:
             await self._worker.send(protocol.Stop(0, target_id))
 
@@ -241,13 +243,15 @@ class Engine:
     ) -> _Answer:
         """Send a request that has one answer, and wait for it."""
         request_id, inbox = self._worker.open()
+        self._asked.add(request_id)
         try:
             await self._worker.send(request(request_id))
             event = await inbox.get()
             if isinstance(event, answer):
                 return event
-            raise _error(event)
+            raise error_of(event)
         finally:
+            self._asked.discard(request_id)
             self._worker.forget(request_id)
 
 
@@ -288,7 +292,7 @@ async def probe(
             words=event.words,
             build=event.build,
         )
-    problem = _error(event)
+    problem = error_of(event)
     if isinstance(problem, RpcUnavailable):
         raise problem
     return EngineInfo("", (), (), problem=problem.why or problem.what)
@@ -329,7 +333,7 @@ def _measurement(event: protocol.Event | LocalR1Error, path: Path) -> Measuremen
     if isinstance(event, protocol.Measured):
         buffers = tuple(DeviceBuffers(**buffer) for buffer in event.buffers)
         return Measurement(buffers, event.context_window, event.seconds)
-    raise _error(event, path)
+    raise error_of(event, path)
 
 
 async def _watch(worker: WorkerProcess, endpoints: Sequence[str]) -> None:
@@ -360,36 +364,6 @@ def _load(
         ubatch=settings.ubatch,
         threads=settings.threads,
         draft_tokens=settings.draft_tokens,
+        sequences=settings.sequences,
         rpc_endpoints=tuple(rpc_endpoints),
-    )
-
-
-def _error(event: protocol.Event | LocalR1Error, path: Path | None = None) -> LocalR1Error:
-    """The error a user sees for a failure event."""
-    if isinstance(event, LocalR1Error):
-        return event
-    if not isinstance(event, protocol.Failure):
-        return EngineError(
-            "The engine gave an unexpected answer.", repr(event)[:200], "Start it again."
-        )
-    if event.kind == "load":
-        name = path.name if path is not None else "the model"
-        return LoadFailed(
-            f"{name} could not be loaded.",
-            event.why,
-            "Choose a smaller model or context window, or check the file with `localr1 doctor`.",
-        )
-    if event.kind == "context_full":
-        numbers = event.details
-        return ContextFull(
-            event.what,
-            f"It has {numbers.get('prompt_tokens', 0):,} tokens; the window holds "
-            f"{numbers.get('context_window', 0):,}.",
-            "Begin a new conversation, shorten the message, or use a larger context window.",
-        )
-    if event.kind == "cancelled":
-        return Interrupted(event.what)
-    kind = RpcUnavailable if event.kind == "rpc" else EngineError
-    return kind(
-        event.what, event.why, event.todo or "Ask again; if it happens again, run `localr1 doctor`."
     )

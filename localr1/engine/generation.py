@@ -11,7 +11,6 @@ from localr1.engine import protocol
 from localr1.engine.detokenizer import TextDecoder
 from localr1.engine.loading import Cancelled
 from localr1.engine.loops import LoopWatch
-from localr1.engine.model import Model
 from localr1.engine.protocol import Generate, Segment
 from localr1.engine.reply import (
     EndReason,
@@ -23,6 +22,7 @@ from localr1.engine.reply import (
     Vocabulary,
 )
 from localr1.engine.sampler import GrammarProblem, Sampler
+from localr1.engine.sequence import CachedSequence
 from localr1.engine.steps import Steps, computed
 from localr1.engine.thinking import ANSWER_SEPARATOR, CLOSING_NEWLINE, CLOSING_SENTENCE
 
@@ -83,7 +83,10 @@ class _Stream:
             return
         now = time.monotonic()
         seconds = now - self._began_at.get(self._part, now)
-        event = protocol.Text(self.request.request_id, self._part, self._text, tokens, seconds)
+        request = self.request
+        event = protocol.Text(
+            request.request_id, self._part, self._text, tokens, seconds, request.sequence_id
+        )
         self._text, self._sent_at = "", now
         self.send(event)
 
@@ -100,7 +103,7 @@ class Reply:
 
     def __init__(
         self,
-        model: Model,
+        model: CachedSequence,
         request: Generate,
         control: Control,
         send: Callable[[protocol.Event], None],
@@ -200,10 +203,12 @@ class Reply:
         return self._request.max_tokens + (len(self._closing_words()) if unwanted else 0)
 
     def _process_prompt(self, prompt: list[int], cached: int) -> None:
-        identity, total = self._request.request_id, len(prompt)
+        request, total = self._request, len(prompt)
         chunk_seconds = _GPU_CHUNK_SECONDS if self._model.on_gpu else _CHUNK_SECONDS
         for done in computed(self._model, prompt, cached, chunk_seconds):
-            self._send(protocol.PromptProgressed(identity, done, total))
+            self._send(
+                protocol.PromptProgressed(request.request_id, done, total, request.sequence_id)
+            )
             if self._control.stopped():
                 raise Cancelled
 

@@ -119,13 +119,19 @@ def open_context(model: Any, load: Load, log: Log, abort: AbortFlag, keep: list[
         api.llama_model_free(model)
         raise LoadError(f"unknown KV cache type {load.kv_cache_type}")
     parameters = api.llama_context_default_params()
-    parameters.n_ctx = max(load.context_window, SMALLEST_CONTEXT)
+    window = max(load.context_window, SMALLEST_CONTEXT)
+    if load.sequences > 1:
+        # One pool of cells, in which each has room for a window: divided, llama.cpp would compute
+        # sequences that are not neighbours one after another.
+        window = -(-window // SMALLEST_CONTEXT) * SMALLEST_CONTEXT
+        parameters.kv_unified = True
+    parameters.n_ctx = window * load.sequences
     # A GPU computes the micro-batches of a batch without a pause between them.
     parameters.n_batch = max(load.ubatch, _BATCH_TOKENS)
     parameters.n_ubatch = load.ubatch
-    parameters.n_seq_max = 1
+    parameters.n_seq_max = load.sequences
     # Rows of logits for what is sampled from, not one per prompt token.
-    parameters.n_outputs_max = 1 + load.draft_tokens
+    parameters.n_outputs_max = load.sequences * (1 + load.draft_tokens)
     parameters.n_threads = parameters.n_threads_batch = load.threads or os.cpu_count() or 1
     parameters.flash_attn_type = (
         _FLASH_ATTENTION_AUTO if load.flash_attention else _FLASH_ATTENTION_OFF
@@ -157,6 +163,7 @@ def chooses_on_device(model: Any, load: Load) -> bool:
     layers = int(api.llama_model_n_layer(model))
     return (
         load.draft_tokens == 0
+        and load.sequences == 1
         and load.gpu_layers > layers
         and bool(load.device_names)
         and load.device_names[-1].startswith(_CHOOSING_DEVICES)

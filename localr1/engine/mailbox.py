@@ -66,6 +66,7 @@ class Mailbox:
             elif isinstance(message, protocol.EndThinking):
                 self._answer_asked.add(message.target_id)
             else:
+                self._closed |= isinstance(message, protocol.Shutdown)
                 self._put(message)  # type: ignore[arg-type]
             heard(message)  # type: ignore[arg-type]
 
@@ -83,8 +84,13 @@ class Mailbox:
         return self._queue[0] if self._queue else None
 
     def stopped(self, request_id: int) -> bool:
-        """Whether the request was stopped, or the parent is gone."""
+        """Whether the request was stopped, or nobody wants anything any more."""
         return self._closed or request_id in self._stopped
+
+    def awaits(self, request_id: int) -> protocol.Generate | None:
+        """The reply with this number, where it still waits for its turn."""
+        waiting = (one for one in self._queue.copy() if isinstance(one, protocol.Generate))
+        return next((one for one in waiting if one.request_id == request_id), None)
 
     def answer_asked(self, request_id: int) -> bool:
         """Whether the user wants the answer of this request now."""

@@ -7,7 +7,7 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
@@ -141,10 +141,11 @@ class WorkerProcess:
         finally:
             await asyncio.shield(self.close())
 
-    async def stop_all(self) -> None:
-        """Tell the worker to end whatever it was asked; one that does not hear it hangs."""
+    async def stop_all(self, request_ids: Container[int]) -> None:
+        """Tell the worker to end those of these that have no answer; if it does not hear, it hangs."""
         for request_id in self._watch.unanswered:
-            await self.send(protocol.Stop(0, request_id))
+            if request_id in request_ids:
+                await self.send(protocol.Stop(0, request_id))
 
     def end(self, death: EngineError) -> None:
         """Kill the worker, for a reason that it knows nothing of."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-PROTOCOL_VERSION: Final = 2
+PROTOCOL_VERSION: Final = 3
 
 LoopPolicy = Literal["ignore", "tell", "end"]
 
@@ -24,9 +24,6 @@ class Segment:
     """Whether special tokens in `text` are parsed (template markers) or not (anyone's words)."""
     tokens: tuple[int, ...] = ()
     """Used instead of `text` when not empty."""
-
-
-# --- requests -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -64,6 +61,8 @@ class Load:
     threads: int
     draft_tokens: int = 0
     """Most tokens that a reply may guess ahead; the context keeps logits for them too."""
+    sequences: int = 1
+    """How many replies may run at once, each with a context window of its own."""
     rpc_endpoints: tuple[str, ...] = ()
     """Servers (`host:port`) whose devices `device_names` may name; needs an RPC build."""
     measure_only: bool = False
@@ -176,8 +175,6 @@ Request = (
     Probe | MeasureKernels | Load | CountTokens | Generate | Prefill | SaveState | RestoreState
     | SetThreads | Stop | EndThinking | Shutdown
 )  # fmt: skip
-
-# --- events ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from localr1.engine.model import Model
+from localr1.engine.sequence import CachedSequence
 
 _MAGIC: Final = b"localr1 KV 1\n"
 _LENGTHS: Final = struct.Struct("<II")
@@ -61,7 +61,7 @@ def model_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def save(model: Model, fingerprint: Fingerprint, path: Path) -> int:
+def save(model: CachedSequence, fingerprint: Fingerprint, path: Path) -> int:
     """Write the cache to a file, in one step.
 
     Returns:
@@ -97,7 +97,7 @@ def save(model: Model, fingerprint: Fingerprint, path: Path) -> int:
     return total
 
 
-def restore(model: Model, fingerprint: Fingerprint, path: Path) -> int:
+def restore(model: CachedSequence, fingerprint: Fingerprint, path: Path) -> int:
     """Read the cache from a file, in the place of what is cached.
 
     Returns:
@@ -118,7 +118,7 @@ def restore(model: Model, fingerprint: Fingerprint, path: Path) -> int:
             return _restore(model, fingerprint, pages)
 
 
-def _restore(model: Model, fingerprint: Fingerprint, pages: mmap.mmap) -> int:
+def _restore(model: CachedSequence, fingerprint: Fingerprint, pages: mmap.mmap) -> int:
     start = len(_MAGIC) + _LENGTHS.size
     if pages[: len(_MAGIC)] != _MAGIC:
         raise Unusable("it is no saved KV cache")
@@ -149,7 +149,7 @@ def _claim(descriptor: int, folder: Path, size_bytes: int) -> None:
     os.truncate(descriptor, size_bytes)
 
 
-def _copy_out(model: Model, pages: mmap.mmap, offset: int, size: int) -> None:
+def _copy_out(model: CachedSequence, pages: mmap.mmap, offset: int, size: int) -> None:
     buffer = (ctypes.c_uint8 * size).from_buffer(pages, offset)
     try:
         written = model.read_state(buffer, size)
@@ -160,7 +160,7 @@ def _copy_out(model: Model, pages: mmap.mmap, offset: int, size: int) -> None:
 
 
 def _copy_in(
-    model: Model, pages: mmap.mmap, offset: int, size: int, tokens: tuple[int, ...]
+    model: CachedSequence, pages: mmap.mmap, offset: int, size: int, tokens: tuple[int, ...]
 ) -> None:
     buffer = (ctypes.c_uint8 * size).from_buffer(pages, offset)
     try:

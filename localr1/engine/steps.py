@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from localr1.engine.model import Model
 from localr1.engine.sampler import Sampler
+from localr1.engine.sequence import CachedSequence
 from localr1.engine.speculation import Lookup
 
 # Smaller chunks compute more slowly (of 256 tokens on two cores: 32 by 15 %, 64 by 5 %).
@@ -18,7 +18,9 @@ _MEASURED_TOKENS: Final = 64
 _UNSEEN_SECONDS: Final = 0.5
 
 
-def computed(model: Model, prompt: list[int], cached: int, chunk_seconds: float) -> Iterator[int]:
+def computed(
+    model: CachedSequence, prompt: list[int], cached: int, chunk_seconds: float
+) -> Iterator[int]:
     """Compute a prompt in chunks of about the given time.
 
     Yields:
@@ -58,7 +60,7 @@ class Steps:
         most: Guesses in one step at most; 0: none.
     """
 
-    def __init__(self, model: Model, sampler: Sampler, most: int) -> None:
+    def __init__(self, model: CachedSequence, sampler: Sampler, most: int) -> None:
         self._model = model
         self._sample = sampler.sample
         self._most = min(most, model.draft_tokens)

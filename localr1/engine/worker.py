@@ -27,6 +27,7 @@ from localr1.engine.mailbox import Mailbox
 
 if TYPE_CHECKING:
     from localr1.engine.model import Model
+    from localr1.engine.sequence import CachedSequence
 
 _LOAD_PROGRESS_SECONDS: Final = 0.1
 _BEAT_SECONDS: Final = 1.0
@@ -50,17 +51,20 @@ class Worker:
         from llama_cpp import llama_cpp as api  # noqa: PLC0415
 
         from localr1.engine import (  # noqa: PLC0415
+            answering,
             dry_run,
-            generation,
+            interrupts,
             loading,
             model,
             native,
+            parallel,
+            sequence,
             state_file,
             steps,
         )
 
-        self._generation, self._model_module, self._native = generation, model, native
-        self._dry_run, self._state_file = dry_run, state_file
+        self._model_module, self._native, self._parallel = model, native, parallel
+        self._dry_run, self._state_file, self._sequences = dry_run, state_file, sequence
         self._loading, self._steps = loading, steps
         self._mailbox = mailbox
         self._sink = sink
@@ -71,12 +75,10 @@ class Worker:
         self._api = api
         self._model: model.Model | None = None
         self._fingerprint: state_file.Fingerprint | None = None
-        self._abort = native.AbortFlag()
-        self._changing = threading.Lock()
-        self._current = 0
-        """The request in work."""
-        self._idle = False
-        """Whether what is in work gives way to any request."""
+        self._interrupts = interrupts.Interrupts(mailbox, native.AbortFlag())
+        self._answerer = answering.Answerer(mailbox, self.send, self._log)
+        self._together: parallel.Parallel | None = None
+        """Where replies may run side by side."""
 
     def send(self, event: protocol.Event) -> None:
         """Write one event."""
@@ -93,29 +95,14 @@ class Worker:
                 time.sleep(_BEAT_SECONDS)
                 self.send(alive)
 
-    def _heard(self, request: protocol.Request) -> None:
-        """End the computation that runs when a message wants it; in the mailbox's thread."""
-        with self._changing:
-            match request:
-                case protocol.EndThinking():
-                    wanted = False
-                case protocol.Stop():
-                    wanted = request.target_id == self._current
-                case protocol.Shutdown():
-                    wanted = True
-                case _:
-                    wanted = self._idle
-            if wanted:
-                self._abort.raise_()
-
-    def _begin(self, request_id: int, *, idle: bool = False) -> None:
-        """Make a request the one in work."""
-        with self._changing:  # or a stop for the one before would end this one
-            self._current, self._idle = request_id, idle
-            self._abort.lower()
-        # What was heard just before `_current` was set has raised nothing.
-        if self._mailbox.stopped(request_id) or (idle and self._mailbox.waiting()):
-            self._abort.raise_()
+    def _heard(self, message: protocol.Request) -> None:
+        """Take note of a message; in the mailbox's thread."""
+        self._interrupts.heard(message)
+        if isinstance(message, protocol.Stop):
+            request = self._mailbox.awaits(message.target_id)
+            if request is not None:
+                # Whoever stops it does not wait for the replies before it.
+                self._answerer.give_up(request)
 
     def serve(self) -> None:
         """Answer requests until told to shut down."""
@@ -134,7 +121,7 @@ class Worker:
             protocol.SetThreads: self._set_threads,
         }
         while not isinstance(request := self._mailbox.next(), protocol.Shutdown):
-            self._begin(request.request_id)
+            self._interrupts.begin(request.request_id)
             try:
                 work[type(request)](request)
             except rpc.RpcProblem as problem:
@@ -189,7 +176,7 @@ class Worker:
             self._model = self._model_module.Model(
                 request,
                 self._log,
-                self._abort,
+                self._interrupts.flag,
                 on_progress=progress,
                 stopped=lambda: self._mailbox.stopped(request.request_id),
             )
@@ -199,11 +186,15 @@ class Worker:
                 request.flash_attention,
                 self._native.version(),
             )
+            if request.sequences > 1:
+                self._together = self._parallel.Parallel(
+                    self._model, self._mailbox, self._interrupts, self._answerer
+                )
         except self._loading.Cancelled:
             self._fail(request.request_id, "cancelled", "The load was stopped.")
         except self._loading.LoadError as error:
             self._fail(request.request_id, "load", "llama.cpp did not load the model.", str(error))
-        except self._model_module.DecodeError as error:
+        except self._sequences.DecodeError as error:
             self._fail(request.request_id, "load", "The model does not run.", str(error))
         except OSError as error:
             self._fail(request.request_id, "load", "The model file cannot be read.", str(error))
@@ -220,7 +211,7 @@ class Worker:
 
     def _measure(self, request: protocol.Load) -> None:
         try:
-            self.send(self._dry_run.measure(request, self._log, self._abort))
+            self.send(self._dry_run.measure(request, self._log, self._interrupts.flag))
         except self._loading.LoadError as error:
             self._fail(request.request_id, "load", "llama.cpp refuses the model.", str(error))
 
@@ -231,60 +222,75 @@ class Worker:
         started = time.monotonic()
         identity = request.request_id
         prompt = model.tokenize(request.segments)[: model.context_window - 1]
-        done = self._give_way(model, prompt, identity)
+        sequence = model if self._together is None else self._together.slot_for(prompt)
+        done = self._give_way(sequence, prompt, identity)
         while done < len(prompt) and isinstance(
             waiting := self._mailbox.waiting(), protocol.CountTokens
         ):
             # Counting is quick and changes nothing in the cache.
             self._mailbox.next()
             self._count(waiting)
-            done = self._give_way(model, prompt, identity)
+            done = self._give_way(sequence, prompt, identity)
         seconds = time.monotonic() - started
-        self.send(protocol.Prefilled(identity, done, len(prompt), seconds, request.sequence_id))
+        number = sequence.sequence_id
+        self.send(protocol.Prefilled(identity, done, len(prompt), seconds, number))
 
-    def _give_way(self, model: Model, prompt: list[int], identity: int) -> int:
+    def _give_way(self, sequence: CachedSequence, prompt: list[int], identity: int) -> int:
         """Compute a prompt until something else is to do; returns the tokens that are cached."""
-        self._begin(identity, idle=True)
-        cached = model.reuse(prompt, all_of_it=True)
+        self._interrupts.begin(identity, idle=True)
+        cached = sequence.reuse(prompt, all_of_it=True)
         try:
-            for _done in self._steps.computed(model, prompt, cached, _IDLE_CHUNK_SECONDS):
+            for _done in self._steps.computed(sequence, prompt, cached, _IDLE_CHUNK_SECONDS):
                 if self._mailbox.waiting() or self._mailbox.stopped(identity):
                     break
         except self._loading.Cancelled:
             pass
-        except self._model_module.DecodeError as error:
-            model.truncate(0)
+        except self._sequences.DecodeError as error:
+            sequence.truncate(0)
             sys.stderr.write(f"worker: {error}\n")
         finally:
-            self._idle = False
-        return len(model.cached)
+            self._interrupts.end_idle()
+        return len(sequence.cached)
 
     def _save(self, request: protocol.SaveState) -> None:
-        model = self._loaded(request.request_id)
-        if model is None or self._fingerprint is None:
+        sequence = self._sequence(request)
+        if sequence is None or self._fingerprint is None:
             return
         started = time.monotonic()
         try:
-            size_bytes = self._state_file.save(model, self._fingerprint, Path(request.path))
+            size_bytes = self._state_file.save(sequence, self._fingerprint, Path(request.path))
         except OSError as error:
             why = error.strerror or str(error)
             self._fail(request.request_id, "file", "The KV cache cannot be saved.", why)
             return
-        seconds = time.monotonic() - started
-        self.send(protocol.StateSaved(request.request_id, len(model.cached), size_bytes, seconds))
+        tokens, seconds = len(sequence.cached), time.monotonic() - started
+        self.send(protocol.StateSaved(request.request_id, tokens, size_bytes, seconds))
 
     def _restore(self, request: protocol.RestoreState) -> None:
-        model = self._loaded(request.request_id)
-        if model is None or self._fingerprint is None:
+        sequence = self._sequence(request)
+        if sequence is None or self._fingerprint is None:
             return
         started = time.monotonic()
         tokens, reason = 0, ""
         try:
-            tokens = self._state_file.restore(model, self._fingerprint, Path(request.path))
+            tokens = self._state_file.restore(sequence, self._fingerprint, Path(request.path))
         except (OSError, ValueError, self._state_file.Unusable) as error:
             reason = str(error) or type(error).__name__
         seconds = time.monotonic() - started
         self.send(protocol.StateRestored(request.request_id, tokens, reason, seconds))
+
+    def _sequence(
+        self, request: protocol.SaveState | protocol.RestoreState
+    ) -> CachedSequence | None:
+        """The sequence that is meant; where there is none, the request has failed."""
+        model = self._loaded(request.request_id)
+        if model is None or self._together is None:
+            return model
+        slots = self._together.slots
+        if request.sequence_id < len(slots):
+            return slots[request.sequence_id]
+        self._fail(request.request_id, "engine", f"There is no sequence {request.sequence_id}.")
+        return None
 
     def _set_threads(self, request: protocol.SetThreads) -> None:
         model = self._loaded(request.request_id)
@@ -309,32 +315,27 @@ class Worker:
         model = self._loaded(request.request_id)
         if model is None:
             return
-        identity = request.request_id
-        control = self._generation.Control(
-            stopped=lambda: self._mailbox.stopped(identity),
-            answer_asked=lambda: self._mailbox.answer_asked(identity),
-        )
-        reply = self._generation.Reply(model, request, control, self.send)
-        try:
-            self.send(reply.run())
-        except self._generation.PromptTooLong as error:
-            self._fail(
-                identity,
-                "context_full",
-                "The conversation does not fit the context window.",
-                details={
-                    "prompt_tokens": error.prompt_tokens,
-                    "context_window": error.context_window,
-                },
-            )
-        except self._generation.GrammarProblem as error:
-            self._fail(identity, "engine", "The form of the answer cannot be kept.", str(error))
-        except self._model_module.DecodeError as error:
-            model.truncate(0)
-            self._fail(
-                identity, "engine", "llama.cpp failed while generating.",
-                self._log.errors() or str(error),
-            )  # fmt: skip
+        if self._mailbox.stopped(request.request_id):
+            self._answerer.give_up(request)  # without a change to the cache
+        elif self._together is None:
+            self._answerer.answer(model, request)
+        else:
+            self._together.run(request, self._between_batches)
+
+    def _between_batches(self, request: protocol.Request) -> bool:
+        """Do what can be done while replies run; returns whether that was done."""
+        match request:
+            case protocol.CountTokens():
+                self._count(request)
+            case protocol.SetThreads():
+                self._set_threads(request)
+            case protocol.Prefill() if self._model is not None:
+                # Computing ahead gives way to every reply, also to those that run.
+                tokens = len(self._model.tokenize(request.segments))
+                self.send(protocol.Prefilled(request.request_id, 0, tokens, 0.0))
+            case _:
+                return False
+        return True
 
     def _fail(
         self,

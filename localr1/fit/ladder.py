@@ -1,8 +1,8 @@
 """What gives way, and in which order, when a plan does not load or memory has become short.
 
-Each rung changes one thing of the rung above. In this order: the micro-batch, the context
-window, the KV cache's type where that does not harm the model, experts on the GPUs, layers on
-the GPUs. Pure functions: trying a rung is the caller's business.
+Each rung changes one thing of the rung above. In this order: how many replies run at once, the
+micro-batch, the context window, the KV cache's type where that does not harm the model, experts
+on the GPUs, layers on the GPUs. Pure functions: trying a rung is the caller's business.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from localr1.fit.memory import CPU, padded_context, variant_memory
+from localr1.fit.memory import CPU, cache_tokens, variant_memory
 from localr1.fit.pool import Shortage, pool_needs, shortages
 from localr1.fit.search import CONTEXT_WINDOWS
 from localr1.fit.types import DeviceMemory, Settings
@@ -77,7 +77,8 @@ def next_rung(settings: Settings, model: Model) -> Rung | None:
         model: For its layers, experts, and the KV cache types that do not harm it.
     """
     change = (
-        _smaller_batch(settings)
+        _fewer_sequences(settings)
+        or _smaller_batch(settings)
         or _shorter_context(settings)
         or _smaller_cache(settings, model)
         or _more_experts_on_cpu(settings, model.architecture)
@@ -158,8 +159,14 @@ def _short_bytes(needed: Need) -> int:
     return sum(lack.bytes_short for lack in needed.lacks)
 
 
+def _fewer_sequences(settings: Settings) -> Settings | None:
+    if settings.sequences == 1:
+        return None
+    return replace(settings, sequences=settings.sequences // 2)
+
+
 def _smaller_batch(settings: Settings) -> Settings | None:
-    ubatch = min(settings.ubatch, padded_context(settings.context_window))
+    ubatch = min(settings.ubatch, cache_tokens(settings))
     if ubatch <= SMALLEST_UBATCH:
         return None
     return replace(settings, ubatch=max(SMALLEST_UBATCH, ubatch // 2))
@@ -220,6 +227,9 @@ def _step(architecture: Architecture) -> int:
 
 
 def _differences(before: Settings, after: Settings, architecture: Architecture) -> Iterator[str]:
+    if after.sequences != before.sequences:
+        many = f"{after.sequences} replies run" if after.sequences > 1 else "one reply runs"
+        yield f"{many} at a time instead of {before.sequences}"
     if after.ubatch != before.ubatch:
         yield f"prompts are read {after.ubatch} tokens at a time instead of {before.ubatch}"
     if after.context_window != before.context_window:

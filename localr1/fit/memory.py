@@ -66,6 +66,11 @@ def padded_context(context_window: int) -> int:
     return -(-context_window // CONTEXT_STEP) * CONTEXT_STEP
 
 
+def cache_tokens(settings: Settings) -> int:
+    """The same for all sequences together: each has a window of its own."""
+    return settings.sequences * padded_context(settings.context_window)
+
+
 def used_gpus(machine: Machine, settings: Settings) -> tuple[Device, ...]:
     """The GPUs that the settings name, in their order."""
     by_name = {device.name: device for device in machine.gpus}
@@ -137,7 +142,7 @@ def memory_of(
     gpus = {device.name: device for device in machine.gpus}
     placed = shares(architecture.layers, settings)
     per_token = architecture.kv_cache_bytes_per_token(settings.kv_cache_type)
-    kv_per_layer = per_token // architecture.layers * padded_context(settings.context_window)
+    kv_per_layer = per_token // architecture.layers * cache_tokens(settings)
     backends = {
         share.device: backend(gpus[share.device].backend if share.device in gpus else "")
         for share in placed[1:]
@@ -159,7 +164,7 @@ def memory_of(
             # With experts overridden to the CPU the file is read, not mapped: llama.cpp
             # itself warns that mapping is slower then.
             mapped = 0 if kept else bytes_here - repack
-            logits = logits_bytes(architecture, picks_best=picks_best)
+            logits = settings.sequences * logits_bytes(architecture, picks_best=picks_best)
             uses_cuda = any(gpu.backend == "CUDA" for gpu in gpus.values())
             overhead = worker_bytes(architecture, settings)
             overhead += CUDA_LIBRARIES_BYTES if uses_cuda else 0
@@ -222,6 +227,7 @@ def _picks_best(
     return (
         whole
         and not settings.draft_tokens
+        and settings.sequences == 1
         and last is not None
         and backend(last.backend).picks_best
     )
@@ -238,13 +244,13 @@ def _compute(
     gpus = {device.name: device for device in machine.gpus}
     names = [share.device for share in placed[1:]]
     backends = [backend(gpus[name].backend if name in gpus else "") for name in names]
-    tokens = min(settings.ubatch, max(settings.context_window, SMALLEST_CONTEXT))
+    tokens = _batch_tokens(settings)
     batch = Batch(
         tokens=tokens,
-        context=padded_context(settings.context_window),
+        context=cache_tokens(settings),
         kv_cache_type=settings.kv_cache_type,
         flash_attention=settings.flash_attention,
-        outputs=min(tokens, 1 + settings.draft_tokens),
+        outputs=min(tokens, settings.sequences * (1 + settings.draft_tokens)),
         top_k=DEVICE_TOP_K if _picks_best(architecture, settings, placed, machine) else 0,
     )
     cpu = len(names)
@@ -272,6 +278,18 @@ def _compute(
             places.append(place)
     found = compute_bytes(architecture, batch, places, output, backends)
     return dict(zip((*names, CPU), found, strict=True))
+
+
+def _batch_tokens(settings: Settings) -> int:
+    """Tokens of the largest micro-batch that llama.cpp reserves memory for.
+
+    With several sequences it has as many of each (`graph_reserve` in llama-context.cpp), and the
+    engine pads the window of each (`engine.loading`).
+    """
+    count = settings.sequences
+    if count == 1:
+        return min(settings.ubatch, max(settings.context_window, SMALLEST_CONTEXT))
+    return -(-min(settings.ubatch, cache_tokens(settings)) // count) * count
 
 
 def _experts_kept_on_cpu(weights: Weights, share: Share, settings: Settings) -> int:

@@ -10,6 +10,7 @@ from localr1.fit.counterfactual import would_fit_if
 from localr1.fit.explain import reasons
 from localr1.fit.limits import limits
 from localr1.fit.memory import variant_memory
+from localr1.fit.pool import shortages
 from localr1.fit.search import find
 from localr1.fit.types import Asked, Plan, Settings
 from localr1.machine.types import Cpu, Machine
@@ -61,6 +62,24 @@ def with_settings(plan: Plan, settings: Settings, machine: Machine) -> Plan:
     """A plan with refined settings (threads, guesses) and the memory that follows from them."""
     devices = variant_memory(plan.model.architecture, plan.variant, settings, machine)
     return replace(plan, settings=settings, devices=devices)
+
+
+def side_by_side(plan: Plan, machine: Machine, most: int) -> Plan:
+    """The plan with room for several replies at once, as many as fit, each with its own window.
+
+    Guessing ahead ends with it: the batch is what several replies share.
+
+    Args:
+        plan: For one reply.
+        machine: What it is to run on.
+        most: Replies at once.
+    """
+    for count in range(most, 1, -1):
+        several = replace(plan.settings, sequences=count, draft_tokens=0)
+        wider = with_settings(plan, several, machine)
+        if not shortages(wider.devices, machine):
+            return wider
+    return plan
 
 
 def _smaller_that_fits(plan: Plan, machine: Machine, asked: Asked) -> Plan | None:

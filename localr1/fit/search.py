@@ -13,7 +13,7 @@ from functools import cached_property
 
 from localr1.config import Goal
 from localr1.fit.attention import has_flash_attention
-from localr1.fit.memory import CPU, compute_is_upper_bound, memory_of, padded_context
+from localr1.fit.memory import CPU, cache_tokens, compute_is_upper_bound, memory_of
 from localr1.fit.mix import Mix, repacked_types
 from localr1.fit.pool import Shortage, gpu_pools, pool_needs, shortages
 from localr1.fit.score import score_within
@@ -370,7 +370,7 @@ def _sizes(site: _Site, settings: Settings) -> list[int]:
     architecture, weights = site.architecture, site.weights
     first = architecture.layers + 1 - settings.gpu_layers
     per_token = architecture.kv_cache_bytes_per_token(settings.kv_cache_type)
-    kv = per_token // architecture.layers * padded_context(settings.context_window)
+    kv = per_token // architecture.layers * cache_tokens(settings)
     sizes = [
         layer.dense_bytes + (0 if index < settings.cpu_expert_layers else layer.expert_bytes) + kv
         for index, layer in enumerate(weights.layers[first:], first)

@@ -88,6 +88,8 @@ class Settings:
     """0: the machine's performance cores."""
     draft_tokens: int = 0
     """Most tokens that a reply may guess ahead; 0: no speculation."""
+    sequences: int = 1
+    """How many replies may run at once, each with a context window of its own."""
 
 
 @dataclass(frozen=True)

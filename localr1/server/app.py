@@ -131,7 +131,7 @@ class _Api:
     async def metrics(self, _request: Request) -> Response:
         """Figures for Prometheus."""
         line = self._desk.line
-        text = metrics.written(self._desk.counts, waiting=line.waiting, running=int(line.busy))
+        text = metrics.written(self._desk.counts, waiting=line.waiting, running=line.served)
         return PlainTextResponse(text, media_type=metrics.CONTENT_TYPE)
 
     async def schema(self, _request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""The desk between the API and the engine: one reply at a time, in turn, each stopped in time."""
+"""The desk between the API and the engine: replies in turn, each stopped in time."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Counts:
 
 
 class Desk:
-    """Asks the engine for one reply after another.
+    """Asks the engine for replies, as many at once as it has room for.
 
     Args:
         local: The model.
@@ -69,6 +69,7 @@ class Desk:
         self._start = start
         self._most_seconds = most_seconds
         self._engine: Engine | None = None
+        self._opening = asyncio.Lock()
         self._running: set[asyncio.Task[None]] = set()
 
     @property
@@ -87,13 +88,15 @@ class Desk:
         Raises:
             LocalR1Error: The model cannot be loaded.
         """
-        if self._engine is None or not self._engine.alive:
-            if self._engine is not None:
-                await self._engine.close()
-                self._engine = None
-            self._engine = await self._start()
-            self.counts.engine_starts += 1
-        return self._engine
+        async with self._opening:
+            if self._engine is None or not self._engine.alive:
+                if self._engine is not None:
+                    await self._engine.close()
+                    self._engine = None
+                self._engine = await self._start()
+                self.line.places = self._engine.settings.sequences
+                self.counts.engine_starts += 1
+            return self._engine
 
     async def close(self) -> None:
         """Stop everything and free the memory."""

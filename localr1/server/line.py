@@ -1,4 +1,4 @@
-"""Who is served next: one at a time, in turn among those who ask."""
+"""Who is served next: a few at a time, in turn among those who ask."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ class Line:
     def __init__(self, most_waiting: int) -> None:
         self._most_waiting = most_waiting
         self._waiting: dict[Hashable, deque[asyncio.Future[None]]] = {}
-        self.busy = False
-        """Whether somebody is served."""
+        self.places = 1
+        """How many may be served at once."""
+        self.served = 0
+        """How many are."""
 
     @property
     def waiting(self) -> int:
@@ -45,8 +47,8 @@ class Line:
             self._leave()
 
     async def _enter(self, asker: Hashable) -> None:
-        if not self.busy:
-            self.busy = True
+        if self.served < self.places:
+            self.served += 1
             return
         mine = len(self._waiting.get(asker, ()))
         if self.waiting >= self._most_waiting or mine >= max(1, self._most_waiting // 2):
@@ -76,7 +78,7 @@ class Line:
             if not called.done():
                 called.set_result(None)
                 return
-        self.busy = False
+        self.served -= 1
 
     def _drop(self, asker: Hashable, called: asyncio.Future[None]) -> None:
         waiting = self._waiting.get(asker)

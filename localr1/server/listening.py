@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import uvicorn
@@ -88,7 +89,55 @@ async def serve(place: Door, desk: Desk, who: Rules) -> None:
     Raises:
         LocalR1Error: The server does not start.
     """
-    config = uvicorn.Config(
+    await _run(uvicorn.Server(_config(desk, who)), place)
+
+
+class Beside:
+    """A server in a process that has other things to do, and signals of its own.
+
+    Only this computer can reach it. Other users of the computer could, so a key is asked for.
+
+    Args:
+        place: Where it listens.
+        desk: Where replies come from; closed at the end.
+        key: What requests have to carry.
+    """
+
+    def __init__(self, place: Door, desk: Desk, key: str) -> None:
+        self._place, self._desk = place, desk
+        self._server = _WithoutSignals(_config(desk, Rules(key, access.LOOPBACK_NAMES)))
+
+    async def run(self) -> None:
+        """Answer until `end` is called.
+
+        Raises:
+            LocalR1Error: The server does not start.
+        """
+        try:
+            with self._place.listener:
+                await _run(self._server, self._place)
+        finally:
+            await self._desk.close()
+
+    def end(self) -> None:
+        """Answer no more; replies that are being written get a moment, then they end."""
+        self._server.should_exit = True
+
+
+class _WithoutSignals(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+async def _run(server: uvicorn.Server, place: Door) -> None:
+    await server.serve(sockets=[place.listener])
+    if not server.started:
+        raise LocalR1Error("The server does not start.")
+
+
+def _config(desk: Desk, who: Rules) -> uvicorn.Config:
+    return uvicorn.Config(
         build(desk, who),
         log_level="critical",
         access_log=False,
@@ -99,7 +148,3 @@ async def serve(place: Door, desk: Desk, who: Rules) -> None:
         server_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
-    server = uvicorn.Server(config)
-    await server.serve(sockets=[place.listener])
-    if not server.started:
-        raise LocalR1Error("The server does not start.")

@@ -32,9 +32,11 @@ from localr1.tui.screens.chat import Chat
 from localr1.tui.screens.downloads import DownloadQueue, brief
 from localr1.tui.screens.fix import Fix
 from localr1.tui.screens.help import Help, Section
+from localr1.tui.screens.serve import Serve
 from localr1.tui.screens.settings import Settings
 from localr1.tui.screens.welcome import Taken, Welcome
 from localr1.tui.services import Services
+from localr1.tui.serving import Serving
 
 if TYPE_CHECKING:
     from localr1.workflow import Home
@@ -70,6 +72,7 @@ class LocalR1App(App[None]):
         self._choice = choice
         self.services = services or Services(home)
         self.runner = Runner(self.services)
+        self.serving = Serving(self.services, self.runner)
         self._told_idle = False
         self.keys_now = Keymap()
         """The keys as the user has them."""
@@ -98,6 +101,8 @@ class LocalR1App(App[None]):
             self.notify(one_line(unused, 400), severity="warning", markup=False)
         downloads = self.services.downloads
         downloads.on_change, downloads.on_end = self._show_downloads, self._download_ended
+        self.serving.on_change = self._show_beside
+        self.runner.others_wait = lambda: self.serving.busy
         self.runner.on_examined = self._say_what_is_idle
         if self.services.online:
             self._go_on_downloading()
@@ -167,6 +172,11 @@ class LocalR1App(App[None]):
             if isinstance(self.screen, Welcome):
                 self.screen.action_examine()
 
+    def action_serve(self) -> None:
+        """Let other programs use the model that is loaded."""
+        if not isinstance(self.screen, Serve):
+            self.push_screen(Serve(self.serving))
+
     def action_settings(self) -> None:
         """See and change every setting."""
         if not isinstance(self.screen, Settings):
@@ -194,10 +204,16 @@ class LocalR1App(App[None]):
     def _show_downloads(self) -> None:
         if not self.is_running:
             return
-        if (chat := self._chat) is not None:
-            chat.show_download(brief(self.services.downloads.status))
+        self._show_beside()
         if isinstance(self.screen, DownloadQueue):
             self.screen.show()
+
+    def _show_beside(self) -> None:
+        """In the chat's status line: what goes on beside it."""
+        if self.is_running and (chat := self._chat) is not None:
+            serving = f"served at :{self.serving.port}" if self.serving.running else ""
+            parts = (serving, brief(self.services.downloads.status))
+            chat.show_beside(" · ".join(part for part in parts if part))
 
     def _download_ended(self, item: Item, error: LocalR1Error | None) -> None:
         name = printable(item.name)
@@ -216,10 +232,17 @@ class LocalR1App(App[None]):
     def _model_chosen(self, taken: Taken | None) -> None:
         if taken is None:
             return
+        if self.serving.running and self.serving.local != taken.local:
+            self._end_serving()
         if self._chat is not None:
             self._chat.use(taken.local, taken.asked)
         else:
             self.push_screen(Chat(self.services, self.runner, taken.local, taken.asked))
+
+    @work(group="serve")
+    async def _end_serving(self) -> None:
+        await self.serving.end()
+        self.notify("Other programs are not served any more: another model takes its place.")
 
     @property
     def _chat(self) -> Chat | None:
@@ -269,6 +292,7 @@ class LocalR1App(App[None]):
     async def on_unmount(self) -> None:
         """End the engine and close the database, however the app ends."""
         GARBAGE.end()
+        await self.serving.end()
         await self.runner.close()
         await self.services.close()
 

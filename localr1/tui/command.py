@@ -82,6 +82,13 @@ APP = (
         "See why a graphics card lies idle or the engine fails, and mend it.",
     ),
     Command(
+        "app.serve",
+        "f10",
+        "serve",
+        "Serve this model",
+        "Let editors and scripts on this computer use the model too, or end that.",
+    ),
+    Command(
         "app.help",
         "f1",
         "show_help",

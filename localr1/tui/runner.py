@@ -48,6 +48,8 @@ class Runner:
         """As last examined."""
         self.on_examined: Callable[[Machine], object] = lambda _machine: None
         """Called whenever it was; the app sets it."""
+        self.others_wait: Callable[[], bool] = lambda: False
+        """Whether a reply for another program is being written; the app sets it."""
 
     async def examine(self) -> Machine:
         """Look at the machine and remember what was seen.

@@ -17,6 +17,7 @@ from localr1.chat.types import (
     Event,
     Finished,
     Message,
+    Notice,
     ReplyOptions,
     ReplyStats,
     Wish,
@@ -188,6 +189,8 @@ class Talk:
         options = replace(options, may_leave_out=unasked)
         if isinstance(wish, Ask | Edit):
             wish = replace(wish, text=self.manner.question(wish.text))
+        if self._runner.others_wait():
+            yield Notice("A reply for another program is written first; then comes yours.")
         begins = session.conversation_id is None
         watch = await self._watch()
         async with aclosing(session.carry_out(wish, options)) as events:

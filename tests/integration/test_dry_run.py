@@ -108,6 +108,25 @@ def test_the_estimate_is_what_llama_cpp_reckons_with_a_device(tmp_path: Path) ->
     assert {d.device for d in results} == {"CPU", memory.LENT}
 
 
+def test_the_estimate_is_what_llama_cpp_reckons_for_several_replies(tmp_path: Path) -> None:
+    dice = random.Random(5)
+    cells = [
+        replace(
+            cell,
+            settings=replace(
+                cell.settings,
+                sequences=dice.choice((2, 3, 4, 8)),
+                context_window=dice.choice((1000, 4096, 16_384)),
+            ),
+        )
+        for cell in some(CELLS, 30)
+        if not cell.refused
+    ]
+    with dry_runs.asking() as ask:
+        results, _ = memory.compare(cells, ask, memory.Headers(tmp_path))
+    check(results)
+
+
 def check(results: list[memory.Difference]) -> None:
     """Whether the whole memory of each device is as near as is promised, and each part too."""
     assert memory.within_bounds(results)

@@ -237,6 +237,39 @@ def test_64_clients_get_their_own_sums_and_memory_stays(server: Served) -> None:
     assert server.figure("requests_waiting") == 0
 
 
+def test_several_are_answered_at_once_and_a_full_line_says_so(tmp_path: Path) -> None:
+    body = {
+        "messages": [{"role": "user", "content": "1 + 1"}],
+        "min_p": 0.0,
+        "temperature": 2.0,
+        "max_tokens": 200,
+    }
+    with served(tmp_path, "--parallel", "2", "--queue", "2", "--context", "512") as running:
+        assert "at once  2 replies" in running.said
+        seen = 0.0
+
+        async def all_of_them() -> list[httpx2.Response]:
+            nonlocal seen
+            async with httpx2.AsyncClient(timeout=60) as client:
+                url = f"{running.address}/chat/completions"
+                asked = [
+                    asyncio.create_task(client.post(url, json={**body, "user": str(number)}))
+                    for number in range(20)
+                ]
+                while not all(task.done() for task in asked):
+                    seen = max(seen, await asyncio.to_thread(running.figure, "requests_running"))
+                return [await task for task in asked]
+
+        answers = asyncio.run(all_of_them())
+        assert seen == 2
+        full = [answer for answer in answers if answer.status_code == 429]
+        assert full
+        assert len(full) <= 16
+        assert {answer.status_code for answer in answers} == {200, 429}
+        assert full[0].headers["retry-after"] == "1"
+        assert full[0].json()["error"]["code"] == "queue_full"
+
+
 def test_a_client_that_leaves_stops_its_reply(server: Served) -> None:
     before = server.figure("replies_cancelled_total")
     body = {"messages": [{"role": "user", "content": "1 + 1"}], "stream": True}
@@ -267,7 +300,8 @@ def test_a_worker_that_dies_is_replaced(server: Served) -> None:
 
 
 def test_elsewhere_a_key_is_needed(tmp_path: Path) -> None:
-    with served(tmp_path, "--host", "0.0.0.0") as running:
+    with served(tmp_path, "--host", "0.0.0.0", "--parallel", "1") as running:
+        assert "at once  one reply" in running.said
         path = tmp_path / "data" / "server.key"
         assert str(path) in running.said
         if os.name == "posix":

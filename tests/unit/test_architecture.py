@@ -42,6 +42,7 @@ OWNERS = {
     "llama_cpp": (
         *("engine/native.py", "engine/loading.py", "engine/dry_run.py"),
         *("engine/model.py", "engine/sampler.py", "engine/tokenizer.py", "engine/worker.py"),
+        *("engine/batch.py", "engine/parallel.py", "engine/sequence.py"),
     ),
     "huggingface_hub": ("models/hub.py", "models/refusal.py"),
     "psutil": ("machine/",),

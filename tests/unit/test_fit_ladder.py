@@ -30,7 +30,14 @@ from localr1.models.types import Model, Variant
 
 MODELS = [m for m in catalogue().models if m.variants]
 MACHINES = (LAPTOP_8, M2_16, RTX_4090, TWO_3090, SERVER_512_4090)
-KNOBS = ("ubatch", "context_window", "kv_cache_type", "cpu_expert_layers", "gpu_layers")
+KNOBS = (
+    "sequences",
+    "ubatch",
+    "context_window",
+    "kv_cache_type",
+    "cpu_expert_layers",
+    "gpu_layers",
+)
 
 
 @st.composite
@@ -54,6 +61,7 @@ def situations(draw: st.DrawFn) -> tuple[Model, Variant, Settings, Machine]:
         flash_attention=flash,
         ubatch=draw(st.sampled_from([64, 256, 512, 1000, 2048])),
         threads=draw(st.integers(0, 8)),
+        sequences=draw(st.sampled_from([1, 1, 2, 4, 7])),
     )
     return one, file, settings_, where
 
@@ -106,7 +114,9 @@ def test_each_rung_needs_less_where_it_is_meant_to(
     for rung in ladder.rungs(start, one):
         before = bytes_by_device(one, file, above, where)
         after = bytes_by_device(one, file, rung.settings, where)
-        if changed(above, rung.settings) <= {"ubatch", "context_window", "kv_cache_type"}:
+        if changed(above, rung.settings) == {"sequences"}:
+            assert sum(after.values()) < sum(before.values())
+        elif changed(above, rung.settings) <= {"ubatch", "context_window", "kv_cache_type"}:
             # A GPU that computes with the CPU's cache unpacks a quantized one first.
             unpacks = "kv_cache_type" in changed(above, rung.settings)
             # Where it computes for the CPU's layers too, smaller tensors may lie worse in its buffer.
@@ -140,9 +150,9 @@ def test_no_rung_harms_the_model(situation: tuple[Model, Variant, Settings, Mach
         assert (below.threads, below.draft_tokens) == (start.threads, start.draft_tokens)
 
 
-def test_the_order_is_batch_context_cache_experts_layers() -> None:
+def test_the_order_is_sequences_batch_context_cache_experts_layers() -> None:
     moe = replace(model("r1-671b"), kv_cache_types=("f16", "q8_0"))
-    start = Settings(16384, gpu_layers=62, device_names=("CUDA0",))
+    start = Settings(16384, gpu_layers=62, device_names=("CUDA0",), sequences=4)
     order: list[str] = []
     above = start
     for rung in ladder.rungs(start, moe):
@@ -151,6 +161,7 @@ def test_the_order_is_batch_context_cache_experts_layers() -> None:
             order.append(knob)
         above = rung.settings
     assert order == [
+        "sequences",
         "ubatch",
         "context_window",
         *(["kv_cache_type"] if moe.architecture.value_length % 32 == 0 else []),

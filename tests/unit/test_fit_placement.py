@@ -30,7 +30,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from localr1.fit.attention import has_flash_attention
-from localr1.fit.placement import place, thread_count
+from localr1.fit.placement import place, side_by_side, thread_count, with_settings
 from localr1.fit.pool import gpu_pool, main_memory, pool_needs, shortages
 from localr1.fit.types import Plan
 from localr1.machine.types import Cpu, Machine
@@ -83,6 +83,26 @@ def test_a_plan_fits_exactly_when_every_memory_keeps_its_headroom(
     assert "\n" not in plan.reasons[0]
     assert bool(plan.would_fit_if) <= (not plan.fits)
     assert sum(pool_needs(plan.devices, where).values()) == plan.total_bytes
+
+
+@settings(deadline=None)
+@given(where=machines(), index=st.integers(0, 10**6), most=st.integers(1, 9))
+def test_as_many_replies_at_once_as_memory_has_room_for(
+    where: Machine, index: int, most: int
+) -> None:
+    one = MODELS[index % len(MODELS)]
+    plan = place(one, one.variants[index // 7 % len(one.variants)], where)
+    several = side_by_side(plan, where, most)
+    count = several.settings.sequences
+    assert 1 <= count <= most
+    if count == 1:
+        assert several == plan
+    else:
+        assert _within(several, where)
+        assert several.settings.context_window == plan.settings.context_window
+    if count < most:
+        wider = replace(several.settings, sequences=count + 1, draft_tokens=0)
+        assert not _within(with_settings(plan, wider, where), where)
 
 
 @settings(deadline=None)

@@ -66,7 +66,7 @@ async def test_turns_go_round_among_those_who_ask() -> None:
         assert line.waiting == 8
     await asyncio.gather(*tasks)
     assert "".join(served) == "abcabaaa"
-    assert (line.busy, line.waiting) == (False, 0)
+    assert (line.served, line.waiting) == (0, 0)
 
 
 async def test_a_full_line_turns_away_and_leaves_room_for_others() -> None:
@@ -98,7 +98,7 @@ def test_whoever_leaves_the_line_holds_nobody_up(comers: list[tuple[str, bool]])
         if tasks:
             tasks[0].cancel()
         await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
-        assert (line.busy, line.waiting) == (False, 0)
+        assert (line.served, line.waiting) == (0, 0)
 
     asyncio.run(play())
 
@@ -153,7 +153,7 @@ async def test_who_leaves_stops_the_reply_within_a_second() -> None:
     left_at = time.monotonic()
     await asyncio.wait_for(endless.closed.wait(), 10)
     assert endless.closed_at - left_at < 1
-    assert not behind.line.busy
+    assert not behind.line.served
     assert behind.counts.cancelled == 1
 
 

@@ -91,9 +91,9 @@ class Chat(MakingRoom):
             super().update_node_styles(animate)
         self._app_focus = focus
 
-    def show_download(self, text: str) -> None:
-        """Say in the status line how far a download is; nothing: there is none."""
-        self.status.download = text
+    def show_beside(self, text: str) -> None:
+        """Say in the status line what goes on beside the chat; may be empty."""
+        self.status.beside = text
 
     async def on_mount(self) -> None:
         """The prompt works at once; the model is loaded meanwhile."""

@@ -40,13 +40,13 @@ class Status:
     """Of the prompt, those that are read."""
 
 
-def status_content(status: Status, width: int, download: str = "") -> Content:
+def status_content(status: Status, width: int, beside: str = "") -> Content:
     """The line in the room that there is; what matters least goes first.
 
     Args:
         status: What to say.
         width: Cells.
-        download: How far a download beside the chat is; empty for none.
+        beside: What goes on beside the chat, a download; may be empty.
     """
     name = wording.short_name(status.model)
     model = (name, "bold") if name else ("", "")
@@ -63,7 +63,7 @@ def status_content(status: Status, width: int, download: str = "") -> Content:
         if status.prompt_tps
         else ("", "")
     )
-    coming = (download, "dim")
+    coming = (beside, "dim")
     context = _context(status, _GAUGE_CELLS)
     short_context = _context(status, 0)
     attempts: tuple[tuple[list[_Part], list[list[_Part]]], ...] = (
@@ -153,7 +153,7 @@ class StatusLine(Static):
     def __init__(self) -> None:
         super().__init__("", markup=False, id="status")
         self._status = Status()
-        self._download = ""
+        self._beside = ""
 
     @property
     def status(self) -> Status:
@@ -167,14 +167,14 @@ class StatusLine(Static):
             self._draw()
 
     @property
-    def download(self) -> str:
-        """How far a download beside the chat is; empty for none."""
-        return self._download
+    def beside(self) -> str:
+        """What goes on beside the chat; may be empty."""
+        return self._beside
 
-    @download.setter
-    def download(self, text: str) -> None:
-        if text != self._download:
-            self._download = text
+    @beside.setter
+    def beside(self, text: str) -> None:
+        if text != self._beside:
+            self._beside = text
             self._draw()
 
     def on_resize(self, _event: events.Resize) -> None:
@@ -183,4 +183,4 @@ class StatusLine(Static):
 
     def _draw(self) -> None:
         width = max(0, self.content_size.width)
-        self.update(status_content(self._status, width, self._download), layout=False)
+        self.update(status_content(self._status, width, self._beside), layout=False)
