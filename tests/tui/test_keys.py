@@ -189,6 +189,7 @@ async def test_keys_are_changed_on_their_screen_and_hold_at_once() -> None:
         app.screen.query_one(Input).value = "ctrl+n"
         await pilot.press("enter")
         await until(pilot, lambda: "chat.new" in texts(app, "Vertical"))
+        assert "ctrl+n" in texts(app, "Input"), "what is typed is seen"
         app.screen.query_one(Input).value = "F11"
         await pilot.press("enter")
         await until(pilot, lambda: app.screen is screen and "F11" in texts(app, "OptionList"))

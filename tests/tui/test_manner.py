@@ -66,6 +66,10 @@ async def test_a_conversation_is_held_as_chosen_and_stays_so(tmp_path: Path) -> 
         app.screen.query_one("#temperature", Input).value = "warm"
         await pilot.pause()
         assert "cannot be warm" in texts(app, ".problem")
+        app.screen.query_one("#system", Input).focus()
+        await pilot.press(*"Brief", "home")
+        await until(pilot, lambda: "Brief" in texts(app, "#system"))
+        app.screen.query_one("#system", Input).value = ""
         await pilot.press("ctrl+s")
         await pilot.pause()
         assert isinstance(app.screen, MannerForm)

@@ -47,7 +47,7 @@ class MannerForm(ModalScreen[Manner | None]):
     }
     MannerForm Horizontal { height: auto; margin: 0 0 1 0; }
     MannerForm .label { width: 15; color: $text-muted; }
-    MannerForm Input { width: 1fr; border: none; height: 1; padding: 0 1; }
+    MannerForm Input { width: 1fr; padding: 0 1; }
     MannerForm Select { width: 1fr; }
     MannerForm .hint { height: auto; color: $text-muted; }
     MannerForm .problem { height: auto; color: $warning; }
@@ -90,7 +90,7 @@ class MannerForm(ModalScreen[Manner | None]):
     def _line(label: str, name: str, value: str, usual: str) -> ComposeResult:
         with Horizontal():
             yield Static(label, classes="label", markup=False)
-            yield Input(value, placeholder=usual, id=name, select_on_focus=True)
+            yield Input(value, placeholder=usual, id=name, select_on_focus=True, compact=True)
 
     def on_mount(self) -> None:
         """Say at once what there is to say."""
