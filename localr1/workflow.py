@@ -24,7 +24,7 @@ from localr1.engine.lent import still_there
 from localr1.engine.start import Start
 from localr1.errors import FileError, LocalR1Error, UnknownModel, UsageError
 from localr1.fit import explain, placement
-from localr1.fit.search import alone, names_lent
+from localr1.fit.network import alone, names_lent
 from localr1.fit.threads import gentle
 from localr1.fit.types import NOTHING, Asked, Plan
 from localr1.home import Home, advise, examine, look, open_home

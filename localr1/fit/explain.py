@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from localr1.fit.attention import has_flash_attention
 from localr1.fit.memory import CPU, GIB
 from localr1.fit.mix import Mix, repacked_types
+from localr1.fit.network import alone
 from localr1.fit.pool import Shortage, gpu_pools, main_memory, pool_needs, shortages
-from localr1.fit.search import alone, speed_of, wished_window
+from localr1.fit.search import speed_of, wished_window
 from localr1.fit.speed import HARD, TYPICAL, typical_depth
 from localr1.fit.types import NOTHING, Asked, Interval, Plan
 from localr1.machine.types import Machine

@@ -10,14 +10,15 @@ sent without waiting.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from localr1.fit.backends import backend
 from localr1.fit.memory import CPU, Share
 from localr1.fit.types import Settings
 from localr1.gguf.types import Architecture
-from localr1.machine.types import Device, Link
+from localr1.machine.reconcile import backend_of
+from localr1.machine.types import Device, Link, Machine
 
 _VALUE_BYTES: Final = 4
 """Of the hidden state and of logits: f32."""
@@ -83,6 +84,16 @@ class Crossing:
             + up_bytes / link.up_bytes_per_second
             + down_bytes / link.down_bytes_per_second
         )
+
+
+def alone(machine: Machine) -> Machine:
+    """The computer without what others lend."""
+    return replace(machine, devices=tuple(d for d in machine.devices if not d.lent))
+
+
+def names_lent(settings: Settings) -> bool:
+    """Whether a part of the model goes to another computer."""
+    return any(backend_of(name) == "RPC" for name in settings.device_names)
 
 
 def crossings(

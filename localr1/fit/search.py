@@ -15,6 +15,7 @@ from localr1.config import Goal
 from localr1.fit.attention import has_flash_attention
 from localr1.fit.memory import CPU, cache_tokens, compute_is_upper_bound, memory_of
 from localr1.fit.mix import Mix, repacked_types
+from localr1.fit.network import alone
 from localr1.fit.pool import Shortage, gpu_pools, pool_needs, shortages
 from localr1.fit.score import score_within
 from localr1.fit.speed import HARD, Speed, predict, time_to_answer, typical_depth
@@ -22,7 +23,6 @@ from localr1.fit.split import even_counts, greedy_counts
 from localr1.fit.types import NOTHING, Asked, DeviceMemory, Plan, Settings
 from localr1.fit.weights import Weights, of_variant
 from localr1.gguf.types import Architecture
-from localr1.machine.reconcile import backend_of
 from localr1.machine.types import Device, Machine
 from localr1.models.types import Model, Variant
 
@@ -71,16 +71,6 @@ def find(
     own = best_on(here)
     faster = found.generation_tps.expected > WORTH_A_NETWORK * own.generation_tps.expected
     return own if own.fits and not (found.fits and faster) else found
-
-
-def alone(machine: Machine) -> Machine:
-    """The computer without what others lend."""
-    return replace(machine, devices=tuple(d for d in machine.devices if not d.lent))
-
-
-def names_lent(settings: Settings) -> bool:
-    """Whether a part of the model goes to another computer."""
-    return any(backend_of(name) == "RPC" for name in settings.device_names)
 
 
 def speed_of(plan: Plan, machine: Machine) -> Speed:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cable as cable_module
+import fit_machines
 import lender
 import pytest
 from cable import cable
@@ -27,8 +28,6 @@ from localr1.errors import EngineDied, UsageError
 from localr1.machine import memory
 from localr1.machine.types import Memory
 
-SMALL = Memory(8 << 30, 70 << 20)
-"""The demo alone has no room in it, but has without what another computer holds."""
 CODE = f"""
 import os
 from localr1.engine import lent
@@ -59,7 +58,9 @@ async def test_the_lent_memory_is_planned_used_and_lost(
     monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
 ) -> None:
     monkeypatch.setenv("LLAMA_CPP_LIB_PATH", str(FOLDER))
-    monkeypatch.setattr(memory, "probe", lambda _host: SMALL)
+    monkeypatch.setattr(
+        memory, "probe", lambda _host: Memory(8 * GIB, fit_machines.memory_for_demo(8 * GIB))
+    )
     with lending("--port", str(unused_tcp_port)) as (address, process):
         home = replace(workflow.open_home(), pool=peers.parse(address))
         machine = await workflow.examine(home)
@@ -96,10 +97,10 @@ def has_memory(tmp_path: Path, available_bytes: int) -> None:
 
 @contextmanager
 def asking(
-    tmp_path: Path, pool: str, before: tuple[str, ...] = (), available_bytes: int = 70 << 20
+    tmp_path: Path, pool: str, before: tuple[str, ...] = (), available_bytes: int = 0
 ) -> Iterator[subprocess.Popen[str]]:
     """A sum asked of the demo, a part of which others hold; yields when it begins to think."""
-    has_memory(tmp_path, available_bytes)
+    has_memory(tmp_path, available_bytes or fit_machines.memory_for_demo(8 * GIB))
     process = subprocess.Popen(
         [
             *before,
@@ -255,8 +256,12 @@ def test_three_computers_one_of_which_is_lost(tmp_path: Path) -> None:
         network(2) as laid,
         far_lender(laid, 0, {"PYTHONPATH": paths}) as one,
         far_lender(laid, 1, {"PYTHONPATH": paths}) as other,
-        # What both hold leaves a little too much for 77 MiB here; what one holds, for 79.
-        asking(tmp_path, f"{one},{other}", laid.inside(laid.here), 78 << 20) as process,
+        asking(
+            tmp_path,
+            f"{one},{other}",
+            laid.inside(laid.here),
+            fit_machines.memory_for_demo(available, available),
+        ) as process,
     ):
         has_memory(tmp_path, 4 * GIB)
         laid.pull(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import fit_machines
 import lender
 import pytest
 from cable import cable
@@ -26,7 +27,7 @@ FOLDER = lender.library_folder()
 async def test_a_lost_lender_keeps_the_text_and_the_app_goes_on_without_it(
     monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
 ) -> None:
-    available = [70 << 20]  # the demo alone has no room in it
+    available = [fit_machines.memory_for_demo(8 * GIB)]  # not enough for it alone
     monkeypatch.setenv("LLAMA_CPP_LIB_PATH", str(FOLDER))
     monkeypatch.setattr(memory, "probe", lambda _host: Memory(8 * GIB, available[0]))
     monkeypatch.setattr(lent, "BEAT_SECONDS", 0.2)

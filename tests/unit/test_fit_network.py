@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from localr1.fit import placement
 from localr1.fit.memory import CPU, shares
-from localr1.fit.network import crossings
-from localr1.fit.search import alone, names_lent, speed_of
+from localr1.fit.network import alone, crossings, names_lent
+from localr1.fit.search import speed_of
 from localr1.fit.types import Plan, Settings
 from localr1.machine.types import Device, Link, Machine
 from localr1.models import catalog
