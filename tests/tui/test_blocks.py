@@ -109,7 +109,9 @@ def test_columns_fill_the_room_and_break_words_last(
 
 async def test_a_block_that_is_over_is_never_drawn_again() -> None:
     code = "```python\ndef f(x):\n    return x\n```\n\n"
-    text = f"## Heading\n\nWith *words*.\n\n{TABLE}\n{code}\\[ x^2 \\]\n\n{LIST}\nBetween.\n\n" * 3
+    nested = "1. **one**\n   - inner\n   - more\n2. two\n"
+    some = f"## Heading\n\nWith *words*.\n\n{TABLE}\n{code}\\[ x^2 \\]\n\n---\n\n"
+    text = f"{some}{LIST}\nBetween.\n\n{nested}\nAfter.\n\n" * 3
     app = Page(Answer(growing=True))
     async with app.run_test(size=(60, 50)) as pilot:
         over: list[Widget] = []

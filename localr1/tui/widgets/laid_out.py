@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from textual.containers import Vertical
 from textual.geometry import Size
 from textual.reactive import reactive
 from textual.widget import Widget
+from textual.widgets import Markdown
+
+_RULE: Final = Markdown.BLOCKS["hr"]
 
 
 class LaidOutOnce:
@@ -24,7 +29,7 @@ def look_of(block: Widget) -> object:
     Returns:
         None where that cannot be told: it is like nothing.
     """
-    look: object = getattr(block, "look", None)
+    look: object = getattr(block, "look", "" if isinstance(block, _RULE) else None)
     return None if look is None else (type(block), look)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from rich.segment import Segment
@@ -107,9 +107,7 @@ def _rows(block: MarkdownList) -> Iterator[Widget]:
             first[0].set_content(first[0]._content)
             yield first[0]
             if more:
-                below = Column(*more)
-                below.styles.padding = (0, 0, 0, len(mark))
-                yield below
+                yield _Below(more, len(mark))
         else:
             bullet = MarkdownBullet()
             bullet.symbol = mark
@@ -125,23 +123,38 @@ async def _grown(shown: MarkdownList, block: MarkdownBlock) -> bool:
     """Show a list in the place of its beginning; only what is new in it is drawn.
 
     Returns:
-        Whether that could be done: both have nothing but plain items.
+        Whether it is one.
     """
-    if not isinstance(block, type(shown)) or any(len(item._blocks) != 1 for item in _items(block)):
+    if not isinstance(block, type(shown)):
         return False
-    rows, there = _plain(_rows(block)), _plain(shown.children)
-    if len(there) < len(shown.children) or not len(there) <= len(rows) == len(_items(block)):
-        return False
+    there, rows, same = list(shown.children), list(_rows(block)), 0
     for old, new in zip(there, rows, strict=False):
-        if old.look != new.look:
-            old.mark = new.mark
-            old.set_content(new._content)
-    await shown.mount_all(rows[len(there) :])
+        look = look_of(new)
+        if isinstance(old, MarkdownParagraph) and isinstance(new, MarkdownParagraph):
+            if look_of(old) != look:
+                old.mark = new.mark
+                old.set_content(new._content)
+        elif look is None or look_of(old) != look:
+            break
+        same += 1
+    await shown.remove_children(there[same:])
+    await shown.mount_all(rows[same:])
     return True
 
 
-def _plain(rows: Iterable[Widget]) -> list[MarkdownParagraph]:
-    return [row for row in rows if isinstance(row, MarkdownParagraph)]
+class _Below(Column):
+    """What else an item has, below its first paragraph.
+
+    Args:
+        blocks: The blocks.
+        indent: Cells to the left of them.
+    """
+
+    def __init__(self, blocks: Sequence[MarkdownBlock], indent: int) -> None:
+        super().__init__(*blocks)
+        self.styles.padding = (0, 0, 0, indent)
+        looks = [look_of(block) for block in blocks]
+        self.look = None if None in looks else looks
 
 
 class _Hanging(Visual):
