@@ -41,7 +41,7 @@ class MarkdownParagraph(WithFormulas, _markdown.MarkdownParagraph):
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         """What is selected, with its mark."""
-        return self.mark + selection.extract(self._content.plain), "\n"
+        return self.mark + self.selected(selection), "\n"
 
 
 class Bullets(LaidOutOnce, _markdown.MarkdownBulletList):
@@ -136,6 +136,7 @@ async def _grown(shown: MarkdownList, block: MarkdownBlock) -> bool:
         if old.look != new.look:
             old.mark = new.mark
             old.set_content(new._content)
+            old._copy_context(new)
     await shown.mount_all(rows[len(there) :])
     return True
 
