@@ -204,8 +204,8 @@ def _times(plan: Plan) -> str:
         f"{kind} {time_words.time_range(time)}{'*' if assumed and not plan.model.demo else ''}"
         for kind, time, assumed in kinds
     )
-    note = " (* length of thinking assumed)" if "*" in told else ""
-    return f"Answers: {told}.{note}"
+    note = " (* assumed)" if "*" in told else ""
+    return f"Answers: {told}{note}."
 
 
 def _range(interval: Interval) -> str:

@@ -18,6 +18,7 @@ from localr1.fit.mix import Mix, repacked_types
 from localr1.fit.pool import Shortage, gpu_pools, pool_needs, shortages
 from localr1.fit.score import score_within
 from localr1.fit.speed import HARD, Speed, predict, time_to_answer, typical_depth
+from localr1.fit.split import even_counts, greedy_counts
 from localr1.fit.types import NOTHING, Asked, DeviceMemory, Plan, Settings
 from localr1.fit.weights import Weights, of_variant
 from localr1.gguf.types import Architecture
@@ -346,9 +347,9 @@ def _on(
     placed = _Placed(site, wanted)
     fixed = max(d.compute_buffer_bytes + d.overhead_bytes for d in placed.devices[1:])
     room = [max(0, site.budgets[gpu.name] - fixed) for gpu in gpus]
-    ways = [_even_counts(sizes, room), _greedy_counts(sizes, room)]
+    ways = [even_counts(sizes, room), greedy_counts(sizes, room)]
     if lent:
-        ways.insert(0, _greedy_counts(sizes[::-1], room[::-1])[::-1])
+        ways.insert(0, greedy_counts(sizes[::-1], room[::-1])[::-1])
     for counts in ways:
         used = [(gpu.name, float(n)) for gpu, n in zip(gpus, counts, strict=True) if n]
         placed = _Placed(
@@ -375,30 +376,3 @@ def _sizes(site: _Site, settings: Settings) -> list[int]:
         for index, layer in enumerate(weights.layers[first:], first)
     ]
     return [*sizes, weights.head_bytes]
-
-
-def _even_counts(sizes: Sequence[int], room: Sequence[int]) -> list[int]:
-    """Layers per GPU, so that all are filled to the same share of their room."""
-    total, whole = sum(sizes), max(1, sum(room))
-    counts = [0] * len(room)
-    gpu, passed, border = 0, 0.0, room[0] / whole * total
-    for size in sizes:
-        while passed + size / 2 > border and gpu < len(room) - 1:
-            gpu += 1
-            border += room[gpu] / whole * total
-        counts[gpu] += 1
-        passed += size
-    return counts
-
-
-def _greedy_counts(sizes: Sequence[int], room: Sequence[int]) -> list[int]:
-    """Layers per GPU, each filled before the next."""
-    counts = [0] * len(room)
-    gpu, left = 0, room[0]
-    for size in sizes:
-        while size > left and gpu < len(room) - 1:
-            gpu += 1
-            left = room[gpu]
-        counts[gpu] += 1
-        left -= size
-    return counts

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 _PIECE_BYTES = 16 << 10
+_SHORT_SECONDS = 0.0005
+"""A sleep may take so much longer than it should: many small ones in a row would add up."""
 
 
 class Cable:
@@ -81,7 +83,7 @@ class Cable:
             self._lay(other, one, 1)
 
     def _lay(self, source: socket.socket, sink: socket.socket, way: int) -> None:
-        pieces: queue.Queue[tuple[float, bytes]] = queue.Queue(maxsize=64)
+        pieces: queue.Queue[tuple[float, bytes]] = queue.Queue(maxsize=1024)
         for work in (self._take, self._give):
             threading.Thread(target=work, args=(source, sink, pieces, way), daemon=True).start()
 
@@ -111,7 +113,8 @@ class Cable:
     ) -> None:
         while True:
             due, piece = pieces.get()
-            time.sleep(max(0.0, due - time.monotonic()))
+            if (left := due - time.monotonic()) > _SHORT_SECONDS:
+                time.sleep(left)
             if self._pulled.is_set():
                 continue
             self.passed_bytes[way] += len(piece)

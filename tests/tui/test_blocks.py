@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import RenderableType
 from textual.app import App, ComposeResult
+from textual.screen import Screen
 from textual.selection import SELECT_ALL
 from textual.widget import Widget
-from tui_scene import hold_still
+from tui_scene import hold_still, until
 
+from localr1.chat.types import AnswerDelta
 from localr1.tui.widgets.answer import Answer
+from localr1.tui.widgets.code_block import Code, CodeBlock
 from localr1.tui.widgets.listing import MarkdownParagraph
 from localr1.tui.widgets.table import Table, column_widths
 from localr1.tui.widgets.transcript import Transcript
@@ -120,3 +124,46 @@ async def test_a_block_that_is_over_is_never_drawn_again() -> None:
         blocks = [block for section in app.answer.sections for block in section.children]
         assert blocks[: len(over)] == over
         assert len(app.answer.sections) > 1
+
+
+async def test_long_code_is_the_same_in_pieces_and_gets_its_colours() -> None:
+    lines = [f"def f{number}(x):\n    return {number}  # {number}\n\n" for number in range(120)]
+    text = f"```python\n{''.join(lines)}```\n"
+    app = Page(Answer(growing=True))
+    async with app.run_test(size=(60, 50)) as pilot:
+        for at in range(0, len(text), 900):
+            app.answer.extend(text[at : at + 900])
+            await app.answer.draw()
+            await pilot.pause()
+        await app.answer.complete()
+        block = app.query_one(CodeBlock)
+        await until(pilot, lambda: block._coloured[0] == block.code)
+        await pilot.pause()
+        pieces = [each._lines for each in block.query(Code)]
+        assert len(pieces) > 3
+        assert "\n".join(piece.plain for piece in pieces) == block.code
+        assert all(len({str(span.style) for span in piece.spans}) > 3 for piece in pieces)
+
+
+async def test_more_of_an_answer_is_one_drawing_of_the_screen() -> None:
+    app = Page(Answer())
+    async with app.run_test(size=(60, 20)) as pilot:
+        reply = app.transcript.new_reply()
+        await app.transcript.add(reply)
+        assert reply._ticker is not None
+        reply._ticker.stop()
+        await reply.receive(AnswerDelta("Begin.", 1, 0.1))
+        await hold_still(pilot)
+        drawn, display = [], app._display
+
+        def counted(screen: Screen[object], renderable: RenderableType | None) -> None:
+            drawn.extend([renderable] if renderable is not None else [])
+            display(screen, renderable)
+
+        app._display = counted  # type: ignore[method-assign]
+        for number in range(10):
+            await reply.receive(AnswerDelta(f" And on, {TEXT[40 * number :][:40]}", 1, 0.1))
+            await reply.draw()
+            await pilot.pause(0.2)
+        # Laid out twice, as Textual would, it would be twice as many.
+        assert len(drawn) <= 14

@@ -42,7 +42,7 @@ class Section(LaidOutOnce, Markdown):
     DEFAULT_CSS = """
     Section { height: auto; padding: 0; margin: 0; background: $background; }
     Section MarkdownH1 { content-align: left middle; }
-    Section MarkdownFence { margin: 0 0 1 0; background: $surface; }
+    Section MarkdownFence { margin: 0 0 1 0; padding: 0 0 1 0; background: $surface; }
     Section MarkdownParagraph { margin: 0 0 1 0; }
     Section MarkdownTable { margin: 0 0 1 0; }
     Section > .formula { color: $text-primary; }

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import asyncio
+import re
+from functools import partial
+from typing import ClassVar, Final
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -17,6 +20,13 @@ from localr1.printable import one_line, printable
 from localr1.tui import wording
 from localr1.tui.command import Command, bindings
 from localr1.tui.widgets.laid_out import LaidOutOnce
+
+_LONG_CHARACTERS: Final = 3_000
+_LINES: Final = re.compile(r"(?:[^\n]*\n){50}(?=.)", re.DOTALL)
+_GROWTH: Final = 1.25
+"""Long code is coloured again when so much has come: together that is a few times its length."""
+_STILL_SECONDS: Final = 1.0
+"""Or when nothing has come for so long."""
 
 CODE = (
     Command("code.copy", "c,y,enter", "copy", "Copy", "Copy the code.", shown=True, palette=False,
@@ -33,7 +43,17 @@ CODE = (
 
 
 class Code(LaidOutOnce, Label):
-    """The code itself."""
+    """Some lines of the code; those that are over are not drawn again."""
+
+    def __init__(self, lines: Content) -> None:
+        super().__init__(lines, expand=True)
+        self._lines = lines
+
+    def show(self, lines: Content) -> None:
+        """Show other lines, if they are."""
+        if (lines.plain, lines.spans) != (self._lines.plain, self._lines.spans):
+            self._lines = lines
+            self.update(lines)
 
 
 class Bar(LaidOutOnce, Static):
@@ -64,10 +84,13 @@ class CodeBlock(LaidOutOnce, MarkdownFence, can_focus=True):
     COMMANDS_HELPED = CODE
     DEFAULT_CSS = """
     CodeBlock > .bar { height: 1; padding: 0 2; color: $text-muted; }
-    CodeBlock > Label { padding: 0 2 1 2; }
+    CodeBlock > Label { padding: 0 2; }
     CodeBlock:focus > .bar { background: $block-cursor-blurred-background; color: $text; }
     """
     BINDINGS: ClassVar[list[BindingType]] = bindings(CODE)
+
+    _coloured: tuple[str, Content] = ("", Content())
+    """Long code as far as it is in colours, and its look."""
 
     class SaveWanted(Message):
         """The code is to be saved."""
@@ -79,13 +102,47 @@ class CodeBlock(LaidOutOnce, MarkdownFence, can_focus=True):
 
     @classmethod
     def highlight(cls, code: str, language: str, ansi: bool = False, dark: bool = False) -> Content:
-        """The code in colours; plain where no language is named: guessing reads all of them in."""
+        """The code in colours; plain where no language is named: guessing reads all of them in.
+
+        Long code is plain at first; see `_colour`.
+        """
+        if len(code) > _LONG_CHARACTERS:
+            return Content.styled(code, "$text")
         return super().highlight(code, language or "text", ansi, dark)
+
+    def set_content(self, content: Content) -> None:
+        """Show the code; what of it is in colours stays so."""
+        known, coloured = self._coloured
+        if known and self.code.startswith(known):
+            content = coloured + Content.styled(self.code[len(known) :], "$text")
+        self._content, pieces = content, _pieces(content)
+        there = list(self.query_children(Code))
+        for shown, lines in zip(there, pieces, strict=False):
+            shown.show(lines)
+        if there:  # else they are about to be composed
+            self.mount_all(Code(lines) for lines in pieces[len(there) :])
+
+    def on_mount(self) -> None:
+        """Colour what is long."""
+        self._colour_later(0)
+
+    def _colour_later(self, seconds: float) -> None:
+        if len(self.code) > _LONG_CHARACTERS and self.code != self._coloured[0]:
+            self.run_worker(self._colour(seconds), exclusive=True, group="colour")
+
+    async def _colour(self, seconds: float) -> None:
+        """Colour long code while other things go on, after a pause: it takes 5 ms per 1,000 signs."""
+        await asyncio.sleep(seconds)
+        code, dark = self.code, self.app.current_theme.dark
+        colour = partial(super().highlight, code, self.lexer or "text", dark=dark)
+        self._coloured = code, await asyncio.to_thread(colour, ansi=self.app.native_ansi_color)
+        self.set_content(Content.styled(self.code, "$text"))
 
     def compose(self) -> ComposeResult:
         """What it is, and the code."""
         yield Bar(self)
-        yield Code(self._highlighted_code, id="code-content", expand=True)
+        for lines in _pieces(self._highlighted_code):
+            yield Code(lines)
 
     @property
     def look(self) -> tuple[str, str]:
@@ -96,6 +153,8 @@ class CodeBlock(LaidOutOnce, MarkdownFence, can_focus=True):
         await super()._update_from_block(block)
         for bar in self.query_children(Bar):
             bar.update(_bar(self.lexer), layout=False)
+        grown = len(self.code) > _GROWTH * len(self._coloured[0])
+        self._colour_later(0 if grown else _STILL_SECONDS)
 
     def action_copy(self) -> None:
         """Copy the code."""
@@ -127,6 +186,12 @@ class CodeBlock(LaidOutOnce, MarkdownFence, can_focus=True):
             if isinstance(above, Widget) and above.can_focus:
                 return list(above.query(CodeBlock))
         return [self]
+
+
+def _pieces(code: Content) -> list[Content]:
+    """The code in pieces that can be drawn each by itself."""
+    ends = [match.end() for match in _LINES.finditer(code.plain)]
+    return [piece[:-1] if piece.plain.endswith("\n") else piece for piece in code.divide(ends)]
 
 
 def _bar(language: str) -> Content:

@@ -233,14 +233,15 @@ class Reply(Chosen, Vertical, can_focus=True):
 
     async def draw(self) -> None:
         """Show what came since the last drawing."""
-        self.on_draw()
-        self._label()
-        if not self._dirty:
-            return
-        self._dirty = False
-        await self._thinking.draw()
-        if self._answer is not None:
-            await self._answer.draw()
+        with self.app.batch_update():  # else the screen is drawn before all of it is ready
+            self.on_draw()
+            self._label()
+            if not self._dirty:
+                return
+            self._dirty = False
+            await self._thinking.draw()
+            if self._answer is not None:
+                await self._answer.draw()
 
     async def _extend_answer(self, text: str) -> None:
         if self._phase != "answer":
