@@ -304,6 +304,8 @@ def with_keys(text: str, command: str, keys: str) -> str:
         ValueError: The text is not TOML, or its keys do not stand on lines of their own.
     """
     before = tomllib.loads(text)
+    if not keys and command not in flat_keys(before.get("keys", {})):
+        return text
     lines = text.splitlines()
     wanted = {**flat_keys(before.get("keys", {})), command: keys}
     places = []

@@ -135,7 +135,9 @@ def describe(machine: Machine) -> list[tuple[str, str]]:
             (
                 "",
                 f"lists {device.name}: {device.description}, "
-                f"{gib(device.free_bytes)} free of {gib(device.total_bytes)}",
+                # Of main memory it says what there is; what is free is said above.
+                + (f"{gib(device.free_bytes)} free of " if device.kind != "cpu" else "")
+                + gib(device.total_bytes),
             )
             for device in engine.devices
         )

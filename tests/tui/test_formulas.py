@@ -224,8 +224,9 @@ async def test_selecting_a_formula_copies_its_source() -> None:
 
 
 @pytest.mark.parametrize("growing", [False, True])
-async def test_selecting_a_line_copies_the_source_of_its_formulas(growing: bool) -> None:
-    line = r"So \[ \frac{1}{2} + x^2 \] and `code` and \(y_1\) hold, for $z \le 3$."
+@pytest.mark.parametrize("mark", ["", "- "])
+async def test_selecting_a_line_copies_the_source_of_its_formulas(growing: bool, mark: str) -> None:
+    line = mark + r"So \[ \frac{1}{2} + x^2 \] and `code` and \(y_1\) hold, for $z \le 3$."
     app = Page("" if growing else line, growing=growing)
     async with app.run_test(size=(60, 12)) as pilot:
         if growing:
@@ -238,7 +239,7 @@ async def test_selecting_a_line_copies_the_source_of_its_formulas(growing: bool)
         app.screen.text_select_all()
         selected = app.screen.get_selected_text()
         assert selected is not None
-        assert selected.strip() == line.replace("`", "")
+        assert selected.strip().lstrip("•-● ") == line.removeprefix(mark).replace("`", "")
 
 
 def test_a_formula_is_copied_whole_where_the_selection_touches_it() -> None:

@@ -143,22 +143,22 @@ class WithFormulas(LaidOutOnce, MarkdownBlock):
         self._inline_token = block._inline_token  # noqa: SLF001 - of the same kind
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        """What is selected."""
+        return self.selected(selection), "\n"
+
+    def selected(self, selection: Selection) -> str:
         """The text, with the source of each formula that the selection touches."""
-        found = super().get_selection(selection)
-        if found is None or self._inline_token is None:
-            return found
-        codes = [c for c in self._inline_token.children or () if c.type == "code_inline"]
+        tokens = (self._inline_token.children if self._inline_token else None) or ()
+        codes = [token for token in tokens if token.type == "code_inline"]
         spans = [s for s in self._content.spans if s.style in {".code_inline", ".formula"}]
         formulas = [
             (span.start, span.end, code.meta[SOURCE])
             for span, code in zip(spans, codes, strict=False)
             if SOURCE in code.meta
         ]
-        if not formulas:
-            return found
         text = self._content.plain
         begin, end = _place(text, selection.start, 0), _place(text, selection.end, len(text))
-        return with_sources(text, begin, end, formulas), found[1]
+        return with_sources(text, begin, end, formulas)
 
 
 def with_sources(text: str, begin: int, end: int, formulas: Sequence[tuple[int, int, str]]) -> str:

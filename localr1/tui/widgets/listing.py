@@ -41,7 +41,7 @@ class MarkdownParagraph(WithFormulas, _markdown.MarkdownParagraph):
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         """What is selected, with its mark."""
-        return self.mark + selection.extract(self._content.plain), "\n"
+        return self.mark + self.selected(selection), "\n"
 
 
 class Bullets(LaidOutOnce, _markdown.MarkdownBulletList):
@@ -134,6 +134,7 @@ async def _grown(shown: MarkdownList, block: MarkdownBlock) -> bool:
             if look_of(old) != look:
                 old.mark = new.mark
                 old.set_content(new._content)
+                old._copy_context(new)
         elif look is None or look_of(old) != look:
             break
         same += 1
