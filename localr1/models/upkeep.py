@@ -22,11 +22,14 @@ from localr1.models.place import (
     write_sidecar,
 )
 from localr1.models.places import ADDED, IMPORTED, OWN
+from localr1.models.records import COPIED, real
 from localr1.models.types import LocalModel
 
 Outcome = Literal["sound", "altered", "unchanged", "recorded"]
 
-_EARLIER_CHECK: Final = "an earlier check"
+_EARLIER_CHECK: Final = "at an earlier check"
+_OURSELVES: Final = frozenset({_EARLIER_CHECK, COPIED})
+"""Authorities that only say what a file was."""
 
 _BLOB_NAME: Final = re.compile(r"(?:sha256-)?([0-9a-f]{64})")
 
@@ -40,7 +43,7 @@ class Verdict:
 
     path: Path
     outcome: Outcome
-    """`unchanged`: as at an earlier check, when it was compared with nothing either.
+    """`unchanged`: as it was when we read it before, and nobody else says what it should be.
     `recorded`: nothing was known to compare it with; its checksum is kept for the next time.
     """
     sha256: str
@@ -48,6 +51,11 @@ class Verdict:
     """Empty where nothing was known."""
     authority: str
     """Who says what it should be: `the hub`, `the catalogue`, ...; empty where nobody does."""
+
+    @property
+    def vouched(self) -> bool:
+        """Whether that is somebody else, not only when we read it before."""
+        return bool(self.authority) and self.authority not in _OURSELVES
 
 
 def verify(
@@ -87,12 +95,16 @@ def verify(
         outcome = _outcome(digest, expected, authority)
         verdicts.append(Verdict(path, outcome, digest, expected, authority))
         if outcome == "altered":
-            library.records.note(path, verified_seconds=0.0, altered_ns=before.st_mtime_ns)
+            library.records.note(real(path), verified_seconds=0.0, altered_ns=before.st_mtime_ns)
             continue
         # Only what somebody else vouches for is verified; what it was before says nothing new.
         verified = {"sound": {"verified_seconds": clock()}, "recorded": {"verified_seconds": 0.0}}
+        note = read_sidecar(path) if library.unit(local) is not None else None
+        if note is not None and note.modified_ns != before.st_mtime_ns:
+            with suppress(FileError):  # on a disk that cannot be written it is looked at each time
+                write_sidecar(path, replace(note, modified_ns=before.st_mtime_ns))
         library.records.note(
-            path,
+            real(path),
             sha256=digest,
             size_bytes=before.st_size,
             modified_ns=before.st_mtime_ns,
@@ -107,7 +119,7 @@ def _outcome(digest: str, expected: str, authority: str) -> Outcome:
         return "recorded"
     if digest != expected:
         return "altered"
-    return "unchanged" if authority == _EARLIER_CHECK else "sound"
+    return "unchanged" if authority in _OURSELVES else "sound"
 
 
 def move(local: LocalModel, library: Library, folder: Path, on_progress: OnProgress) -> Path:
@@ -146,9 +158,11 @@ def move(local: LocalModel, library: Library, folder: Path, on_progress: OnProgr
         check_room(folder, _missing_bytes(unit.paths, targets))
         _copy_unit(unit, targets, on_progress)
     library.records.add_folder(folder)
-    for old, new in zip(unit.paths, targets, strict=True):
+    for (_, size), old, new in zip(sidecar.unit, unit.paths, targets, strict=True):
         if old != new:
             library.records.moved(old, new)
+        # So that its absence is noticed, should this disk be unplugged.
+        library.records.note(new, size_bytes=size)
     # Also what an earlier move, stopped while deleting, has left.
     for other in library.folders:
         if not _same_folder(other, folder):
@@ -191,7 +205,7 @@ def _expected(path: Path, local: LocalModel, library: Library, size_bytes: int) 
     paths = shard_paths(local.path)
     if len(hashes) == len(paths) and local.variant.size_bytes == local.size_bytes:
         return hashes[paths.index(path)], "the catalogue"
-    record = library.records.read().of(path)
+    record = library.records.read().checked(path)
     if record.sha256 and record.size_bytes == size_bytes:
         return record.sha256, _EARLIER_CHECK
     return "", ""
