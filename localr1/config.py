@@ -1,4 +1,4 @@
-"""Settings, the app's own state, and where everything lies.
+"""Settings, and where everything lies.
 
 `LOCALR1_HOME` puts all of it under one folder (a USB disk, a test); otherwise the
 operating system's own places are used, by platformdirs.
@@ -6,14 +6,13 @@ operating system's own places are used, by platformdirs.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Final, Literal, cast, get_args, get_type_hints
+from typing import Final, Literal, cast, get_args
 
 import platformdirs
 
@@ -23,9 +22,12 @@ from localr1.errors import FileError, SettingsError, UsageError
 ThinkingDisplay = Literal["folded", "open", "hidden"]
 Goal = Literal["best", "balanced", "fast"]
 WhenFull = Literal["continue", "stop"]
-Quiet = Literal["never", "battery", "always"]
 """What happens when an answer fills the context window: it goes on after room was made, or
 it ends."""
+Quiet = Literal["never", "battery", "always"]
+Call = Literal["desktop", "bell", "off"]
+"""How the user is called back to a long reply: by a notice where the terminal has them and the
+bell elsewhere, by the bell, or not at all."""
 
 HEADERS_FOLDER: Final = "headers"
 """In the cache folder: headers of the catalogue's files that were read from the hub."""
@@ -94,6 +96,18 @@ class Directories:
 
 
 @dataclass(frozen=True)
+class KeySetting:
+    """One line of `[keys]`."""
+
+    command: str
+    """Its name: `chat.stop`."""
+    keys: str
+    """As written, several between commas."""
+    line: int
+    """Of the file, counted from 1."""
+
+
+@dataclass(frozen=True)
 class Preferences:
     """What a user may set in `settings.toml`; every key is optional."""
 
@@ -126,10 +140,16 @@ class Preferences:
     rounding."""
     model_titles: bool = True
     """Whether the model names new conversations while nothing else is to do."""
+    call: Call = "desktop"
+    """How the user is called when a long answer is ready: `desktop` notice, `bell`, or `off`."""
+    panel: bool = False
+    """Whether the panel with live figures stands beside the chat, where there is room."""
     reduced_motion: bool = False
     """Whether nothing on the screen moves by itself."""
     model_folders: tuple[Path, ...] = ()
     """More folders to look for model files in; they are used where they lie."""
+    keys: tuple[KeySetting, ...] = ()
+    """Other keys for commands, as the table `[keys]` has them; the app knows the commands."""
 
     @property
     def thinking_limits(self) -> ThinkingBudget:
@@ -145,19 +165,6 @@ class Preferences:
     def draft_tokens(self) -> int:
         """Tokens to guess ahead in one step; 0 where `speculation` is off."""
         return DRAFT_TOKENS if self.speculation else 0
-
-
-@dataclass(frozen=True)
-class State:
-    """What the app remembers between runs; written by the app, not by people."""
-
-    last_model: str = ""
-    """Catalogue id of the model last chatted with; empty for none, or for a plain file."""
-    last_quantization: str = ""
-    last_path: str = ""
-    """The file that was loaded."""
-    first_run_done: bool = False
-    """Whether the user has been through machine, advice and download once."""
 
 
 def load_preferences(directories: Directories) -> Preferences:
@@ -205,37 +212,6 @@ def load_usable_preferences(directories: Directories) -> tuple[Preferences, Sett
         return error.usable, error
     except SettingsError as error:
         return Preferences(), error
-
-
-def load_state(directories: Directories) -> State:
-    """Read what the app remembers; a damaged file is set aside, never an error.
-
-    A file that is not JSON of the right shape is renamed to `state.json.damaged`.
-    """
-    path = directories.data / "state.json"
-    try:
-        data = json.loads(path.read_bytes())
-    except OSError:
-        return State()
-    except ValueError:
-        return _set_aside(path)
-    if not isinstance(data, dict):
-        return _set_aside(path)
-    kinds = get_type_hints(State)
-    known = {name: data[name] for name in kinds if name in data}
-    if any(type(value) is not kinds[name] for name, value in known.items()):
-        return _set_aside(path)
-    return State(**known)
-
-
-def save_state(directories: Directories, state: State) -> None:
-    """Write what the app remembers, in one step.
-
-    Raises:
-        FileError: The folder or file cannot be written.
-    """
-    ensure(directories.data)
-    write_atomically(directories.data / "state.json", json.dumps(asdict(state), indent=1) + "\n")
 
 
 def expanded(path: str | Path) -> Path:
@@ -322,6 +298,9 @@ def _preferences(
             problems.append(
                 f"{line}: there is no setting `{key}`; the settings are {', '.join(names)}"
             )
+        elif key == "keys":
+            values[key], wrong = _keys(value, text)
+            problems += wrong
         elif problem := problem_of(key, value):
             problems.append(f"{line}: `{key}` {problem}")
         else:
@@ -336,6 +315,31 @@ def _preferences(
     return Preferences(**values), tuple(problems)  # type: ignore[arg-type]  # checked above
 
 
+def flat_keys(table: object) -> dict[str, object]:
+    """The lines of `[keys]`: TOML reads `chat.stop = "f12"` as a table in a table."""
+    if not isinstance(table, dict):
+        return {"keys": table}
+    found: dict[str, object] = {}
+    for name, value in table.items():
+        if isinstance(value, dict):
+            found |= {f"{name}.{rest}": deep for rest, deep in flat_keys(value).items()}
+        else:
+            found[name] = value
+    return found
+
+
+def _keys(table: object, text: str) -> tuple[tuple[KeySetting, ...], list[str]]:
+    found, problems = [], []
+    for name, value in flat_keys(table).items():
+        line = max(_line_of(name, text), _line_of(name.rpartition(".")[2], text))
+        several = value if isinstance(value, list) else [value]
+        if name == "keys" or not all(isinstance(each, str) for each in several):
+            problems.append(f"line {line}: `{name}` must be keys in quotes, not {value!r}")
+        else:
+            found.append(KeySetting(name, ", ".join(map(str, several)), line))
+    return tuple(found), problems
+
+
 def problem_of(key: str, value: object) -> str:
     """What is wrong with a setting's value; empty when it is fine."""
     choices = {
@@ -343,6 +347,7 @@ def problem_of(key: str, value: object) -> str:
         "goal": get_args(Goal),
         "when_full": get_args(WhenFull),
         "quiet": get_args(Quiet),
+        "call": get_args(Call),
     }
     if key in choices:
         allowed = choices[key]
@@ -350,7 +355,7 @@ def problem_of(key: str, value: object) -> str:
     if key == "context_window":
         good = isinstance(value, int) and not isinstance(value, bool) and value >= 0
         return "" if good else f"must be a whole number of tokens, 0 or more, not {value!r}"
-    if key in {"speculation", "model_titles", "reduced_motion"}:
+    if key in {"speculation", "model_titles", "reduced_motion", "panel"}:
         return "" if isinstance(value, bool) else f"must be true or false, not {value!r}"
     if key == "model_folders":
         named = isinstance(value, list) and all(isinstance(f, str) and f.strip() for f in value)
@@ -382,15 +387,6 @@ def _line_of(key: str, text: str) -> int:
     name = re.escape(key)
     pattern = re.compile(rf"""^\s*\[*\s*["']?{name}["']?\s*[=.\]]""")
     return next((n for n, line in enumerate(text.splitlines(), 1) if pattern.match(line)), 1)
-
-
-def _set_aside(path: Path) -> State:
-    try:
-        path.replace(path.with_name(path.name + ".damaged"))
-    except OSError:
-        # Only a read-only disk gets here; the state is rebuilt from defaults either way.
-        return State()
-    return State()
 
 
 def _reason(error: OSError) -> str:

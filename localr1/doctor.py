@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import queue
+import sys
 import tempfile
 import threading
 import time
@@ -35,6 +37,10 @@ _SLOW_DISK_BYTES_PER_SECOND: Final = 20e6
 _WRITTEN_BYTES: Final = 4 << 20
 _MOST_WRITTEN_BYTES: Final = 32 << 20
 _DAY_SECONDS: Final = 86_400.0
+_WRITTEN_SECONDS: Final = 1_767_225_600.0
+"""The beginning of 2026: this code is not older."""
+_LONGEST_UNTOUCHED_SECONDS: Final = 5 * 365.25 * _DAY_SECONDS
+"""A computer may lie without a new release for years, and without a network as well."""
 _HUB_SECONDS: Final = 6.0
 _SMALLEST_COLUMNS, _SMALLEST_LINES = 60, 20
 
@@ -64,14 +70,18 @@ def engine(machine: Machine, bench: Bench) -> list[Finding]:
         found.append(Finding("engine", "ok", words))
     found += [_trouble(trouble, machine, bench) for trouble in troubles]
     found += [_used(gpu) for gpu in machine.gpus]
-    # What could not be looked at, or contradicts itself, may hide a card.
-    found += [
-        Finding("machine", "warning", problem, "", "localr1 machine shows all that was found.")
-        for problem in machine.problems
-    ]
+    # What could not be looked at may hide a card; `unseen` says what that was.
     if all(device.kind == "cpu" for device in machine.devices) and not machine.problems:
         found.append(Finding("gpu", "ok", "No GPU was found; models run on the CPU."))
     return found
+
+
+def unseen(machine: Machine) -> list[Finding]:
+    """What of the computer could not be looked at, or contradicts itself."""
+    return [
+        Finding("machine", "warning", problem, "", "localr1 machine shows all that was found.")
+        for problem in machine.problems
+    ]
 
 
 def ways(machine: Machine, bench: Bench, wanted: Backend | None = None) -> tuple[Build, ...]:
@@ -244,35 +254,56 @@ def terminal(here: Terminal) -> list[Finding]:
     return [Finding("terminal", "ok", words)]
 
 
-def clock(now_seconds: float) -> list[Finding]:
-    """Whether the computer's clock can be right; pure but for the age of localr1's own files.
+def clock(now_seconds: float, newest_seconds: float | None = None) -> list[Finding]:
+    """Whether the computer's clock can be right; pure but for the age of the files here.
 
-    With a clock far behind every secure connection fails: no certificate is valid yet.
+    With a clock far off every secure connection fails: no certificate is valid yet, or any more.
+
+    Args:
+        now_seconds: What the clock says, in seconds since 1970.
+        newest_seconds: When the newest file here was written that no run of localr1 writes; None
+            for looking.
     """
-    oldest = Path(__file__).stat().st_mtime
-    if now_seconds >= oldest - _DAY_SECONDS:
-        return [Finding("clock", "ok", f"The clock says {time.ctime(now_seconds)}.")]
+    newest = _newest_seconds() if newest_seconds is None else newest_seconds
+    # Some systems give every file of a package a date of long ago.
+    newest = max(newest, _WRITTEN_SECONDS)
+    says = f"The clock says {time.ctime(now_seconds)}"
+    if newest - _DAY_SECONDS <= now_seconds <= newest + _LONGEST_UNTOUCHED_SECONDS:
+        return [Finding("clock", "ok", f"{says}.")]
+    if now_seconds < newest:
+        what = f"{says}, which cannot be."
+        why = f"localr1's own files are of {time.ctime(newest)}."
+    else:
+        what = f"{says}, which can hardly be."
+        why = f"The newest files of localr1, Python and the engine are of {time.ctime(newest)}."
     return [
         Finding(
             "clock",
             "warning",
-            f"The clock says {time.ctime(now_seconds)}, which cannot be.",
-            f"localr1 itself is of {time.ctime(oldest)}. Secure connections fail with it.",
+            what,
+            f"{why} Secure connections fail with a wrong clock.",
             "Set the clock, or let the system do so (timedatectl set-ntp true).",
         )
     ]
 
 
+def _newest_seconds() -> float:
+    engine = importlib.util.find_spec("llama_cpp")
+    paths = [Path(__file__), Path(sys.executable)]
+    paths += [Path(engine.origin)] if engine is not None and engine.origin else []
+    return max((path.stat().st_mtime for path in paths if path.exists()), default=0.0)
+
+
 def cache(directories: Directories) -> list[Finding]:
     """Whether what is kept between runs can be read, and downloads are as long as they were."""
     kept = [*directories.cache.glob("*.json"), directories.data / "state.json"]
-    damaged = [path for path in kept if path.is_file() and not _is_json(path)]
+    damaged = [path for path in kept if path.is_file() and not _is_sound(path)]
     found = [
         Finding(
             "cache",
             "warning",
             f"{path.name} is damaged.",
-            "It is not JSON. It is ignored and made anew when it can be.",
+            "It is not an object in JSON. It is ignored and made anew when it can be.",
             f"Remove it: {path}",
         )
         for path in damaged
@@ -299,12 +330,12 @@ def cache(directories: Directories) -> list[Finding]:
     return found or [Finding("cache", "ok", f"{words} localr1 verify --all reads them whole.")]
 
 
-def _is_json(path: Path) -> bool:
+def _is_sound(path: Path) -> bool:
+    """Whether a file has the form that all of them have: an object."""
     try:
-        json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        return isinstance(json.loads(path.read_bytes()), dict)
+    except (OSError, ValueError, RecursionError):
         return False
-    return True
 
 
 def hub(*, offline: bool) -> list[Finding]:

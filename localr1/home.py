@@ -52,6 +52,8 @@ class Home:
     """What is wrong with settings.toml; what is wrong there has its default."""
     pool: tuple[str, ...] = ()
     """Other computers (`host:port`) whose memory is used as well."""
+    profile: Machine | None = None
+    """The computer that is planned for instead of the one that localr1 finds."""
 
     @property
     def unused_list(self) -> str:
@@ -118,9 +120,11 @@ def examined(directories: Directories) -> Machine | None:
 
 
 async def examine(home: Home) -> Machine:
-    """What this computer has and what llama.cpp can use of it, as of now."""
+    """What this computer has and what llama.cpp can use of it, as of now; or what a profile says."""
     import asyncio  # noqa: PLC0415
 
+    if home.profile is not None:
+        return home.profile
     known = None if home.pool else await asyncio.to_thread(examined, home.directories)
     return known if known is not None else await examine_machine(home.directories, home.pool)
 
@@ -138,11 +142,11 @@ async def examine_machine(directories: Directories, pool: tuple[str, ...] = ()) 
 
     system, engine = await asyncio.gather(
         asyncio.to_thread(detect, measure=True, cache_dir=directories.cache),
-        probe(directories.logs, rpc_endpoints=pool),
+        probe(directories.logs),
     )
-    if not pool:
-        probe_cache.remember(directories.cache, system, engine)
-    return await track_record.with_experience(directories, reconcile(system, engine))
+    probe_cache.remember(directories.cache, system, engine)
+    machine = await _with_lent(reconcile(system, engine), pool, measured=True)
+    return await track_record.with_experience(directories, machine)
 
 
 async def look(directories: Directories, pool: tuple[str, ...] = ()) -> Machine:
@@ -151,10 +155,22 @@ async def look(directories: Directories, pool: tuple[str, ...] = ()) -> Machine:
 
     from localr1.engine.client import probe  # noqa: PLC0415
 
-    system, engine = await asyncio.gather(
-        asyncio.to_thread(detect), probe(directories.logs, rpc_endpoints=pool)
-    )
-    return reconcile(system, engine)
+    system, engine = await asyncio.gather(asyncio.to_thread(detect), probe(directories.logs))
+    return await _with_lent(reconcile(system, engine), pool, measured=False)
+
+
+async def _with_lent(machine: Machine, pool: tuple[str, ...], *, measured: bool) -> Machine:
+    """With what other computers lend, which have the same build of llama.cpp.
+
+    Raises:
+        RpcUnavailable: One of them cannot be used.
+    """
+    if not pool:
+        return machine
+    from localr1.engine import lent  # noqa: PLC0415
+
+    found = await lent.devices(pool, machine.engine, measured=measured)
+    return replace(machine, devices=(*machine.devices, *found))
 
 
 def advise(

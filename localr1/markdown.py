@@ -24,6 +24,8 @@ BLOCK: Final = "formula"
 """The type of a token that is a formula on its own; its content is LaTeX."""
 INLINE: Final = "formula"
 """The key in the `meta` of a `code_inline` token that is a formula: whether it is drawn."""
+SOURCE: Final = "source"
+"""The key beside it: the LaTeX as the model wrote it, with the signs around it."""
 
 _MOST_LINES = 60
 """A formula that is not closed by then was not meant as one."""
@@ -125,7 +127,7 @@ class MathsParser(MarkdownIt):
             flat = None if self._as_source else in_one_line(content)
             token = state.push("code_inline", "code", 0)
             token.content = flat or content
-            token.meta = {INLINE: flat is not None}
+            token.meta = {INLINE: flat is not None, SOURCE: source[start : close[1]]}
         state.pos = close[1]
         return True
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 from localr1.config import (
+    Call,
     Directories,
     Goal,
     Preferences,
@@ -21,17 +22,23 @@ from localr1.config import (
     ThinkingDisplay,
     WhenFull,
     ensure,
+    flat_keys,
     problem_of,
     write_atomically,
 )
 from localr1.errors import FileError, SettingsError, UsageError
 from localr1.models.toml_line import key_lines
 
-Kind = Literal["choice", "switch", "number", "text", "list"]
+Kind = Literal["choice", "switch", "number", "text", "list", "keys"]
 _FILE: Final = "settings.toml"
 _HEADER: Final = (
     "# localr1's settings. Every line is optional: without it the value shown holds.\n"
     "# The app writes here too (Settings in its menu) and keeps what you write.\n"
+)
+_KEYS: Final = (
+    "# Other keys for commands, several between commas; Settings has the names under Keys.\n"
+    "# [keys]\n"
+    '# "chat.panel" = "f12"\n'
 )
 
 
@@ -118,6 +125,20 @@ SETTINGS: Final = (
         "text",
     ),
     Setting(
+        "call",
+        "When it is ready",
+        "How a long answer calls you: a desktop notice (else the bell), the bell, or nothing.",
+        "choice",
+        get_args(Call),
+        "from the next reply on",
+    ),
+    Setting(
+        "panel",
+        "Live figures",
+        "Whether speed, memory, temperature and battery are shown beside the chat (F12).",
+        "switch",
+    ),
+    Setting(
         "reduced_motion",
         "Reduced motion",
         "Whether nothing on the screen moves by itself.",
@@ -138,6 +159,10 @@ SETTINGS: Final = (
         takes_effect="at the next start",
     ),
 )
+KEYS: Final = Setting(
+    "keys", "Keys", "The keys of every command; Enter shows them and changes them.", "keys"
+)
+"""Stands for all of `[keys]`, which has a screen of its own."""
 BY_KEY: Final[Mapping[str, Setting]] = {setting.key: setting for setting in SETTINGS}
 
 
@@ -146,6 +171,8 @@ def shown(setting: Setting, preferences: Preferences) -> str:
     value = getattr(preferences, setting.key)
     if isinstance(value, bool):
         return "on" if value else "off"
+    if setting is KEYS:
+        return f"{len(value)} changed" if value else ""
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
     return "" if value is None else str(value)
@@ -187,6 +214,26 @@ def write(directories: Directories, key: str, value: object) -> None:
         SettingsError: The file is not TOML; it is left as it is.
         FileError: It cannot be read or written.
     """
+    _rewrite(directories, lambda text: with_value(text, key, value))
+
+
+def write_keys(directories: Directories, command: str, keys: str) -> None:
+    """Give a command other keys in the file's table `[keys]`.
+
+    Args:
+        directories: Where it lies.
+        command: Its name.
+        keys: Several between commas; empty takes the line out, so that the usual ones hold.
+
+    Raises:
+        SettingsError: The file is not TOML, or has its keys in a form that only its owner can
+            change; it is left as it is.
+        FileError: It cannot be read or written.
+    """
+    _rewrite(directories, lambda text: with_keys(text, command, keys))
+
+
+def _rewrite(directories: Directories, change: Callable[[str], str]) -> None:
     path = ensure(directories.settings) / _FILE
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -195,8 +242,8 @@ def write(directories: Directories, key: str, value: object) -> None:
     except (OSError, UnicodeDecodeError) as error:
         raise FileError(f"{path} cannot be read.", str(error), "Check it, or delete it.") from error
     try:
-        changed = with_value(text, key, value)
-    except tomllib.TOMLDecodeError as error:
+        changed = change(text)
+    except ValueError as error:  # of TOML, or what stands in the way
         raise SettingsError(
             f"The settings file {path} cannot be changed.", str(error), "Correct it, or delete it."
         ) from error
@@ -205,7 +252,7 @@ def write(directories: Directories, key: str, value: object) -> None:
 
 def template() -> str:
     """A file in which nothing is set and everything is explained."""
-    return _HEADER + "".join(f"\n{_unset(setting)}" for setting in SETTINGS)
+    return _HEADER + "".join(f"\n{_unset(setting)}" for setting in SETTINGS) + f"\n{_KEYS}"
 
 
 def with_value(text: str, key: str, value: object) -> str:
@@ -243,6 +290,55 @@ def with_value(text: str, key: str, value: object) -> str:
     new = _line(key, value) if value is not None else _unset(setting).splitlines()[-1]
     lines.insert(at, new)
     return "\n".join(lines) + "\n"
+
+
+def with_keys(text: str, command: str, keys: str) -> str:
+    """The file's text with other keys for a command; everything else stays as it was.
+
+    Args:
+        text: TOML.
+        command: Its name.
+        keys: Empty for the usual ones.
+
+    Raises:
+        ValueError: The text is not TOML, or its keys do not stand on lines of their own.
+    """
+    before = tomllib.loads(text)
+    if not keys and command not in flat_keys(before.get("keys", {})):
+        return text
+    lines = text.splitlines()
+    wanted = {**flat_keys(before.get("keys", {})), command: keys}
+    places = []
+    if command in flat_keys(before.get("keys", {})):
+        found = key_lines(text)
+        places = [n for path, n in found.items() if ".".join(map(str, path)) == f"keys.{command}"]
+        del lines[places[0] - 1]
+    if not keys:
+        del wanted[command]
+    tries = [(lines, place - 1) for place in places] + [_with_head(lines)]
+    for rest, at in tries:
+        new = [f"{json.dumps(command)} = {json.dumps(keys)}"] if keys else []
+        changed = "\n".join([*rest[:at], *new, *rest[at:]]) + "\n"
+        try:
+            after = tomllib.loads(changed)
+        except tomllib.TOMLDecodeError:
+            continue
+        same = {**after, "keys": {}} == {**before, "keys": {}}
+        if same and flat_keys(after.get("keys", {})) == wanted:
+            return changed
+    raise ValueError("its keys do not stand on a line each below [keys]")
+
+
+def _with_head(lines: list[str]) -> tuple[list[str], int]:
+    """The lines with a table `[keys]` among them, and the place behind its head."""
+    heads = [n for n, line in enumerate(lines) if line.partition("#")[0].strip() == "[keys]"]
+    if heads:
+        return lines, heads[0] + 1
+    begun = [n for n, line in enumerate(lines) if line.strip() == "# [keys]"]
+    if begun:
+        return [*lines[: begun[0]], "[keys]", *lines[begun[0] + 1 :]], begun[0] + 1
+    head = _KEYS.splitlines()[0]
+    return [*lines, "", head, "[keys]"], len(lines) + 3
 
 
 def _reads_as(lines: list[str], wanted: Mapping[str, object]) -> bool:

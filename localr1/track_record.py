@@ -109,9 +109,13 @@ class Watch:
         directories: Where records are kept.
         plan: As it was loaded: with the settings of the engine.
         machine: What it was planned for.
+        keep: Whether anything is recorded: not where the plan was for another computer.
     """
 
-    def __init__(self, directories: Directories, plan: Plan, machine: Machine) -> None:
+    def __init__(
+        self, directories: Directories, plan: Plan, machine: Machine, *, keep: bool = True
+    ) -> None:
+        self._keep = keep
         self._directories = directories
         self._plan = plan
         self._machine = machine
@@ -128,7 +132,7 @@ class Watch:
         Returns:
             The record; None where there is nothing telling in it.
         """
-        if measured is None:
+        if measured is None or not self._keep:
             return None
         plan, machine = self._plan, self._machine
         if busy_share is None:

@@ -7,7 +7,7 @@ first steps are in `home`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -17,17 +17,14 @@ from typing import TYPE_CHECKING, Final
 from localr1 import exact, track_record
 from localr1.chat.kv_state import KvStates
 from localr1.chat.store import Store
-from localr1.config import (
-    DRAFT_TOKENS,
-    State,
-    load_state,
-    save_state,
-)
+from localr1.config import DRAFT_TOKENS
 from localr1.engine.client import Engine
 from localr1.engine.experience import recall_threads
+from localr1.engine.lent import still_there
 from localr1.engine.start import Start
-from localr1.errors import FileError, LocalR1Error, UnknownModel
-from localr1.fit import placement
+from localr1.errors import FileError, LocalR1Error, UnknownModel, UsageError
+from localr1.fit import explain, placement
+from localr1.fit.network import alone, names_lent
 from localr1.fit.threads import gentle
 from localr1.fit.types import NOTHING, Asked, Plan
 from localr1.home import Home, advise, examine, look, open_home
@@ -37,6 +34,7 @@ from localr1.models.library import Partial
 from localr1.models.limit import SpeedLimit
 from localr1.models.queue import Item, QueueFile
 from localr1.models.types import Choice, LocalModel, Model, Variant
+from localr1.state import State, load_state, save_state
 
 if TYPE_CHECKING:
     from localr1.models.download import DownloadEvent
@@ -92,7 +90,28 @@ def plan_for(
     if quiet == "always" or (quiet == "battery" and machine.power.on_battery):
         settings = gentle(settings, machine.cpu)
     plan = placement.with_settings(plan, settings, machine)
-    return placement.side_by_side(plan, machine, most_at_once)
+    plan = placement.side_by_side(plan, machine, most_at_once)
+    return replace(plan, pool=tuple(_pool_words(home, machine, plan))) if home.pool else plan
+
+
+def _pool_words(home: Home, machine: Machine, plan: Plan) -> Iterator[str]:
+    """What other computers' memory brings, how fast that is, and what would be faster without."""
+    here = alone(machine)
+    if not names_lent(plan.settings):
+        if plan.fits:
+            yield "This computer alone is no slower: the others are not used."
+        return
+    yield f"{plan.reasons[0]}."
+    yield from (f"{words}." for words in explain.network(plan, machine))
+    if plan.model.demo:
+        return
+    speed = plan.generation_tps.expected
+    others = advise(home, here, every_variant=False).plans
+    fit = (other for other in others if other.fits and not other.model.demo)
+    faster = next((other for other in fit if other.generation_tps.expected > speed), None)
+    if faster is not None:
+        name = f"{faster.model.name} {faster.variant.quantization}"
+        yield f"Faster on this computer alone: {name}, about {explain.tps(faster.generation_tps)}."
 
 
 async def fetch(  # noqa: PLR0913  # keyword arguments with defaults
@@ -203,6 +222,38 @@ def check_queue_room(home: Home, items: Iterable[Item], files: Iterable[RemoteFi
     check_room(variants, home.directories.models, files)
 
 
+def check_devices(plan: Plan, here: Machine) -> None:
+    """See that llama.cpp has here what a plan computes on.
+
+    Args:
+        plan: Perhaps for another computer.
+        here: This one.
+
+    Raises:
+        UsageError: It has not; names the device.
+    """
+    listed = {device.name for device in here.engine.devices}
+    for name in plan.settings.device_names:
+        if name not in listed:
+            raise UsageError(
+                f"llama.cpp has no {name} in this computer.",
+                "The plan is for another computer, which has one.",
+                "Leave --profile and the what-if options out.",
+            )
+
+
+def watch(home: Home, plan: Plan, machine: Machine) -> track_record.Watch:
+    """What records how a reply compares with what was predicted; nothing under a profile.
+
+    Args:
+        home: Where things are.
+        plan: As it was loaded: with the settings of the engine.
+        machine: What it was planned for.
+    """
+    keep = home.profile is None
+    return track_record.Watch(home.directories, plan, machine, keep=keep)
+
+
 async def start_engine(
     home: Home,
     local: LocalModel,
@@ -225,20 +276,39 @@ async def start_engine(
         NothingFits: Even with the least settings it would be sure to swap.
         LoadFailed: llama.cpp refused the file, or everything that was tried.
         EngineDied: The worker ended while loading.
+        UsageError: The plan is that of a profile, and for devices that are not here.
     """
     directories = home.directories
-
+    if home.profile is not None:
+        check_devices(plan, await look(directories, home.pool))
+    if on_step is not None:
+        for words in plan.pool:
+            on_step(words)
     start = Start(
         local,
         plan,
         partial(look, directories, home.pool),
-        rpc_endpoints=home.pool,
+        # Whom the plan does not need cannot take it along either.
+        rpc_endpoints=home.pool if names_lent(plan.settings) else (),
         cache=directories.cache,
         logs=directories.logs,
         on_progress=on_progress,
         on_step=on_step,
     )
     return await start.run()
+
+
+async def without_lost(home: Home) -> tuple[Home, str]:
+    """The same without the computers that no longer answer, and which those are, in words.
+
+    The words are empty where all of them answer.
+    """
+    left = await still_there(home.pool)
+    lost = [endpoint for endpoint in home.pool if endpoint not in left]
+    if not lost:
+        return home, ""
+    names, are = " and ".join(lost), "are" if len(lost) > 1 else "is"
+    return replace(home, pool=left), f"{names} {are} lost: planned again without."
 
 
 def last_used(home: Home) -> LocalModel | None:

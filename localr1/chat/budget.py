@@ -20,6 +20,8 @@ _LARGEST_REPLY_ROOM: Final = 8192
 _QUESTION_SHARE: Final = 16
 # When room is made, it is an eighth of the window more than needed.
 _MADE_SHARE: Final = 8
+# More than the words of a template around a question.
+_FORM_TOKENS: Final = 64
 # What thinking may never take from the answer: an eighth of the window, at most this.
 _LARGEST_ANSWER_RESERVE: Final = 1024
 
@@ -55,13 +57,14 @@ def continuing_room(context_window: int) -> int:
     return max(1, context_window // 16, min(256, context_window // 4))
 
 
-def share_out(
+def share_out(  # noqa: PLR0913 - what is not plain is by keyword
     opening_tokens: int,
     turn_tokens: Sequence[int],
     asked_tokens: int,
     context_window: int,
     *,
     least_room: int | None = None,
+    whole: bool = False,
 ) -> Budget:
     """Leave out the oldest turns so that the reply's room stays free.
 
@@ -75,7 +78,11 @@ def share_out(
             beginning of the next prompt, whose question is not known yet.
         context_window: Tokens of the whole window.
         least_room: Fewest tokens that a reply is begun with; None means what a new one needs.
+        whole: Leave out nothing as long as a short reply has room: for a summary of it all.
     """
+    everything = opening_tokens + sum(turn_tokens) + asked_tokens
+    if whole and everything + 2 * answer_reserve(context_window) <= context_window:
+        return Budget(0, everything, fits=True)
     left_out, total = 0, opening_tokens
     # As the conversation grew: so the same turns are left out whenever this is asked.
     room = reply_room(context_window)
@@ -90,6 +97,18 @@ def share_out(
         left_out, total = _leave_out(turn_tokens, left_out, total, context_window - made)
     least = min(_SMALLEST_REPLY_ROOM, room) if least_room is None else least_room
     return Budget(left_out, total, total + least <= context_window)
+
+
+def surely_fits(context_used: int, added_bytes: int, context_window: int) -> bool:
+    """Whether nothing more is left out for a question, by what the last reply left in the window.
+
+    Args:
+        context_used: Tokens when it ended, its thinking among them; 0 where that is not known.
+        added_bytes: Of all that comes to it; no token has less than one.
+        context_window: Tokens of the whole window.
+    """
+    room = reply_room(context_window) + context_window // _QUESTION_SHARE + _FORM_TOKENS
+    return 0 < context_used <= context_window - room - added_bytes
 
 
 def _leave_out(

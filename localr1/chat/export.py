@@ -74,6 +74,7 @@ def document(kept: Iterable[Kept], *, thinking: bool = True) -> dict[str, Any]:
                 "pinned": summary.pinned,
                 "archived": summary.archived,
                 "tags": list(summary.tags),
+                "manner": asdict(whole.manner),
                 "shown": whole.messages[-1].id if whole.messages else None,
                 "messages": [_message(each, thinking=thinking) for each in messages],
             }
@@ -162,7 +163,8 @@ def _title(conversation: Conversation) -> str:
 def _origin(conversation: Conversation) -> str:
     began = conversation.messages[0].created_at if conversation.messages else None
     day = f", {began:%Y-%m-%d}" if began else ""
-    return f"{one_line(conversation.model_id, 100)}{day}, with localr1"
+    held = f"; {one_line(words, 500)}" if (words := conversation.manner.words) else ""
+    return f"{one_line(conversation.model_id, 100)}{day}, with localr1{held}"
 
 
 def _ending(message: Message) -> str:

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from localr1.chat import ollama_chats
 from localr1.chat.export import FORMAT, SCHEMA
+from localr1.chat.manner import Manner
 from localr1.chat.types import Incoming, ReplyStats, Role, Said
 from localr1.errors import FileError
 
@@ -226,6 +227,7 @@ def _own(one: Mapping[str, Any]) -> Incoming:
         one.get("pinned") is True,
         one.get("archived") is True,
         tuple(_text(tag) for tag in _list(one.get("tags"))),
+        Manner.from_values(one.get("manner")),
     )
 
 

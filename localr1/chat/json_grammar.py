@@ -9,12 +9,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from localr1.chat import number_grammar as numbers
-from localr1.errors import UsageError
-
-Schema = Mapping[str, Any]
+from localr1.chat.json_exclusive import Exclusive
+from localr1.chat.json_schema import (
+    NO_SCHEMA,
+    REMARKS,
+    TYPES,
+    Schema,
+    implied,
+    is_kind,
+    merged,
+    refused,
+)
 
 _MOST_REPEATS: Final = 2000
 """llama.cpp refuses larger numbers of repetitions."""
@@ -25,12 +33,6 @@ _NOT_KEPT: Final = (
     *("minContains", "maxContains", "pattern", "unevaluatedItems", "unevaluatedProperties"),
     *("$dynamicRef", "$recursiveRef"),
 )
-# They say nothing of the value.
-_REMARKS: Final = (
-    *("title", "description", "default", "examples", "$schema", "$id", "$comment", "$defs"),
-    *("definitions", "deprecated", "readOnly", "writeOnly", "$anchor", "discriminator"),
-)
-_TYPES: Final = ("object", "array", "string", "number", "integer", "boolean", "null")
 _HEX: Final = "[0-9a-fA-F]"
 _DATE: Final = '[0-9]{4} "-" ("0" [1-9] | "1" [0-2]) "-" ("0" [1-9] | [12] [0-9] | "3" [01])'
 _TIME: Final = (
@@ -89,10 +91,10 @@ class _Writer:
         if schema is True:
             return "value"
         if not isinstance(schema, Mapping):
-            raise _refused(place, "nothing satisfies `false`" if schema is False else _NO_SCHEMA)
+            raise refused(place, "nothing satisfies `false`" if schema is False else NO_SCHEMA)
         self._depth += 1
         if self._depth > _DEEPEST:
-            raise _refused(place, "it is nested too deeply, or refers to itself in a circle")
+            raise refused(place, "it is nested too deeply, or refers to itself in a circle")
         try:
             return self._value(schema, place)
         finally:
@@ -101,23 +103,23 @@ class _Writer:
     def _value(self, schema: Schema, place: str) -> str:
         for name in _NOT_KEPT:
             if name in schema:
-                raise _refused(place, f"no grammar can promise `{name}`")
-        said = {name: value for name, value in schema.items() if name not in _REMARKS}
+                raise refused(place, f"no grammar can promise `{name}`")
+        said = {name: value for name, value in schema.items() if name not in REMARKS}
         if "$ref" in said:
             return self._reference(said, place)
         if "allOf" in said:
-            return self.value(_merged(said, place), place)
+            return self.value(merged(said, place), place)
         for name in ("anyOf", "oneOf"):
             if name in said:
                 return self._one_of(said, name, place)
         if "const" in said or "enum" in said:
             return self._listed(said, place)
-        kinds = said.get("type", _implied(said))
+        kinds = said.get("type", implied(said))
         if kinds is None:
             return "value"
         kinds = [kinds] if isinstance(kinds, str) else kinds
-        if not isinstance(kinds, list) or not kinds or not set(map(str, kinds)) <= set(_TYPES):
-            raise _refused(place, f"`type` is one of {', '.join(_TYPES)}, or a list of them")
+        if not isinstance(kinds, list) or not kinds or not set(map(str, kinds)) <= set(TYPES):
+            raise refused(place, f"`type` is one of {', '.join(TYPES)}, or a list of them")
         return self._either([self._typed(said, kind, place) for kind in kinds])
 
     def _typed(self, schema: Schema, kind: str, place: str) -> str:
@@ -132,7 +134,7 @@ class _Writer:
                 try:
                     return numbers.between(schema, whole=kind == "integer") or kind
                 except ValueError as error:
-                    raise _refused(place, str(error)) from error
+                    raise refused(place, str(error)) from error
             case _:
                 return kind
 
@@ -141,20 +143,20 @@ class _Writer:
         others = {name: value for name, value in schema.items() if name != "$ref"}
         found = self._find(target, place)
         if others:
-            return self.value(_merged({**others, "allOf": [found]}, place), place)
+            return self.value(merged({**others, "allOf": [found]}, place), place)
         if target not in self._references:
             # Named before it is written: it may refer to itself.
             self._references[target] = f"ref{len(self._references)}"
             self.rules[self._references[target]] = ""
             body = self.value(found, str(target))
             if body in self._references.values() and not self.rules[body]:
-                raise _refused(place, "it refers to itself in a circle")
+                raise refused(place, "it refers to itself in a circle")
             self.rules[self._references[target]] = body
         return self._references[target]
 
     def _find(self, target: object, place: str) -> object:
         if not isinstance(target, str) or not (target == "#" or target.startswith("#/")):
-            raise _refused(place, "`$ref` must be #/… in the same file; nothing is fetched")
+            raise refused(place, "`$ref` must be #/… in the same file; nothing is fetched")
         found = self._schema
         for part in target.split("/")[1:]:
             name = part.replace("~1", "/").replace("~0", "~")
@@ -163,31 +165,39 @@ class _Writer:
             elif isinstance(found, Mapping) and name in found:
                 found = found[name]
             else:
-                raise _refused(place, f"there is no {target}")
+                raise refused(place, f"there is no {target}")
         return found
 
     def _one_of(self, schema: Schema, name: str, place: str) -> str:
         choices = schema[name]
         others = {key: value for key, value in schema.items() if key != name}
         if not isinstance(choices, list) or not choices:
-            raise _refused(place, f"`{name}` is a list of schemas")
+            raise refused(place, f"`{name}` is a list of schemas")
         if others:
-            choices = [_merged({**others, "allOf": [choice]}, place) for choice in choices]
-        return self._either(
-            [self.value(choice, f"{place}/{name}/{n}") for n, choice in enumerate(choices)]
-        )
+            choices = [merged({**others, "allOf": [choice]}, place) for choice in choices]
+        found = [self.value(choice, f"{place}/{name}/{n}") for n, choice in enumerate(choices)]
+        if name == "oneOf":
+            both = Exclusive(lambda target: self._find(target, place)).apart(choices)
+            if both is not None:
+                raise refused(
+                    place,
+                    f"one value may satisfy the parts {both[0]} and {both[1]} of `oneOf`, which no "
+                    "grammar can prevent; give them a property with different `const`, or write "
+                    "`anyOf`",
+                )
+        return self._either(found)
 
     def _listed(self, schema: Schema, place: str) -> str:
         values = schema["enum"] if "enum" in schema else [schema["const"]]
         if "const" in schema and schema["const"] not in values:
             values = []
-        kinds = schema.get("type", list(_TYPES))
+        kinds = schema.get("type", list(TYPES))
         kinds = [kinds] if isinstance(kinds, str) else kinds
-        fitting = [value for value in values if any(_is(value, kind) for kind in kinds)]
+        fitting = [value for value in values if any(is_kind(value, kind) for kind in kinds)]
         if not fitting:
-            raise _refused(place, "no value satisfies it")
+            raise refused(place, "no value satisfies it")
         if set(schema) - {"enum", "const", "type"}:
-            raise _refused(place, "`enum` and `const` stand alone, or beside `type`")
+            raise refused(place, "`enum` and `const` stand alone, or beside `type`")
         return self._either([_literal(value) for value in fitting])
 
     def _string(self, schema: Schema, place: str) -> str:
@@ -195,7 +205,7 @@ class _Writer:
         least, most = _bounds(schema, "minLength", "maxLength", place)
         if form is not None:
             if (least, most) != (0, None):
-                raise _refused(place, "a length and a `format` are too much for a grammar")
+                raise refused(place, "a length and a `format` are too much for a grammar")
             return rf'("\"" {form} "\"")'
         if (least, most) == (0, None):
             return "string"
@@ -203,19 +213,19 @@ class _Writer:
 
     def _array(self, schema: Schema, place: str) -> str:
         if schema.get("uniqueItems"):
-            raise _refused(place, "no grammar can promise `uniqueItems`")
+            raise refused(place, "no grammar can promise `uniqueItems`")
         least, most = _bounds(schema, "minItems", "maxItems", place)
         first, rest = schema.get("prefixItems", []), schema.get("items", True)
         if isinstance(rest, list):  # as older drafts write it
             first, rest = rest, schema.get("additionalItems", True)
         if not isinstance(first, list):
-            raise _refused(place, "`prefixItems` is a list of schemas")
+            raise refused(place, "`prefixItems` is a list of schemas")
         first = first[:most]
         items = [self.value(item, f"{place}/prefixItems/{n}") for n, item in enumerate(first)]
         wanted = max(0, least - len(items))
         if rest is False or (first and "items" not in schema and not wanted):
             if wanted:
-                raise _refused(place, "no array is that long")
+                raise refused(place, "no array is that long")
             return self._row(items, "")
         room = None if most is None else most - len(items)
         if room == 0:
@@ -237,10 +247,10 @@ class _Writer:
         required = schema.get("required", [])
         others = schema.get("additionalProperties", True)
         if not isinstance(properties, Mapping) or not isinstance(required, list):
-            raise _refused(place, "`properties` is an object, and `required` a list")
+            raise refused(place, "`properties` is an object, and `required` a list")
         unnamed = [name for name in required if name not in properties]
         if unnamed and others is False:
-            raise _refused(place, f"`{unnamed[0]}` is required, and not allowed")
+            raise refused(place, f"`{unnamed[0]}` is required, and not allowed")
         wanted = {**properties, **dict.fromkeys(map(str, unnamed), others)}
         if not wanted:
             if others is False:
@@ -290,56 +300,11 @@ class _Writer:
         return name
 
 
-_NO_SCHEMA: Final = "a schema is an object, `true` or `false`"
-
-
-def _refused(place: str, why: str) -> UsageError:
-    return UsageError("The schema cannot be used.", f"At {place}: {why}.", "Change the schema.")
-
-
-def _implied(schema: Schema) -> str | None:
-    """The type that a schema without one means."""
-    for kind, names in (
-        ("object", ("properties", "required", "additionalProperties")),
-        ("array", ("items", "prefixItems", "minItems", "maxItems")),
-        ("string", ("minLength", "maxLength")),
-        ("number", numbers.BOUNDS),
-    ):
-        if any(name in schema for name in names):
-            return kind
-    return None
-
-
-def _merged(schema: Schema, place: str) -> dict[str, Any]:
-    """A schema together with all of its `allOf`, as one."""
-    merged = {name: value for name, value in schema.items() if name != "allOf"}
-    parts = schema["allOf"]
-    if not isinstance(parts, list):
-        raise _refused(place, "`allOf` is a list of schemas")
-    for part in parts:
-        if part is True:
-            continue
-        if not isinstance(part, Mapping):
-            raise _refused(place, _NO_SCHEMA)
-        for name, value in part.items():
-            if name in _REMARKS or merged.get(name, value) == value:
-                merged[name] = value
-            elif name == "properties":
-                common = set(value) & set(merged[name])
-                both = {key: {"allOf": [merged[name][key], value[key]]} for key in common}
-                merged[name] = {**merged[name], **value, **both}
-            elif name == "required":
-                merged[name] = [*merged[name], *(one for one in value if one not in merged[name])]
-            else:
-                raise _refused(place, f"two parts of it say `{name}` in different ways")
-    return merged
-
-
 def _bounds(schema: Schema, least: str, most: str, place: str) -> tuple[int, int | None]:
     low, high = schema.get(least, 0), schema.get(most)
     sound = type(low) is int and 0 <= low <= _MOST_REPEATS
     if not sound or not (high is None or (type(high) is int and high >= low)):
-        raise _refused(
+        raise refused(
             place, f"`{least}` goes from 0 to {_MOST_REPEATS}, and `{most}` from there on"
         )
     return low, None if high is None else min(high, _MOST_REPEATS)
@@ -349,22 +314,6 @@ def _times(least: int, most: int | None) -> str:
     if (least, most) == (0, None):
         return "*"
     return f"{{{least},{'' if most is None else most}}}"
-
-
-def _is(value: object, kind: object) -> bool:
-    if kind == "integer":
-        return type(value) is int or (isinstance(value, float) and value.is_integer())
-    return type(value) in _PYTHON.get(str(kind), ())
-
-
-_PYTHON: Final[Mapping[str, tuple[type, ...]]] = {
-    "number": (int, float),
-    "boolean": (bool,),
-    "null": (type(None),),
-    "string": (str,),
-    "array": (list,),
-    "object": (dict,),
-}
 
 
 def _literal(value: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -64,6 +65,8 @@ class Manner:
     temperature: float | None = None
     top_p: float | None = None
     seed: int | None = None
+    leave_out_oldest: bool = False
+    """Whether the oldest messages are left out without asking when the window is full."""
 
     def question(self, text: str) -> str:
         """A question with the preset's words behind it, unless they are there."""
@@ -98,21 +101,45 @@ class Manner:
     def from_text(cls, text: str) -> Manner:
         """As it was stored; what cannot be read is as if nothing was chosen."""
         try:
-            values = json.loads(text) if text else {}
-            return cls(
-                system=str(values.get("system", "")),
-                preset=str(values.get("preset", "")),
-                temperature=_number(values.get("temperature")),
-                top_p=_number(values.get("top_p")),
-                seed=None if values.get("seed") is None else int(values["seed"]),
-            )
-        except (ValueError, TypeError, AttributeError):
+            return cls.from_values(json.loads(text) if text else {})
+        except ValueError:
             return cls()
+
+    @classmethod
+    def from_values(cls, values: object) -> Manner:
+        """From the fields by name, as far as each is sound; anything else is not chosen."""
+        if not isinstance(values, Mapping):
+            return cls()
+        system, preset, seed = values.get("system"), values.get("preset"), values.get("seed")
+        sound_seed = isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**31
+        return cls(
+            system=system.encode("utf-8", "replace").decode() if isinstance(system, str) else "",
+            preset=str(preset) if any(preset == each.id for each in PRESETS) else "",
+            temperature=_number(values.get("temperature"), 0, 2),
+            top_p=_number(values.get("top_p"), 0.01, 1),
+            seed=seed if sound_seed else None,
+            leave_out_oldest=values.get("leave_out_oldest") is True,
+        )
+
+    @property
+    def words(self) -> str:
+        """What was chosen that bears on the answers, in a line; empty for nothing."""
+        preset = next((each.label for each in PRESETS if each.id == self.preset), "")
+        parts = (
+            preset.lower() if self.preset else "",
+            "" if self.temperature is None else f"temperature {self.temperature:g}",
+            "" if self.top_p is None else f"top-p {self.top_p:g}",
+            "" if self.seed is None else f"seed {self.seed}",
+            f"system prompt: {self.system}" if self.system else "",
+        )
+        return ", ".join(part for part in parts if part)
 
 
 USUAL: Final = Manner()
 """Nothing chosen."""
 
 
-def _number(value: object) -> float | None:
-    return None if value is None else float(str(value))
+def _number(value: object, least: float, most: float) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if least <= value <= most else None

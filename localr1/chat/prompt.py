@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from localr1.chat import budget, template
+from localr1.chat.task import Task
 from localr1.chat.types import Message
 from localr1.engine.client import Engine
 from localr1.engine.protocol import Segment
@@ -76,17 +77,38 @@ class Prompts:
         """Count all turns again: another model counts otherwise."""
         self._turn_tokens.clear()
 
-    async def asking(
-        self, engine: Engine, past: Sequence[Past], question: str, *, open_thinking: bool
+    async def first(
+        self, engine: Engine, past: Sequence[Past], task: Task, *, open_thinking: bool
     ) -> Prompt:
-        """The prompt of a new question.
+        """The prompt that a reply begins with.
+
+        Raises:
+            ContextFull: It does not fit.
+            EngineDied: The worker ended.
+        """
+        if task.begun is not None:
+            return await self.going_on(engine, past, task.begun)
+        return await self.asking(
+            engine, past, task.question, open_thinking=open_thinking, whole=task.whole
+        )
+
+    async def asking(
+        self,
+        engine: Engine,
+        past: Sequence[Past],
+        question: str,
+        *,
+        open_thinking: bool,
+        whole: bool = False,
+    ) -> Prompt:
+        """The prompt of a new question; `whole` as in `budget.share_out`.
 
         Raises:
             ContextFull: When not even the question alone fits.
             EngineDied: The worker ended.
         """
         asked = template.Asked(question, open_thinking)
-        prompt, fits = await self._within(engine, past, asked)
+        prompt, fits = await self._within(engine, past, asked, whole=whole)
         if not fits:
             window = engine.context_window
             raise ContextFull(
@@ -158,6 +180,7 @@ class Prompts:
         last: template.Last,
         *,
         least_room: int | None = None,
+        whole: bool = False,
     ) -> tuple[Prompt, bool]:
         """The prompt that ends in `last`, and whether it leaves the reply its room."""
         unknown = [each for each in past if each.id not in self._turn_tokens]
@@ -173,6 +196,7 @@ class Prompts:
             counts[1],
             engine.context_window,
             least_room=least_room,
+            whole=whole,
         )
         kept = past[share.left_out_turns :]
         # Those without an answer, which are never sent, are gone with what stood around them.

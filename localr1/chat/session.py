@@ -25,6 +25,7 @@ from localr1.chat.types import (
     Finished,
     FinishReason,
     Message,
+    NoRoom,
     Notice,
     ReplyOptions,
     ReplyStats,
@@ -76,8 +77,8 @@ class ChatSession:
             model, self._prompts, states if store else None, look_ahead=look_ahead
         )
         self._answer_ids: dict[int, tuple[int, ...]] = {}
-        self._left_out_messages = 0
-        """As the user was told."""
+        self.left_out_messages = 0
+        """How many of the oldest were not sent lately, as the user was told."""
         self._request_id: int | None = None
         self._stop_asked = False
         self._stopped_request_id: int | None = None
@@ -97,11 +98,6 @@ class ChatSession:
     def context_window(self) -> int:
         """Tokens the engine's context holds."""
         return self._engine.context_window
-
-    @property
-    def left_out_messages(self) -> int:
-        """How many of the oldest messages were not sent lately."""
-        return self._left_out_messages
 
     def instruct(self, system: str) -> None:
         """Hold the conversation under another system prompt from now on; may be empty."""
@@ -178,7 +174,7 @@ class ChatSession:
     async def carry_out(
         self, wish: Wish, options: ReplyOptions | None = None
     ) -> AsyncGenerator[Event, None]:
-        """Do what is wished, and yield what happens until `Finished` or `Failed`.
+        """Do what is wished, and yield what happens until `Finished`, `Failed` or `NoRoom`.
 
         The question is stored before generation begins, the reply at most one second late.
 
@@ -193,12 +189,31 @@ class ChatSession:
         self.busy, self._stop_asked, self._answer_asked = True, False, False
         self._request_id = None
         self._idle.drop()
+        options = options or ReplyOptions()
         try:
-            async with aclosing(self._reply(task, options or ReplyOptions())) as events:
+            if not options.may_leave_out and (gone := await self._leaves_out(task)):
+                yield NoRoom(gone)
+                return
+            async with aclosing(self._reply(task, options)) as events:
                 async for event in events:
                     yield event
         finally:
             self.busy, self._request_id = False, None
+
+    async def _leaves_out(self, task: Task) -> int:
+        """How many of the oldest messages have no room beside a task; 0: no more than lately."""
+        before = tree.path_to(self._record.all, task.parent_id)
+        past = history(before if task.asks else before[:-1], self._answer_ids)
+        added = len(f"{self._prompts.system}{task.question}".encode(errors="replace"))
+        fits = budget.surely_fits(self.context_used, added, self.context_window)
+        if not past or (task.begun is None and fits):
+            return 0
+        try:
+            prompt = await self._prompts.first(self._engine, past, task, open_thinking=True)
+        except LocalR1Error:
+            return 0  # the reply meets it too, and says so
+        told = self.left_out_messages if before == self.messages[: len(before)] else 0
+        return prompt.left_out_messages if prompt.left_out_messages > told else 0
 
     async def show_branch(self, message_id: int) -> None:
         """Move to the newest branch through a message.
@@ -210,7 +225,7 @@ class ChatSession:
         if self.busy:
             raise UsageError("A reply is still running.", "", "Stop it first, or wait.")
         await self._record.show_branch(message_id)
-        self._left_out_messages = 0
+        self.left_out_messages = 0
         self.context_used = _last_context_used(self.messages)
         self._idle.begin(self._engine, self._history())
 
@@ -243,7 +258,7 @@ class ChatSession:
         before = self.messages
         await self._record.begin(task, self._model.id)
         if before[: len(self.messages)] != self.messages[: len(before)]:
-            self._left_out_messages = 0  # what was told was told of another branch
+            self.left_out_messages = 0  # what was told was told of another branch
         begun = replace(
             task.stats or ReplyStats(),
             finish_reason="",
@@ -285,10 +300,10 @@ class ChatSession:
         if self._prompts.system and self._template.system_note and not past:
             yield Notice(self._template.system_note)
         first, prompt = await self._first_request(making, past, task, options)
-        if prompt.left_out_messages > self._left_out_messages:
+        if prompt.left_out_messages > self.left_out_messages:
             words = f"{budget.left_out_words(prompt.left_out_messages)}. Nothing is deleted."
             yield Notice(words, about_window=True)
-        self._left_out_messages = prompt.left_out_messages
+        self.left_out_messages = prompt.left_out_messages
         request: protocol.Generate | None = first
         while request is not None:
             self._idle.hold(self._engine)
@@ -310,19 +325,15 @@ class ChatSession:
         self, making: Reply, past: Sequence[Past], task: Task, options: ReplyOptions
     ) -> tuple[protocol.Generate, Prompt]:
         """What the engine is asked first."""
-        seed, begun = making.begun.seed, task.begun
+        begun = task.begun
         if begun is None:
-            open_thinking = await asyncio.to_thread(
-                self._template.opens_thinking, asked=options.thinking_budget_tokens == 0
-            )
-            prompt = await self._prompts.asking(
-                self._engine, past, task.question, open_thinking=open_thinking
-            )
-            return self._request(prompt, seed, options, thinking_open=open_thinking), prompt
-        resumed = await self._prompts.going_on(self._engine, past, begun)
-        thinks = isinstance(begun, template.Resumed) and begun.answer is None
-        request = self._request(resumed, seed, options, thinking_open=thinks)
-        return replace(request, continues_answer=not thinks), resumed
+            asked = options.thinking_budget_tokens == 0
+            thinks = await asyncio.to_thread(self._template.opens_thinking, asked=asked)
+        else:
+            thinks = isinstance(begun, template.Resumed) and begun.answer is None
+        prompt = await self._prompts.first(self._engine, past, task, open_thinking=thinks)
+        request = self._request(prompt, making.begun.seed, options, thinking_open=thinks)
+        return replace(request, continues_answer=begun is not None and not thinks), prompt
 
     async def _next_round(
         self, making: Reply, past: Sequence[Past], question: str, options: ReplyOptions
@@ -342,9 +353,9 @@ class ChatSession:
         rounds = len(making.rounds)
         notice = reply.went_on_words(
             thinking=rounds == 1 and bool(making.thinking),
-            left_out_messages=max(0, prompt.left_out_messages - self._left_out_messages),
+            left_out_messages=max(0, prompt.left_out_messages - self.left_out_messages),
         )
-        self._left_out_messages = prompt.left_out_messages
+        self.left_out_messages = prompt.left_out_messages
         request = self._request(prompt, making.begun.seed + rounds, options, thinking_open=False)
         max_tokens = most - making.tokens if most else 0
         return replace(request, max_tokens=max_tokens, continues_answer=True), notice

@@ -21,12 +21,29 @@ _EXCERPT_WORDS: Final = 14
 _AROUND: Final = 40
 """Characters on either side of a hit that SQLite's index does not know."""
 _MOST_ROWS: Final = 2000
+_LONGEST_PROMPT: Final = 20_000
+"""Characters; longer ones have files in them."""
 # Scripts that put no spaces between words: there SQLite takes a whole sentence for one word.
 _UNSPACED: Final = re.compile("[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 
 
 class Shelf(Database):
     """The list of conversations."""
+
+    def prompts(self, limit: int = 200) -> tuple[str, ...]:
+        """What was asked lately in all conversations, the newest last; none that is very long.
+
+        Raises:
+            StoreError: When the database cannot be read.
+        """
+        with self._transaction("read") as connection:
+            rows = connection.execute(
+                "SELECT m.text FROM message m JOIN conversation c ON c.id = m.conversation_id"
+                " WHERE m.role = 'user' AND c.discarded_at IS NULL AND length(m.text) <= ?"
+                " ORDER BY m.id DESC LIMIT ?",
+                (_LONGEST_PROMPT, limit),
+            ).fetchall()
+        return tuple(dict.fromkeys(text for (text,) in rows))[::-1]
 
     def summaries(
         self, limit: int = 200, query: str = "", *, archived: bool = False, tag: str = ""

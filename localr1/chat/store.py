@@ -80,15 +80,16 @@ class Store(Shelf):
         with self._transaction("written") as connection:
             known = connection.execute(
                 "SELECT 1 FROM conversation c JOIN message m ON m.conversation_id = c.id"
-                " WHERE c.title = ? AND c.created_at = ? AND c.discarded_at IS NULL"
-                " GROUP BY c.id HAVING COUNT(*) = ?",
-                (title, times[0], len(incoming.messages)),
+                " WHERE c.title = ? AND c.discarded_at IS NULL"
+                # A conversation is made a moment before its first message.
+                " GROUP BY c.id HAVING COUNT(*) = ? AND MIN(m.created_at) = ?",
+                (title, len(incoming.messages), min(times)),
             ).fetchone()
             if known is not None:
                 return None
             cursor = connection.execute(
                 "INSERT INTO conversation(title, model_id, created_at, updated_at, titled_by,"
-                " pinned, archived) VALUES (?, ?, ?, ?, 'user', ?, ?)",
+                " pinned, archived, manner) VALUES (?, ?, ?, ?, 'user', ?, ?, ?)",
                 (
                     title,
                     _storable(incoming.model_id),
@@ -96,6 +97,7 @@ class Store(Shelf):
                     max(times),
                     incoming.pinned,
                     incoming.archived,
+                    incoming.manner.to_text(),
                 ),
             )
             number = int(cursor.lastrowid or 0)

@@ -39,6 +39,8 @@ class Task:
     """What the new messages follow; None at the beginning."""
     asks: bool
     """Whether the question is new, or stands there already."""
+    whole: bool = False
+    """As `Ask.whole`."""
     begun: Resumed | Turn | None = None
     """What the reply goes on from; None: from nothing."""
     thinking: str = ""
@@ -62,7 +64,8 @@ def task_for(wish: Wish, messages: Sequence[Message], path: Sequence[Message]) -
     """
     match wish:
         case Ask():
-            return Task(_words(wish.text), path[-1].id if path else None, asks=True)
+            last = path[-1].id if path else None
+            return Task(_words(wish.text), last, asks=True, whole=wish.whole)
         case Edit():
             asked = _find(messages, wish.question_id)
             return Task(_words(wish.text), asked.parent_id, asks=True)

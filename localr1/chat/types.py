@@ -32,6 +32,8 @@ class ReplyOptions:
     """When the thinking goes round in circles: nothing, say so, or end it."""
     when_full: WhenFull = "continue"
     """When the answer fills the window: go on after making room, or end."""
+    may_leave_out: bool = True
+    """Whether older messages may be left out of the prompt; else `NoRoom` is all that happens."""
     draft_tokens: int = 0
     """Tokens to guess ahead in one step; 0: no speculation."""
     grammar: str = ""
@@ -125,6 +127,9 @@ class Ask:
     """A new question at the end of the branch."""
 
     text: str
+    whole: bool = False
+    """Whether it is about all that was said: nothing is left out while there is room for a short
+    reply."""
 
 
 @dataclass(frozen=True)
@@ -214,6 +219,7 @@ class Incoming:
     pinned: bool = False
     archived: bool = False
     tags: tuple[str, ...] = ()
+    manner: Manner = USUAL
 
 
 @dataclass(frozen=True)
@@ -265,6 +271,14 @@ class LoopNotice:
 
 
 @dataclass(frozen=True)
+class NoRoom:
+    """Nothing was asked: older messages would have been left out, and they may not."""
+
+    messages: int
+    """How many of the oldest, those among them that were left out before."""
+
+
+@dataclass(frozen=True)
 class Finished:
     """The reply is complete, cut by length, or stopped by the user."""
 
@@ -278,4 +292,6 @@ class Failed:
     error: LocalR1Error
 
 
-Event = PromptProgress | ThinkingDelta | AnswerDelta | Notice | LoopNotice | Finished | Failed
+Event = (
+    PromptProgress | ThinkingDelta | AnswerDelta | Notice | LoopNotice | NoRoom | Finished | Failed
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from localr1.cli import columns, opening, output
@@ -45,11 +46,12 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         lines = _lines(advice, machine, columns.width(), every_variant=arguments.all)
         if (arguments.ram or arguments.gpu) and not arguments.profile:
+            chip = any(device.unified and device.reason == "what if" for device in machine.gpus)
+            processor = (
+                "the chip's own processor" if chip else f"this one's processor ({machine.cpu.name})"
+            )
             output.print_lines(
-                columns.wrapped(
-                    f"Another machine, with this one's processor ({machine.cpu.name}).",
-                    columns.width(),
-                )
+                columns.wrapped(f"Another machine, with {processor}.", columns.width())
             )
         output.print_lines([*lines, *([record] if record else [])])
         output.print_lines(_idle_lines(idle, mended, columns.width()))
@@ -131,7 +133,8 @@ def _lines(advice: Advice, machine: Machine, width: int, *, every_variant: bool)
 
 def _free(machine: Machine) -> str:
     memory = explain.gib(machine.memory.available_bytes)
-    gpus = ", ".join(f"{d.description} {explain.gib(d.free_bytes)}" for d in machine.gpus)
+    cards = Counter(f"{gpu.description} {explain.gib(gpu.free_bytes)}" for gpu in machine.gpus)
+    gpus = ", ".join(f"{count} x {card}" if count > 1 else card for card, count in cards.items())
     return f"Free: {memory} memory" + (f"; {gpus}" if gpus else "; no usable GPU")
 
 

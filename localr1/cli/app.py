@@ -17,17 +17,17 @@ def run(arguments: argparse.Namespace) -> int:
         from localr1.cli import plain  # noqa: PLC0415 - not for the app
 
         return plain.run(arguments)
-    if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM") == "dumb":
+    if not _has_screen():
         raise UsageError(
             "The app needs a terminal.",
             "Standard input or output is a pipe or a file, or the terminal is a dumb one.",
             'Use `localr1 chat --plain`, or `localr1 ask "..."` for pipes and scripts.',
         )
     home = workflow.open_home(offline=getattr(arguments, "offline", False))
-    if text := getattr(arguments, "pool", None):
-        from localr1.cli import opening  # noqa: PLC0415 - most starts have no pool
+    if getattr(arguments, "pool", None) or getattr(arguments, "profile", None):
+        from localr1.cli import opening  # noqa: PLC0415 - most starts have neither
 
-        home = opening.with_pool(home, text)
+        home = opening.as_asked(home, arguments)
     wanted = getattr(arguments, "model", None)
     if getattr(arguments, "endpoint", None):
         return _run_elsewhere(home, arguments.endpoint, arguments.named or wanted)
@@ -51,3 +51,10 @@ def _run_elsewhere(home: workflow.Home, url: str, wanted: str | None) -> int:
     app = LocalR1App(home, services=RemoteServices(home, served, key))
     app.run()
     return app.return_code or 0
+
+
+def _has_screen() -> bool:
+    """Whether something draws the app: a terminal, or the driver that `textual serve` names."""
+    if os.environ.get("TEXTUAL_DRIVER"):
+        return True
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import sys
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -15,22 +16,26 @@ from localr1.chat.attachment import question_with, read
 from localr1.chat.session import ChatSession, ReplyOptions
 from localr1.chat.types import (
     AnswerDelta,
+    Ask,
     Failed,
     Finished,
     Notice,
     ReplyStats,
     ThinkingDelta,
+    Wish,
 )
 from localr1.cli import answer_form, elsewhere, opening, output
+from localr1.cli.answer_form import Form
+from localr1.cli.loaded import Loaded
 from localr1.config import expanded
-from localr1.errors import FileError, Interrupted, OfflineError, UsageError
+from localr1.errors import EngineDied, FileError, Interrupted, OfflineError, UsageError
 from localr1.fit.types import Asked
 from localr1.models.types import LocalModel
 from localr1.printable import printable
 from localr1.remote.address import Address
 from localr1.remote.conversation import Messages
 from localr1.remote.model import where_it_goes
-from localr1.track_record import Measured, Watch
+from localr1.track_record import Measured
 
 SCHEMA = 1
 
@@ -97,13 +102,8 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.endpoint
         else choose(home, arguments.model)
     )
-    if form is not None:
-        if not isinstance(whose, LocalModel):
-            raise UsageError(
-                "--schema and --endpoint do not go together.", "", "Use a model on this computer."
-            )
-        if not whose.model.demo:  # which knows nothing but sums
-            question = form.asked_for(question)
+    if form is not None and not (isinstance(whose, LocalModel) and whose.model.demo):
+        question = form.asked_for(question)  # the demo knows nothing but sums
     options = replace(
         ReplyOptions.preferred(home.preferences),
         temperature=arguments.temperature,
@@ -112,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
         on_loop="end",  # nobody is there to be asked
     )
     if form is not None:
-        options = replace(options, grammar=form.grammar, when_full="stop")
+        options = replace(options, when_full="stop")
     if (thinking.budget_tokens, thinking.budget_seconds) != (None, None):
         options = replace(
             options,
@@ -129,6 +129,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments=arguments,
             options=options,
             printer=printer,
+            form=form,
         )
     )
     if isinstance(whose, LocalModel):
@@ -141,6 +142,8 @@ def run(arguments: argparse.Namespace) -> int:
         output.note("localr1: the reply was cut: it reached its longest allowed length.")
     if form is not None and stats.finish_reason != "stop":
         raise answer_form.cut_short()
+    if form is not None and isinstance(whose, Address):
+        form.check(printer.answer, whose)
     return 0
 
 
@@ -156,7 +159,7 @@ def choose(home: workflow.Home, wanted: str | None) -> LocalModel:
         choice = home.catalogue.resolve(wanted)
         local = home.library.find(choice)
         if local is not None:
-            return local
+            return _told(local)
         name = choice.model.id + (f":{choice.variant.quantization}" if choice.variant else "")
         if home.offline:
             raise OfflineError(
@@ -164,13 +167,23 @@ def choose(home: workflow.Home, wanted: str | None) -> LocalModel:
                 "The network may not be used.",
                 f"Run `localr1 pull {name}` once without --offline.",
             )
-        raise FileError(f"{name} is not on this computer.", "", f"Run `localr1 pull {name}` first.")
+        raise FileError(
+            f"{name} is not on this computer.",
+            home.library.absence,
+            f"Run `localr1 pull {name}` first.",
+        )
     local = workflow.last_used(home) or workflow.local_models(home)[0]
     if local.model.demo:
         output.note(
             "localr1: using the demo, which only adds, subtracts and compares numbers;"
             " `localr1 advise` shows which R1 fits this computer."
         )
+    return _told(local)
+
+
+def _told(local: LocalModel) -> LocalModel:
+    if local.doubt:
+        output.note(f"localr1: {local.doubt}")
     return local
 
 
@@ -182,26 +195,39 @@ async def _ask(  # noqa: PLR0913 - one call site
     arguments: argparse.Namespace,
     options: ReplyOptions,
     printer: _Printer,
+    form: Form | None,
 ) -> tuple[LocalModel, ReplyStats]:
-    machine = await workflow.examine(home)
-    plan = workflow.plan_for(home, machine, local, Asked(arguments.context))
-    engine = await workflow.start_engine(
-        home, local, plan, on_step=lambda words: output.note(f"localr1: {words}")
+    if form is not None:
+        options = replace(options, grammar=form.grammar)
+    loaded = await Loaded.load(
+        home, local, lambda words: output.note(f"localr1: {words}"), Asked(arguments.context)
     )
     try:
-        if (arguments.context or 0) > engine.context_window:
+        window = loaded.engine.context_window
+        if (arguments.context or 0) > window:
             output.note(
-                f"localr1: the context window has {engine.context_window:,} tokens, not"
+                f"localr1: the context window has {window:,} tokens, not"
                 f" {arguments.context:,}: the model holds no more here."
             )
-        watch = Watch(home.directories, replace(plan, settings=engine.settings), machine)
-        session = ChatSession(engine, None, local.model, system=arguments.system, look_ahead=False)
-        stats = await _printed(session, question, options, printer)
-        watch.record(Measured.reply(stats))
+        session = ChatSession(
+            loaded.engine, None, local.model, system=arguments.system, look_ahead=False
+        )
+        wish: Wish = Ask(question)
+        while True:
+            try:
+                stats = await _printed(session, wish, options, printer)
+            except EngineDied as error:
+                if options.grammar:
+                    raise  # a form cannot be gone on with in its middle
+                printer.close_thinking()
+                wish = await loaded.without_lost(session, error)
+            else:
+                break
+        loaded.watch.record(Measured.reply(stats))
         return local, stats
     finally:
-        printer.close_thinking()
-        await asyncio.shield(engine.close())
+        printer.end()
+        await asyncio.shield(loaded.close())
 
 
 async def _ask_elsewhere(  # noqa: PLR0913 - one call site
@@ -212,28 +238,31 @@ async def _ask_elsewhere(  # noqa: PLR0913 - one call site
     arguments: argparse.Namespace,
     options: ReplyOptions,
     printer: _Printer,
+    form: Form | None,
 ) -> tuple[LocalModel, ReplyStats]:
     output.note(f"localr1: {where_it_goes(place)}")
-    local, engine = await elsewhere.connect(home, place, arguments.model)
+    local, engine = await elsewhere.connect(
+        home, place, arguments.model, json.loads(form.schema) if form is not None else None
+    )
     try:
         session = ChatSession(
             engine, None, local.model, system=arguments.system, look_ahead=False, form=Messages()
         )
-        return local, await _printed(session, question, options, printer)
+        return local, await _printed(session, Ask(question), options, printer)
     finally:
-        printer.close_thinking()
+        printer.end()
         await asyncio.shield(engine.close())
 
 
 async def _printed(
-    session: ChatSession, question: str, options: ReplyOptions, printer: _Printer
+    session: ChatSession, wish: Wish, options: ReplyOptions, printer: _Printer
 ) -> ReplyStats:
     """The reply, printed as it comes.
 
     Raises:
         LocalR1Error: It could not be completed.
     """
-    async with aclosing(session.send(question, options)) as events:
+    async with aclosing(session.carry_out(wish, options)) as events:
         async for event in events:
             match event:
                 case ThinkingDelta():
@@ -243,10 +272,10 @@ async def _printed(
                 case Notice():
                     output.note(f"localr1: {event.text}")
                 case Failed():
-                    printer.end()
                     raise event.error
                 case Finished():
-                    printer.end()
+                    if event.stats.finish_reason == "stop" and not printer.answer.strip():
+                        output.note("localr1: the model ended its reply without an answer.")
                     return event.stats
     raise Interrupted("The reply ended without a word.")
 
@@ -261,6 +290,7 @@ class _Printer:
         self._quiet = quiet
         self._dim = sys.stderr.isatty()
         self._thinking_open = False
+        self._line_open = False
 
     def thinking_delta(self, text: str) -> None:
         """More thinking."""
@@ -277,13 +307,15 @@ class _Printer:
         self.close_thinking()
         self.answer += text
         if not self._quiet:
+            self._line_open = True
             sys.stdout.write(printable(text))
             sys.stdout.flush()
 
     def end(self) -> None:
         """No more comes."""
         self.close_thinking()
-        if self.answer and not self._quiet:
+        if self._line_open:
+            self._line_open = False
             sys.stdout.write("\n")
             sys.stdout.flush()
 

@@ -22,7 +22,7 @@ from localr1.fit.types import Interval, Plan
 from localr1.machine.busy import BUSY_SHARE, used_share
 from localr1.machine.types import Machine
 from localr1.models.types import LocalModel
-from localr1.track_record import Measured, Watch, record_line
+from localr1.track_record import Measured, record_line
 
 SCHEMA = 1
 
@@ -43,13 +43,15 @@ class Outcome:
     """At the depth of the measurement."""
     used_share: float
     """Of the processor, by other programs, before or after the measurement."""
+    for_profile: bool
+    """Whether the plan and the prediction are those of a profile; it was measured here."""
     record: str
     """How well the last runs were predicted, this one included."""
 
     @property
     def trusted(self) -> bool:
-        """Whether the measurement says something about the computer."""
-        return self.used_share < BUSY_SHARE
+        """Whether the measurement says something about the computer as it is used."""
+        return self.used_share < BUSY_SHARE and not self.for_profile
 
     @property
     def best(self) -> ThreadSpeed:
@@ -85,13 +87,18 @@ async def _measure(home: workflow.Home, local: LocalModel) -> tuple[Machine, Out
         f" thread{'' if counts == (1,) else 's'}, in up to about {LIMIT_SECONDS:.0f} s. Whatever"
         " else runs meanwhile falsifies it."
     )
+    if home.profile is not None:
+        output.note(
+            "localr1: the plan and the prediction are those of the profile; what is measured is"
+            " this computer, and nothing of it is remembered."
+        )
     if machine.power.on_battery:
         output.note("localr1: the computer runs on its battery and may be slower than on mains.")
     used = await asyncio.to_thread(used_share)
     engine = await workflow.start_engine(
         home, local, plan, on_step=lambda words: output.note(f"localr1: {words}")
     )
-    watch = Watch(home.directories, replace(plan, settings=engine.settings), machine)
+    watch = workflow.watch(home, replace(plan, settings=engine.settings), machine)
     try:
         measured = await Bench(engine, local.model).run(counts, default, _show_round)
     finally:
@@ -123,6 +130,7 @@ async def _measure(home: workflow.Home, local: LocalModel) -> tuple[Machine, Out
         speed.prompt_tps(measured.prompt_tokens),
         speed.generation_tps(measured.depth_tokens),
         used,
+        home.profile is not None,
         record_line(home.directories, machine),
     )
 
@@ -178,7 +186,9 @@ def _print(outcome: Outcome) -> None:
     if outcome.record:
         console.print(outcome.record)
     count = outcome.threads
-    if not outcome.trusted:
+    if outcome.for_profile:
+        console.print("Measured on this computer, planned for the profile's: nothing changes.")
+    elif not outcome.trusted:
         console.print(
             f"Other programs used {outcome.used_share:.0%} of the processor, so the number of"
             " threads stays as it was. Run it again when they are done."
@@ -244,6 +254,7 @@ def _as_json(outcome: Outcome, machine: Machine) -> dict[str, Any]:
         "default_threads": outcome.default_threads,
         "threads": outcome.threads,
         "remembered": outcome.trusted,
+        "for_profile": outcome.for_profile,
         "used_by_others_share": outcome.used_share,
         "record": outcome.record,
         "results": [

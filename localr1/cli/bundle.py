@@ -74,7 +74,7 @@ def _import(home: workflow.Home, folder: Path) -> int:
         )
     texts, refused = unbundle.read_extras(held, folder)
     with counting("importing", unbundle.import_size(held)) as on_bytes:
-        taken = unbundle.take_in(held, folder, home.library, on_bytes)
+        taken = unbundle.take_in(held, folder, home.library, home.catalogue, on_bytes)
     console = output.console()
     for model, path in taken.models:
         output.say(f"{model.name} is here, verified: {path}")

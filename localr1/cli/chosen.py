@@ -47,7 +47,7 @@ def local_model(home: workflow.Home, wanted: str, *, offline: bool = False) -> L
         names = ", ".join(f"{local.model.id}:{local.variant.quantization}" for local in found)
         raise UsageError("Several variants are here.", names, "Name one of them.")
     if not found:
-        raise missing(wanted, offline=offline)
+        raise missing(wanted, home.library.absence, offline=offline)
     return found[0]
 
 
@@ -62,7 +62,7 @@ def unlisted(home: workflow.Home, stopped: Partial) -> tuple[str, ...]:
     )
 
 
-def missing(wanted: str, *, offline: bool = False) -> LocalR1Error:
+def missing(wanted: str, absence: str = "", *, offline: bool = False) -> LocalR1Error:
     """The error for a model that is not on this disk."""
     if offline:
         return OfflineError(
@@ -70,4 +70,6 @@ def missing(wanted: str, *, offline: bool = False) -> LocalR1Error:
             "The network may not be used.",
             "`localr1 models` shows what is here.",
         )
-    return FileError(f"{wanted} is not on this computer.", "", "`localr1 models` shows what is.")
+    return FileError(
+        f"{wanted} is not on this computer.", absence, "`localr1 models` shows what is."
+    )

@@ -17,6 +17,7 @@ from localr1.errors import SettingsError, UsageError
 from localr1.install import look, mend
 from localr1.install.types import TESTED_ENGINE, Bench
 from localr1.machine import terminal
+from localr1.machine.profile import load_profile
 from localr1.machine.types import Machine
 
 SCHEMA = 1
@@ -27,13 +28,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the findings; exit code 1 when one of them needs the user.
 
     Raises:
-        UsageError: The source does not exist, or is given without `--fix`.
+        UsageError: The source does not exist, or is given without `--fix`; or another computer
+            is to be mended.
+        ProfileError: The profile cannot be used.
         BuildFailed: The engine was not mended; the old one is in place.
     """
     offline = not network_allowed(getattr(arguments, "offline", False))
     directories = Directories.standard()
     with suppress(SettingsError):  # `doctor.settings` reports it
         directories = directories.preferring(load_preferences(directories))
+    if arguments.profile is not None:
+        return _run_elsewhere(arguments, offline=offline)
     if mend.repair():
         output.note("A change of the engine that was cut short has been put right.")
     bench = look.bench(_source(arguments), offline=offline)
@@ -44,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         machine = asyncio.run(home.look(directories))
     findings = [
         *doctor.engine(machine, bench),
+        *doctor.unseen(machine),
         *doctor.disk(directories),
         *doctor.settings(directories),
         *doctor.cache(directories),
@@ -52,8 +58,31 @@ def run(arguments: argparse.Namespace) -> int:
     ]
     if arguments.hub:
         findings += doctor.hub(offline=offline)
+    return _tell(findings, as_json=arguments.json)
+
+
+def _run_elsewhere(arguments: argparse.Namespace, *, offline: bool) -> int:
+    """What a profile shows of another computer: its engine and its GPUs."""
+    if arguments.fix is not None:
+        raise UsageError(
+            "--fix and --profile do not go together.",
+            "Only the engine of this computer can be replaced.",
+            "Run it there: localr1 doctor --fix",
+        )
+    machine = load_profile(expanded(arguments.profile))
+    output.note(
+        "localr1: this is about the profile's computer. Its disk, settings and terminal are not"
+        " in it, and its commands are for pip."
+    )
+    findings = [*doctor.engine(machine, look.bench_of(machine)), *doctor.unseen(machine)]
+    if arguments.hub:
+        findings += doctor.hub(offline=offline)
+    return _tell(findings, as_json=arguments.json)
+
+
+def _tell(findings: list[doctor.Finding], *, as_json: bool) -> int:
     worst = doctor.worst(findings)
-    if arguments.json:
+    if as_json:
         output.print_json(
             {"schema": SCHEMA, "status": worst, "checks": [asdict(item) for item in findings]}
         )

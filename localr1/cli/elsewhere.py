@@ -39,9 +39,15 @@ async def found(place: address.Address, wanted: str | None) -> tuple[Served, str
 
 
 async def connect(
-    home: Home, place: address.Address, wanted: str | None
+    home: Home, place: address.Address, wanted: str | None, schema: object = None
 ) -> tuple[RemoteModel, RemoteEngine]:
     """Find the model, and an engine that asks it.
+
+    Args:
+        home: For the list of models.
+        place: Where the server is.
+        wanted: The model's name there.
+        schema: The JSON schema of its answers; None for none.
 
     Raises:
         EndpointError: The server cannot be used.
@@ -49,4 +55,4 @@ async def connect(
     """
     served, key = await found(place, wanted)
     model = remote_model(served, home.catalogue.models)
-    return model, RemoteEngine(served, key, open_thinking=model.model.force_think)
+    return model, RemoteEngine(served, key, open_thinking=model.model.force_think, schema=schema)

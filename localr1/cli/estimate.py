@@ -14,9 +14,10 @@ from localr1.cli import opening, output
 from localr1.cli.machine import machine_for
 from localr1.config import expanded
 from localr1.errors import UsageError
-from localr1.fit import advisor, explain, placement, report
+from localr1.fit import advisor, explain, placement, report, time_words
 from localr1.fit.types import DeviceMemory, Interval, Plan
 from localr1.fit.weights import origin
+from localr1.home import look
 from localr1.machine.types import Machine
 from localr1.models import acquire
 from localr1.models.types import Model, Variant
@@ -34,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the estimate."""
     home = opening.home(arguments)
     machine = machine_for(arguments, home)
-    model, variant, path = _meant(home, machine, arguments.model)
+    model, variant, path = _meant(home, machine, arguments.model, ask_hub=arguments.exact)
     (model,) = track_record.as_used_here(home.directories, (model,))
     plan = placement.place(
         model,
@@ -46,7 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
     )
     words = ""
     if arguments.exact:
-        _check_devices(plan, machine)
+        elsewhere = any((arguments.profile, arguments.gpu, arguments.gpu_memory))
+        here = asyncio.run(look(home.directories)) if elsewhere else machine
+        workflow.check_devices(plan, here)
         confirmed = asyncio.run(exact.confirmed(plan, machine, home.directories, path=path))
         plan, words = confirmed.plan, confirmed.words
     if arguments.json:
@@ -57,8 +60,13 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _meant(home: workflow.Home, machine: Machine, text: str) -> tuple[Model, Variant, Path | None]:
+def _meant(
+    home: workflow.Home, machine: Machine, text: str, *, ask_hub: bool
+) -> tuple[Model, Variant, Path | None]:
     """Model, variant, and the file if it is here; as exactly as its header says.
+
+    The hub is asked for the header of a file that it names; for one of the catalogue's only when
+    that was asked for, and never again once it is known.
 
     Raises:
         LocalR1Error: Nothing answers to the text, or it cannot be read.
@@ -79,7 +87,8 @@ def _meant(home: workflow.Home, machine: Machine, text: str) -> tuple[Model, Var
     path = local.path if local is not None else variant.path
     if path is not None:
         return *exact.from_file(model, variant, path, home.directories), path
-    asked = exact.from_hub(model, variant, home.directories, offline=home.offline, say=_say)
+    offline = home.offline or not ask_hub
+    asked = exact.from_hub(model, variant, home.directories, offline=offline, say=_say)
     return *asyncio.run(asked), None
 
 
@@ -94,17 +103,6 @@ def _suitable(home: workflow.Home, machine: Machine, model: Model) -> Variant:
     if len(model.variants) > 1:
         _say(f"{variant.quantization} suits this computer best.")
     return variant
-
-
-def _check_devices(plan: Plan, machine: Machine) -> None:
-    here = {device.name for device in machine.engine.devices}
-    missing = [name for name in plan.settings.device_names if name not in here]
-    if missing:
-        raise UsageError(
-            f"llama.cpp cannot be asked about {missing[0]}.",
-            "It is not in this computer.",
-            "Leave --exact out, or the what-if options.",
-        )
 
 
 def _print(plan: Plan, machine: Machine, words: str, *, asked: bool) -> None:
@@ -136,7 +134,7 @@ def _placed(plan: Plan) -> str:
     if not settings.device_names or not settings.gpu_layers:
         return "all on the CPU"
     on_gpu = min(settings.gpu_layers, layers)
-    where = " and ".join(settings.device_names)
+    where = explain.together(settings.device_names)
     experts = ", experts on the CPU" if settings.cpu_expert_layers else ""
     return f"{on_gpu} of {layers} layers on {where}{experts}"
 
@@ -197,11 +195,17 @@ def _speeds(plan: Plan) -> str:
 
 def _times(plan: Plan) -> str:
     times = plan.time_to_answer
-    typical, hard, document = (
-        explain.duration(one.expected) for one in (times.typical, times.hard, times.long_document)
+    kinds = (
+        ("typical", times.typical, times.assumed),
+        ("hard", times.hard, times.hard_assumed),
+        ("on a long document", times.long_document, times.assumed),
     )
-    assumed = " (assumed)" if times.assumed else ""
-    return f"Answers: typical {typical}, hard {hard}, on a long document {document}{assumed}."
+    told = ", ".join(
+        f"{kind} {time_words.time_range(time)}{'*' if assumed and not plan.model.demo else ''}"
+        for kind, time, assumed in kinds
+    )
+    note = " (* assumed)" if "*" in told else ""
+    return f"Answers: {told}{note}."
 
 
 def _range(interval: Interval) -> str:

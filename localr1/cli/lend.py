@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import getpass
+import json
 import os
 import re
 import socket
@@ -19,7 +20,8 @@ from localr1.config import ensure
 from localr1.engine import peers
 from localr1.engine.client import probe
 from localr1.errors import EngineMissing, FileError, LocalR1Error, RpcUnavailable
-from localr1.machine.system import detect
+from localr1.fit.rates import weights_read
+from localr1.home import examine
 
 _START_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 0.05
@@ -41,12 +43,26 @@ def run(arguments: argparse.Namespace) -> int:
             "Build it anew: localr1 doctor --fix rpc",
         )
     port = _free_port(address, arguments.port)
+    machine = asyncio.run(examine(home))
+    facts = {
+        device.name: {
+            "description": device.description,
+            "vendor": device.vendor,
+            "bandwidth_bytes_per_second": device.bandwidth_bytes_per_second,
+        }
+        for device in machine.gpus
+    }
+    facts["CPU"] = {
+        "description": machine.cpu.name,
+        "vendor": "cpu",
+        "bandwidth_bytes_per_second": weights_read(machine),
+    }
     path = ensure(home.directories.logs) / f"lend-{os.getpid()}.log"
     with path.open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - our own module
             [
                 *(sys.executable, "-P", "-m", "localr1.engine.lending"),
-                *(address, str(port), str(detect().cpu.physical_cores or 1)),
+                *(address, str(port), str(machine.cpu.physical_cores or 1), json.dumps(facts)),
             ],
             stdin=subprocess.PIPE,  # its end is that of the lending
             stdout=log,

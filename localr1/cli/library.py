@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -52,6 +53,7 @@ def run_models(arguments: argparse.Namespace) -> int:
     console = output.console()
     console.print(_table(home, known, every=arguments.all))
     told = _print_stopped(home)
+    _print_absent(home)
     unusable = tuple(one for one in survey.discovery.unusable if one.path not in told)
     survey = replace(survey, discovery=replace(survey.discovery, unusable=unusable))
     for line in _remarks(survey, known, every=arguments.all):
@@ -67,6 +69,10 @@ def run_remove(arguments: argparse.Namespace) -> int:
     if arguments.stopped:
         return _remove_stopped(home, arguments.model)
     left = expanded(arguments.model).absolute()
+    if left in home.library.absent:
+        home.library.records.drop_folder(left)
+        output.say(f"{left} is no longer looked for.")
+        return 0
     if left.is_file() and (freed := home.library.remove_left(left)):
         output.say(
             f"Removed {left.name}, which was no usable model: {size_text(freed)} free again."
@@ -147,7 +153,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         size_text(local.size_bytes),
         local.place,
         _ago(row.last_used_seconds),
-        _ago(row.verified_seconds),
+        "ALTERED" if local.altered else _ago(row.verified_seconds),
         f"{row.generation_tps:.1f}" if row.generation_tps else "",
     )
 
@@ -186,6 +192,14 @@ def _remarks(survey: Survey, known: tuple[Row, ...], *, every: bool) -> list[str
         for folder in survey.discovery.cut_short
     ]
     return lines
+
+
+def _print_absent(home: workflow.Home) -> None:
+    for folder in home.library.absent:
+        output.say(
+            f"{folder}, where downloads were moved to, is not connected now. Should it not come"
+            f" back: localr1 rm {shlex.quote(str(folder))}"
+        )
 
 
 def _print_unused(home: workflow.Home, known: tuple[Row, ...], *, as_json: bool) -> int:
@@ -311,6 +325,7 @@ def _variant_json(model: Model, variant: Variant, row: Row | None) -> dict[str, 
         "imported": row.imported if row else False,
         "last_used_seconds": row.last_used_seconds if row and row.last_used_seconds else None,
         "verified_seconds": row.verified_seconds if row and row.verified_seconds else None,
+        "altered": row.local.altered if row else False,
         "generation_tps": row.generation_tps if row and row.generation_tps else None,
         "copies": [{"place": tool, "path": str(path)} for tool, path in row.copies] if row else [],
     }

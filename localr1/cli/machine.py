@@ -7,7 +7,6 @@ from dataclasses import asdict
 
 from localr1.amount import parse_size
 from localr1.cli import opening, output
-from localr1.config import expanded
 from localr1.errors import FileError, UsageError
 from localr1.fit.explain import gib
 from localr1.home import Home, examine_machine, examined
@@ -22,10 +21,10 @@ def machine_for(arguments: argparse.Namespace, home: Home) -> Machine:
     """The computer that a command is about: this one, or the one the what-if options describe.
 
     Raises:
-        ProfileError: A profile or option cannot be understood.
+        ProfileError: An option cannot be understood.
         UsageError: A size cannot be understood.
     """
-    base = _profile(arguments.profile) if arguments.profile else _this(home)
+    base = home.profile or _this(home)
     sizes = {
         name: parse_size(text) if text is not None else None
         for name, text in (("ram", arguments.ram), ("gpu_memory", arguments.gpu_memory))
@@ -46,19 +45,13 @@ def machine_for(arguments: argparse.Namespace, home: Home) -> Machine:
     )
 
 
-def _profile(path: str) -> Machine:
-    from localr1.machine.profile import load_profile  # noqa: PLC0415 - as above
-
-    return load_profile(expanded(path))
-
-
 def _this(home: Home) -> Machine:
-    known = examined(home.directories)
+    known = None if home.pool else examined(home.directories)
     if known is not None:
         return known
     import asyncio  # noqa: PLC0415 - it takes longer to import than everything else here takes
 
-    return asyncio.run(examine_machine(home.directories))
+    return asyncio.run(examine_machine(home.directories, home.pool))
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -142,7 +135,9 @@ def describe(machine: Machine) -> list[tuple[str, str]]:
             (
                 "",
                 f"lists {device.name}: {device.description}, "
-                f"{gib(device.free_bytes)} free of {gib(device.total_bytes)}",
+                # Of main memory it says what there is; what is free is said above.
+                + (f"{gib(device.free_bytes)} free of " if device.kind != "cpu" else "")
+                + gib(device.total_bytes),
             )
             for device in engine.devices
         )

@@ -41,6 +41,7 @@ def build() -> argparse.ArgumentParser:
             "            4 offline and not here, 130 interrupted"
         ),
     )
+    parser_library.profile(parser.add_argument, default=None)
     parser.add_argument("--version", action="version", version=f"localr1 {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
@@ -68,7 +69,7 @@ def build() -> argparse.ArgumentParser:
         "  localr1 machine --json > desk.json; localr1 advise --profile desk.json",
     )
     _json(advise)
-    _what_if(advise)
+    _what_if(advise, pool=True)
     advise.add_argument("--context", type=_positive, metavar="N", help="context window in tokens")
     advise.add_argument(
         "--goal",
@@ -83,8 +84,8 @@ def build() -> argparse.ArgumentParser:
         "estimate",
         "what one model takes, and how fast it runs",
         "Show the memory that a model needs on each device, part by part, and how fast it is\n"
-        "expected to run. Of a file that is not here, only the header is fetched. With --exact\n"
-        f"llama.cpp itself is asked. {_SIZES}",
+        "expected to run. With --exact llama.cpp itself is asked, and the hub for the header of\n"
+        f"a file that is not here; without it nothing leaves this computer. {_SIZES}",
         "  localr1 estimate 7b\n"
         "  localr1 estimate 32b:Q4_K_M --context 32768 --kv q8_0 --gpu 'RTX 4090'\n"
         "  localr1 estimate ~/models/R1-Distill-Qwen-7B-Q4_K_M.gguf --exact\n"
@@ -179,12 +180,14 @@ def build() -> argparse.ArgumentParser:
         "measure this computer with a model",
         "Load a model as it would be for a chat, and measure how fast it reads prompts and\n"
         "generates with several numbers of threads; about a minute. The fastest is used from then\n"
-        "on for models of about that size.",
+        "on for models of about that size. With --profile the plan and the prediction are those\n"
+        "of the profile's computer; what is measured is this one, and nothing is remembered.",
         "  localr1 bench\n  localr1 bench 7b --json",
     )
     bench.add_argument(
         "model", metavar="MODEL[:VARIANT]", nargs="?", help=f"{_MODEL}; default: the one last used"
     )
+    parser_library.profile(bench.add_argument)
     _json(bench)
 
     doctor = command(
@@ -194,7 +197,8 @@ def build() -> argparse.ArgumentParser:
         "terminal. Each finding names its remedy; the exit code is 1 when one needs you.\n\n"
         "With --fix the engine is replaced by the build for this computer, or by the one\n"
         "that you name. The new one is made and tried beside the old one, which stays if\n"
-        "the new one does not work.",
+        "the new one does not work. With --profile the engine and GPUs of the profile's\n"
+        "computer are looked at; mending is only for this one.",
         "  localr1 doctor\n"
         "  localr1 doctor --fix\n"
         "  localr1 doctor --fix rpc          use other computers' memory, too\n"
@@ -253,6 +257,7 @@ def _fixing(doctor: argparse.ArgumentParser) -> None:
         help="with --fix: build from this archive or folder of llama-cpp-python, or take this"
         " wheel; with --offline what its build needs lies beside it, as wheels",
     )
+    parser_library.profile(doctor.add_argument)
     doctor.add_argument("--hub", action="store_true", help="ask whether the hub answers, too")
 
 
@@ -260,30 +265,34 @@ def _json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
-def _what_if(parser: argparse.ArgumentParser) -> None:
+def _what_if(parser: argparse.ArgumentParser, *, pool: bool = False) -> None:
     group = parser.add_argument_group("what-if")
     group.add_argument("--ram", metavar="SIZE", help="as if the computer had this much memory")
     group.add_argument(
         "--gpu", metavar='"NAME[ xN]"', help="as if it had this GPU, N times; `none` for no GPU"
     )
     group.add_argument("--gpu-memory", metavar="SIZE", help="memory of each such GPU")
-    group.add_argument(
-        "--profile", metavar="FILE", help="a computer described by `localr1 machine --json`"
-    )
+    parser_library.profile(group.add_argument)
+    if pool:
+        parser_talk.pool(parser)
+
+
+def _whole(text: str, least: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} on")
+    return value
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not a positive number")
-    return value
+    return _whole(text, 1)
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{value} is less than none")
-    return value
+    return _whole(text, 0)
 
 
 def _seed(text: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -55,6 +56,7 @@ def add(command: AddCommand, model: str) -> None:
         "  localr1 pull",
     )
     pull.add_argument("model", metavar="MODEL[:VARIANT]", nargs="*", help=model)
+    profile(pull.add_argument)
     pull.add_argument(
         "--limit", metavar="SPEED", help="not faster than this, all together: 5MB/s, 500KB/s"
     )
@@ -123,6 +125,21 @@ def add(command: AddCommand, model: str) -> None:
         action="append",
         default=[],
         help="with export: only this model; may be given several times (default: every model here)",
+    )
+
+
+def profile(add_argument: Callable[..., object], default: object = argparse.SUPPRESS) -> None:
+    """Add the option by which another computer is planned for.
+
+    Args:
+        add_argument: Of a parser or a group.
+        default: A command has none of its own: what stands before it counts.
+    """
+    add_argument(
+        "--profile",
+        metavar="FILE",
+        default=default,
+        help="plan for the computer that FILE describes, written by `localr1 machine --json`",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Final
 
-from localr1.cli.parser_library import AddCommand
+from localr1.cli.parser_library import AddCommand, profile
 from localr1.server import defaults
 
 LEND_PORT: Final = 50_052
@@ -36,6 +36,7 @@ def add(command: AddCommand, model: str) -> None:
     )
     endpoint(chat)
     pool(chat)
+    profile(chat.add_argument)
 
     serve = command(
         "serve",
@@ -66,6 +67,7 @@ def add(command: AddCommand, model: str) -> None:
         help=f"0 for any (default: {defaults.PORT})",
     )
     pool(serve)
+    profile(serve.add_argument)
     serve.add_argument("--context", type=_positive, metavar="N", help="context window in tokens")
     serve.add_argument(
         "--parallel",
@@ -118,6 +120,7 @@ def whose_model(parser: argparse.ArgumentParser, model: str) -> None:
     )
     endpoint(parser)
     pool(parser)
+    profile(parser.add_argument)
 
 
 def endpoint(parser: argparse.ArgumentParser) -> None:

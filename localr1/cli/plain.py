@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing, suppress
-from dataclasses import replace
 from typing import Any, Final
 
 from localr1 import workflow
@@ -21,6 +20,7 @@ from localr1.chat.session import ChatSession, ReplyOptions
 from localr1.chat.store import Store
 from localr1.chat.types import (
     AnswerDelta,
+    Ask,
     Event,
     Failed,
     Finished,
@@ -29,14 +29,16 @@ from localr1.chat.types import (
     PromptProgress,
     ReplyStats,
     ThinkingDelta,
+    Wish,
 )
 from localr1.cli import opening, output
 from localr1.cli.ask import choose
+from localr1.cli.loaded import Loaded
 from localr1.engine.client import Engine
-from localr1.errors import LocalR1Error
+from localr1.errors import EngineDied, LocalR1Error
 from localr1.models.types import LocalModel
 from localr1.printable import printable
-from localr1.track_record import Measured, Watch
+from localr1.track_record import Measured
 
 _TELL_SECONDS: Final = 15.0
 """So often somebody who waits is told how far it is."""
@@ -73,13 +75,10 @@ class _Plain:
         """Load, then question and answer by turns."""
         home, local = self._home, self._local
         _say(f"localr1 with {local.model.name}, loading.")
-        machine = await workflow.examine(home)
-        plan = workflow.plan_for(home, machine, local)
-        engine = await workflow.start_engine(home, local, plan, on_step=_say)
+        loaded = await Loaded.load(home, local, _say)
         store = workflow.open_store(home)
         try:
-            self._session = session = self._new(engine, store)
-            watch = Watch(home.directories, replace(plan, settings=engine.settings), machine)
+            self._session = session = self._new(loaded.engine, store)
             self._listen()
             _say(f"Ready. {_HELP}")
             while (line := await self._next_line()) is not None:
@@ -90,7 +89,7 @@ class _Plain:
                         break
                     case ["/new"]:
                         await session.leave()
-                        self._session = session = self._new(engine, store)
+                        self._session = session = self._new(loaded.engine, store)
                         _say("A new conversation.")
                     case ["/thinking"]:
                         self._show_thinking = not self._show_thinking
@@ -98,14 +97,14 @@ class _Plain:
                     case ["/help"]:
                         _say(_HELP)
                     case _:
-                        stats = await self._reply(session, line)
+                        stats = await self._reply(session, line, loaded)
                         if stats is not None:
-                            watch.record(Measured.reply(stats))
+                            loaded.watch.record(Measured.reply(stats))
             else:
                 _say("")  # the prompt stands there alone
             await session.leave(within_seconds=1.0)
         finally:
-            await asyncio.shield(engine.close())
+            await asyncio.shield(loaded.close())
             store.close()
         return 0
 
@@ -155,25 +154,37 @@ class _Plain:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _reply(self, session: ChatSession, question: str) -> ReplyStats | None:
+    async def _reply(
+        self, session: ChatSession, question: str, loaded: Loaded
+    ) -> ReplyStats | None:
         """Ask, and say what comes; the figures, or None where it failed."""
         teller = _Teller(show_thinking=self._show_thinking)
-        options = ReplyOptions.preferred(self._home.preferences)
+        wish: Wish = Ask(question)
         try:
-            async with aclosing(session.send(question, options)) as events:
-                async for event in events:
-                    match event:
-                        case Failed():
-                            raise event.error
-                        case Finished():
-                            teller.lines.end()
-                            self._tell_end(event.stats)
-                            return event.stats
-                        case _:
-                            teller.hear(event)
+            while True:
+                try:
+                    return await self._said(session, wish, teller)
+                except EngineDied as error:
+                    teller.lines.end()
+                    wish = await loaded.without_lost(session, error)
         except LocalR1Error as error:
             teller.lines.end()
             output.print_error(error)
+        return None
+
+    async def _said(self, session: ChatSession, wish: Wish, teller: _Teller) -> ReplyStats | None:
+        options = ReplyOptions.preferred(self._home.preferences)
+        async with aclosing(session.carry_out(wish, options)) as events:
+            async for event in events:
+                match event:
+                    case Failed():
+                        raise event.error
+                    case Finished():
+                        teller.lines.end()
+                        self._tell_end(event.stats)
+                        return event.stats
+                    case _:
+                        teller.hear(event)
         return None
 
     def _tell_end(self, stats: ReplyStats) -> None:

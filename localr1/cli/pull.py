@@ -214,12 +214,16 @@ async def _suitable(home: workflow.Home, model: Model) -> Variant:
     if advice.best is None:
         nearest = advice.plans[0]
         raise NothingFits(
-            f"No variant of {model.name} fits this computer.",
+            f"No variant of {model.name} fits {_which(home)} computer.",
             nearest.reasons[0],
             f"See `localr1 advise`, or name one to download it all the same: localr1 pull {model.id}:{nearest.variant.quantization}",
         )
-    output.note(f"localr1: {advice.best.variant.quantization} suits this computer best.")
+    output.note(f"localr1: {advice.best.variant.quantization} suits {_which(home)} computer best.")
     return advice.best.variant
+
+
+def _which(home: workflow.Home) -> str:
+    return "this" if home.profile is None else "the profile's"
 
 
 def _pull(

@@ -45,7 +45,15 @@ async def _serve(
     from localr1.server import access, listening  # noqa: PLC0415 - as in `run`
     from localr1.server.desk import Desk  # noqa: PLC0415
 
+    loads = 0
+
     async def start() -> Engine:
+        nonlocal home, loads
+        if loads:
+            home, words = await workflow.without_lost(home)
+            if words:
+                output.note(f"localr1: {words}")
+        loads += 1
         machine = await workflow.examine(home)
         plan = workflow.plan_for(
             home, machine, local, Asked(arguments.context), most_at_once=arguments.parallel

@@ -18,6 +18,7 @@ from localr1.models.upkeep import Verdict
 _SAID = {
     "sound": "is as {authority} says it should be",
     "altered": "is NOT as {authority} says it should be",
+    "unchanged": "is as it was at {authority}; nobody else says what it should be",
     "recorded": "has nothing to be compared with; its checksum is kept for the next time",
 }
 

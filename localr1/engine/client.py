@@ -8,15 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from localr1.engine import protocol
+from localr1.engine import lent, protocol
+from localr1.engine.failure import error_of
 from localr1.engine.process import LIMITS, WorkerProcess
 from localr1.engine.types import DeviceBuffers, Measurement
 from localr1.engine.watch import Limits
 from localr1.errors import (
-    ContextFull,
+    EngineDied,
     EngineError,
-    Interrupted,
-    LoadFailed,
     LocalR1Error,
     RpcUnavailable,
 )
@@ -33,8 +32,15 @@ class Engine:
     Use `Engine.start`; `close` it when done.
     """
 
-    def __init__(self, worker: WorkerProcess, loaded: protocol.Loaded, settings: Settings) -> None:
+    def __init__(
+        self,
+        worker: WorkerProcess,
+        loaded: protocol.Loaded,
+        settings: Settings,
+        watch: asyncio.Task[None] | None = None,
+    ) -> None:
         self._worker = worker
+        self._watch = watch
         self.loaded = loaded
         self.settings = settings
         self.cache_holder: object | None = None
@@ -75,6 +81,7 @@ class Engine:
             EngineDied: The worker ended while loading.
         """
         worker = await WorkerProcess.start(log_directory, limits, packages=packages)
+        watch = asyncio.create_task(_watch(worker, rpc_endpoints)) if rpc_endpoints else None
         request_id, inbox = worker.open()
         try:
             load = _load(request_id, path, settings, rpc_endpoints)
@@ -89,10 +96,12 @@ class Engine:
                         if on_progress is not None:
                             on_progress(event.fraction)
                     case protocol.Loaded():
-                        return cls(worker, event, settings)
+                        return cls(worker, event, settings, watch)
                     case _:
-                        raise _error(event, path)
+                        raise error_of(event, path)
         except BaseException:
+            if watch is not None:
+                watch.cancel()
             # While it maps a large file a worker hears nothing, and it holds nothing yet.
             await asyncio.shield(worker.close(at_once=True))
             raise
@@ -152,7 +161,7 @@ class Engine:
                 awake.hold_if_long()
                 if isinstance(event, (LocalR1Error, protocol.Failure)):
                     finished = True
-                    raise _error(event)
+                    raise error_of(event)
                 finished = isinstance(event, protocol.Generated)
                 yield event
         finally:
@@ -225,6 +234,8 @@ class Engine:
 
     async def close(self) -> None:
         """End the worker and free all its memory."""
+        if self._watch is not None:
+            self._watch.cancel()
         await self._worker.close()
 
     async def _ask(
@@ -238,7 +249,7 @@ class Engine:
             event = await inbox.get()
             if isinstance(event, answer):
                 return event
-            raise _error(event)
+            raise error_of(event)
         finally:
             self._asked.discard(request_id)
             self._worker.forget(request_id)
@@ -279,8 +290,9 @@ async def probe(
             event.system_info,
             compiled=event.compiled,
             words=event.words,
+            build=event.build,
         )
-    problem = _error(event)
+    problem = error_of(event)
     if isinstance(problem, RpcUnavailable):
         raise problem
     return EngineInfo("", (), (), problem=problem.why or problem.what)
@@ -321,7 +333,19 @@ def _measurement(event: protocol.Event | LocalR1Error, path: Path) -> Measuremen
     if isinstance(event, protocol.Measured):
         buffers = tuple(DeviceBuffers(**buffer) for buffer in event.buffers)
         return Measurement(buffers, event.context_window, event.seconds)
-    raise _error(event, path)
+    raise error_of(event, path)
+
+
+async def _watch(worker: WorkerProcess, endpoints: Sequence[str]) -> None:
+    """End a worker that waits for a computer which is no longer there: llama.cpp waits for ever."""
+    endpoint = await lent.first_lost(endpoints)
+    worker.end(
+        EngineDied(
+            f"The connection to {endpoint} is lost.",
+            "It held a part of the model, and does not answer any more.",
+            "Load the model again, which plans without it; everything written so far is kept.",
+        )
+    )
 
 
 def _load(
@@ -342,35 +366,4 @@ def _load(
         draft_tokens=settings.draft_tokens,
         sequences=settings.sequences,
         rpc_endpoints=tuple(rpc_endpoints),
-    )
-
-
-def _error(event: protocol.Event | LocalR1Error, path: Path | None = None) -> LocalR1Error:
-    """The error a user sees for a failure event."""
-    if isinstance(event, LocalR1Error):
-        return event
-    if not isinstance(event, protocol.Failure):
-        return EngineError(
-            "The engine gave an unexpected answer.", repr(event)[:200], "Start it again."
-        )
-    if event.kind == "load":
-        name = path.name if path is not None else "the model"
-        return LoadFailed(
-            f"{name} could not be loaded.",
-            event.why,
-            "Choose a smaller model or context window, or check the file with `localr1 doctor`.",
-        )
-    if event.kind == "context_full":
-        numbers = event.details
-        return ContextFull(
-            event.what,
-            f"It has {numbers.get('prompt_tokens', 0):,} tokens; the window holds "
-            f"{numbers.get('context_window', 0):,}.",
-            "Begin a new conversation, shorten the message, or use a larger context window.",
-        )
-    if event.kind == "cancelled":
-        return Interrupted(event.what)
-    kind = RpcUnavailable if event.kind == "rpc" else EngineError
-    return kind(
-        event.what, event.why, event.todo or "Ask again; if it happens again, run `localr1 doctor`."
     )

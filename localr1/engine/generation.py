@@ -148,7 +148,7 @@ class Reply:
         room = model.context_window - len(prompt)
         if room < 1 or not prompt:
             raise PromptTooLong(len(prompt), model.context_window)
-        limit = min(room, request.max_tokens) if request.max_tokens else room
+        limit = min(room, self._most_tokens()) if request.max_tokens else room
         self._limits = ThinkingLimits(
             request.thinking_budget_tokens,
             request.thinking_budget_seconds,
@@ -196,6 +196,11 @@ class Reply:
             accepted_tokens=steps.accepted_tokens,
             sequence_id=request.sequence_id,
         )
+
+    def _most_tokens(self) -> int:
+        """What was asked for; where no thinking is wanted, its closing words come on top."""
+        unwanted = self._request.thinking_budget_tokens == 0 and self._splitter.part == "thinking"
+        return self._request.max_tokens + (len(self._closing_words()) if unwanted else 0)
 
     def _process_prompt(self, prompt: list[int], cached: int) -> None:
         request, total = self._request, len(prompt)

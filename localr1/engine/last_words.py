@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Final
 
 ABORT_MARK: Final = "llama.cpp gave up: "
 """Begins the line with which the worker tells an assertion of llama.cpp."""
+
+# llama.cpp's words for a computation that was broken off, as each request breaks off idle work.
+_STOPPED: Final = re.compile(
+    r"failed with error 1\b|compute status: 1\b|failed to decode, ret = 2\b|removing memory module"
+)
 
 # Windows reports a crash by its status code; the others report a signal.
 _WINDOWS_CRASHES: Final = {
@@ -53,6 +59,7 @@ def last_words(log_path: Path, code: int, *, lines: int = 3, tail_bytes: int = 1
     except OSError:
         return ""
     found = [line.strip() for line in text.splitlines() if line.strip(" .\t")]
+    found = [line for line in found if not _STOPPED.search(line)]
     told = [line for line in found if line.startswith(ABORT_MARK)]
     if told:
         return told[-1].removeprefix(ABORT_MARK)

@@ -23,6 +23,8 @@ _SHORTEST_CYCLE_TOKENS: Final = 96
 
 # A paragraph counts from this length on; short ones ("Wait.", "So x = 3.") come back honestly.
 _PARAGRAPH_CHARACTERS: Final = 48
+_LETTERS: Final = _PARAGRAPH_CHARACTERS // 3
+_TABLE_MARKS: Final = frozenset("|+\u2502\u250c\u251c\u2514")
 _PARAGRAPHS_KEPT: Final = 128
 
 
@@ -64,7 +66,9 @@ class LoopWatch:
     def _paragraph(self, text: str) -> int:
         """How often a paragraph was said, when that makes a loop; else 0."""
         words = " ".join(text.split()).casefold()
-        if len(words) < _PARAGRAPH_CHARACTERS:
+        # Borders and headings of tables, and bare figures, come back too.
+        told = words[:1] not in _TABLE_MARKS and sum(c.isalpha() for c in words) >= _LETTERS
+        if len(words) < _PARAGRAPH_CHARACTERS or not told:
             return 0
         self._paragraphs.append(words)
         self._seen[words] += 1

@@ -302,6 +302,20 @@ def version() -> str:
     return str(llama_cpp.__version__)
 
 
+def build() -> str:
+    """Version and commit of ggml, which is that of llama.cpp: `0.25.3 0c1e570`.
+
+    A build from an archive knows no commit and says `unknown`.
+    """
+    base = library("ggml-base")
+    words = []
+    for name in ("ggml_version", "ggml_commit"):
+        function = getattr(base, name)
+        function.restype, function.argtypes = ctypes.c_char_p, []
+        words.append(function().decode("ascii", "replace").removesuffix("-dirty"))
+    return " ".join(words)
+
+
 def library(name: str) -> ctypes.CDLL:
     """A library of llama.cpp, the very one that llama.cpp itself uses."""
     if os.name != "nt":

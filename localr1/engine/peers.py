@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Sequence
 
 from localr1.errors import UsageError
 
@@ -33,6 +34,14 @@ def parse(text: str) -> tuple[str, ...]:
             )
         check_private(host)
     return peers
+
+
+def leaves_to(pool: Sequence[str]) -> str:
+    """What the user has to know of where words go."""
+    return (
+        f"Parts of the model and of what you write go to {', '.join(pool)}, unencrypted but for a"
+        " tunnel."
+    )
 
 
 def check_private(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

@@ -19,7 +19,7 @@ from localr1.engine.experience import digest, read_entries, write_entries
 from localr1.machine.types import EngineDevice, EngineInfo, System
 
 PROBE_NAME: Final = "probe.json"
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 # Libraries of ggml that drive no graphics processor of this computer.
 _CPU_ONLY: Final = re.compile(r"(lib)?ggml(-base|-cpu[\w-]*|-blas|-rpc)?\.(so|dylib|dll)[\d.]*")
 
@@ -59,6 +59,7 @@ def recall(cache: Path) -> Known | None:
             devices=tuple(EngineDevice(**device) for device in entry["devices"]),
             system_info=str(entry["system_info"]),
             compiled=tuple(map(str, entry["compiled"])),
+            build=str(entry["build"]),
         )
         return Known(entry["processor"], info)
     except (TypeError, KeyError):
@@ -77,6 +78,7 @@ def remember(cache: Path, system: System, info: EngineInfo) -> None:
         "devices": [asdict(device) for device in info.devices],
         "system_info": info.system_info,
         "compiled": list(info.compiled),
+        "build": info.build,
     }
     write_entries(cache / PROBE_NAME, {key: entry})
 

@@ -147,6 +147,11 @@ class WorkerProcess:
             if request_id in request_ids:
                 await self.send(protocol.Stop(0, request_id))
 
+    def end(self, death: EngineError) -> None:
+        """Kill the worker, for a reason that it knows nothing of."""
+        self._kill()
+        self._die(death)
+
     async def close(self, *, at_once: bool = False) -> None:
         """End the worker; it is killed when it does not end by itself.
 

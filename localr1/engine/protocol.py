@@ -203,9 +203,9 @@ class Probed:
     devices: tuple[dict[str, Any], ...]
     """Fields of `machine.types.EngineDevice`."""
     compiled: tuple[str, ...] = ()
-    """As in `machine.types.EngineInfo`."""
+    """This and what follows as in `machine.types.EngineInfo`."""
     words: str = ""
-    """As `compiled`."""
+    build: str = ""
 
 
 @dataclass(frozen=True)

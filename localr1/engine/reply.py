@@ -96,6 +96,8 @@ class ThinkingLimits:
         """
         if wanted is not None:
             return wanted
+        if self.budget_tokens == 0:
+            return "user"  # who wanted none
         if self.budget_tokens is not None and thinking_tokens >= self.budget_tokens:
             return "budget"
         if self.budget_seconds is not None and thinking_seconds >= self.budget_seconds:

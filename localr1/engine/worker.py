@@ -143,6 +143,7 @@ class Worker:
                 devices=tuple(asdict(device) for device in devices.all()),
                 compiled=devices.compiled(),
                 words=self._log.errors(),
+                build=self._native.build(),
             )
         )
 

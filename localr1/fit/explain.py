@@ -6,14 +6,16 @@ the plan.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from localr1.fit.attention import has_flash_attention
 from localr1.fit.memory import CPU, GIB
 from localr1.fit.mix import Mix, repacked_types
+from localr1.fit.network import alone
 from localr1.fit.pool import Shortage, gpu_pools, main_memory, pool_needs, shortages
-from localr1.fit.search import CONTEXT_WINDOWS
+from localr1.fit.search import speed_of, wished_window
+from localr1.fit.speed import HARD, TYPICAL, typical_depth
 from localr1.fit.types import NOTHING, Asked, Interval, Plan
 from localr1.machine.types import Machine
 
@@ -32,6 +34,8 @@ class Ranking:
 
 
 UNRANKED = Ranking()
+_MOST_NAMED = 2
+"""Devices that are named one by one."""
 MOST_USERS = 3
 """Of a GPU's memory that are named."""
 
@@ -64,6 +68,13 @@ def duration(seconds: float) -> str:
     return f"{round(hours / 24)} days" if hours >= 36 else "a day"
 
 
+def milliseconds(seconds: float) -> str:
+    """A short time for people: `0.4 ms`, `25 ms`; nothing is said to take no time."""
+    if seconds < 0.00005:
+        return "less than 0.1 ms"
+    return f"{seconds * 1000:,.{0 if seconds >= 0.01 else 1}f} ms"
+
+
 def tps(interval: Interval) -> str:
     """A speed for people: `11 tokens/s`, one decimal below 10, two below 1."""
     value = interval.expected
@@ -80,6 +91,11 @@ def reasons(
     return (first, *_details(plan, machine, asked, ranking))
 
 
+def together(names: Sequence[str]) -> str:
+    """Devices in one phrase: `CUDA0`, `CUDA0 and CUDA1`, `CUDA0 to CUDA7`."""
+    return f"{names[0]} to {names[-1]}" if len(names) > _MOST_NAMED else " and ".join(names)
+
+
 def needs_of_free(plan: Plan, machine: Machine) -> str:
     """`5.9 GiB of 12.4 GiB free`, with the device's name where there are several pools.
 
@@ -92,14 +108,15 @@ def needs_of_free(plan: Plan, machine: Machine) -> str:
         for name, need in needs.items()
         if need and (len(needs) == 1 or name != CPU or need >= GIB)
     ]
-    # The GPUs first: that is where the model is meant to be.
-    shown.sort(key=lambda name: name == CPU)
     if len(needs) == 1:
         return f"{gib(needs[CPU])} of {gib(pools[CPU].free_bytes)} free"
+    gpus = [name for name in shown if name != CPU]
+    groups = [gpus] if len(gpus) > _MOST_NAMED else [[name] for name in gpus]
     parts = [
-        f"{gib(needs[name])} of {gib(pools[name].free_bytes)} free"
-        f" {'in main memory' if name == CPU else f'on {name}'}"
-        for name in shown
+        f"{gib(sum(needs[name] for name in group))} of"
+        f" {gib(sum(pools[name].free_bytes for name in group))} free"
+        f" {'in main memory' if group == [CPU] else f'on {together(group)}'}"
+        for group in [*groups, *([[CPU]] if CPU in shown else [])]
     ]
     return " and ".join(parts)
 
@@ -129,7 +146,11 @@ def _details(plan: Plan, machine: Machine, asked: Asked, ranking: Ranking) -> It
         yield "A demonstration that only does small sums: not an R1 model"
     if plan.fits or asked.gpu_layers is not None:
         yield _placement(plan, machine)
+        if not plan.settings.flash_attention:
+            yield f"Without flash attention, which takes more memory: {_NO_KERNEL}"
+        yield from network(plan, machine)
     yield from _asked_for(plan, machine, asked)
+    yield from _cut_short(plan)
     if plan.fits:
         yield from _chosen(plan, asked)
     else:
@@ -142,17 +163,45 @@ def _details(plan: Plan, machine: Machine, asked: Asked, ranking: Ranking) -> It
         yield "Memory bandwidth is not known here: the speed is a wide guess"
 
 
+def _cut_short(plan: Plan) -> Iterator[str]:
+    """What a window does that is too small for a typical question, or for a hard one."""
+    thinking, window = plan.model.thinking_tokens, plan.settings.context_window
+    kinds = (("typical", thinking.typical, TYPICAL), ("hard", thinking.hard, HARD))
+    for kind, tokens, question in kinds:
+        if plan.model.demo or tokens + question.prompt_tokens + question.answer_tokens <= window:
+            continue
+        yield (
+            f"A {kind} question takes about {tokens:,} tokens of thinking, which a window of"
+            f" {window:,} cuts short; the time given is that until it is full"
+        )
+        return
+
+
 def _chosen(plan: Plan, asked: Asked) -> Iterator[str]:
     """What localr1 chose that is not what one would wish for."""
     settings = plan.settings
-    longest = min(CONTEXT_WINDOWS[0], plan.model.architecture.context_length)
+    longest = wished_window(plan.model)
     if asked.context_window is None and settings.context_window < longest:
         yield (
             f"Context of {settings.context_window:,} tokens: {longest:,} would not fit or"
-            " would be much slower; long thinking may have to be cut short"
+            " would be much slower"
         )
     if asked.kv_cache_type is None and settings.kv_cache_type != "f16":
-        yield f"KV cache in {settings.kv_cache_type} to save memory, which does not harm this model"
+        yield f"KV cache in {settings.kv_cache_type} to save memory, {_cost_of_cache(plan)}"
+
+
+def _cost_of_cache(plan: Plan) -> str:
+    """What a KV cache of fewer bits than 16 does to a model.
+
+    The reserve is what a published test found to cost a little: 0.1 to 1.1 points for 4 bits in
+    the 14B and 32B (arXiv:2504.04823).
+    """
+    model, kind = plan.model, plan.settings.kv_cache_type
+    if kind in model.kv_cache_types:
+        return "which does not harm this model"
+    if kind in model.kv_cache_reserve:
+        return "which costs this model a little in published tests"
+    return "which is known to harm this model, or was not tested with it"
 
 
 def _model_facts(plan: Plan, machine: Machine) -> Iterator[str]:
@@ -190,14 +239,9 @@ def held_by(machine: Machine, pool: str) -> str:
 
 def _placement(plan: Plan, machine: Machine) -> str:
     settings, layers = plan.settings, plan.model.architecture.layers
-    names = " and ".join(settings.device_names)
+    names = together(settings.device_names) if settings.device_names else ""
     if not names:
-        if not machine.gpus:
-            return "Runs on the CPU"
-        architecture = plan.model.architecture
-        if not any(has_flash_attention(architecture, gpu.backend) for gpu in machine.gpus):
-            return f"Runs on the CPU: {_NO_KERNEL}"
-        return "Runs on the CPU, without the GPU"
+        return f"Runs on the CPU{_why_not_gpus(plan, machine)}"
     if settings.cpu_expert_layers:
         dense = plan.model.architecture.leading_dense_layers
         kept = max(0, settings.cpu_expert_layers - dense)
@@ -206,6 +250,34 @@ def _placement(plan: Plan, machine: Machine) -> str:
     if settings.gpu_layers > layers:
         return f"Runs entirely on {names}"
     return f"{settings.gpu_layers} of {layers + 1} layers on {names}, the others on the CPU"
+
+
+def _why_not_gpus(plan: Plan, machine: Machine) -> str:
+    here = alone(machine)
+    if here != machine:
+        return ": no slower than with what other computers lend"
+    if not here.gpus:
+        return ""
+    architecture = plan.model.architecture
+    if not any(has_flash_attention(architecture, gpu.backend) for gpu in here.gpus):
+        return f": {_NO_KERNEL}"
+    return ", without the GPU"
+
+
+def network(plan: Plan, machine: Machine) -> Iterator[str]:
+    """How other computers are reached, and what that takes of each token."""
+    speed = speed_of(plan, machine)
+    depth = typical_depth(plan.model)
+    whole = speed.token_seconds(depth).expected
+    for crossing in speed.crossings:
+        link = crossing.link
+        slower = min(link.up_bytes_per_second, link.down_bytes_per_second)
+        yield (
+            f"{crossing.device} is {link.endpoint}: {milliseconds(link.round_trip_seconds)} there"
+            f" and back, {slower / 1e6:,.{0 if slower >= 1e7 else 1}f} MB/s; the network takes"
+            f" {milliseconds(crossing.token_seconds(depth))} of the {milliseconds(whole)} for"
+            " each token"
+        )
 
 
 def _asked_for(plan: Plan, machine: Machine, asked: Asked) -> Iterator[str]:
@@ -218,7 +290,7 @@ def _asked_for(plan: Plan, machine: Machine, asked: Asked) -> Iterator[str]:
         )
     kv = asked.kv_cache_type
     if kv is not None and kv not in model.kv_cache_types:
-        yield f"A KV cache in {kv} is known to harm, or was not tested with, this model"
+        yield f"KV cache in {kv}, {_cost_of_cache(plan)}"
     wanted = asked.gpu_layers
     if wanted is not None and wanted != settings.gpu_layers:
         if not machine.gpus:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from localr1.fit.explain import duration, gib, tps
+from localr1.fit.explain import duration, gib, together, tps
 from localr1.fit.memory import CPU
 from localr1.fit.pool import main_memory, pool_needs, shortages
 from localr1.fit.rates import DISK_BYTES_PER_SECOND
@@ -66,7 +66,7 @@ def _words(full: FullR1) -> str:
     which += ", its smallest file)" if smallest and not plan.fits else ")"
     places = []
     if full.gpu_bytes:
-        places.append(f"{gib(full.gpu_bytes)} on {' and '.join(plan.settings.device_names)}")
+        places.append(f"{gib(full.gpu_bytes)} on {together(plan.settings.device_names)}")
     places.append(f"{gib(full.memory_bytes)} in main memory")
     if full.disk_bytes:
         places.append(f"{gib(full.disk_bytes)} read from disk again and again")

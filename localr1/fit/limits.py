@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from localr1.fit.explain import gib, held_by, tps
+from localr1.fit.explain import gib, held_by, together, tps
 from localr1.fit.memory import CPU
 from localr1.fit.pool import shortages
 from localr1.fit.search import find, speed_of
@@ -12,6 +12,8 @@ from localr1.fit.speed import typical_depth
 from localr1.fit.types import Asked, Plan
 from localr1.machine.types import Machine
 
+MOST_SHARE = 0.5
+"""Of a token's time, from which on one thing is what limits a plan."""
 WORTH_FREEING = 1.25
 """A plan must become faster by this factor for it to be worth saying."""
 
@@ -31,21 +33,30 @@ def limits(plan: Plan, machine: Machine, *, thorough: bool = True) -> tuple[str,
 
 def _limits(plan: Plan, machine: Machine, *, thorough: bool) -> Iterator[str]:
     settings = plan.settings
-    reads = speed_of(plan, machine).reads
+    speed = speed_of(plan, machine)
+    reads = speed.reads
     depth = typical_depth(plan.model)
     seconds = {
         on_cpu: sum(read.seconds(depth) for read in reads if read.on_cpu == on_cpu)
         for on_cpu in (True, False)
     }
+    network = sum(crossing.token_seconds(depth) for crossing in speed.crossings)
+    whole = seconds[True] + seconds[False] + network
+    if network > MOST_SHARE * whole:
+        yield (
+            f"Limited by the network: it takes {network / whole:.0%} of each token's time, and"
+            " more memory would not change that"
+        )
+        return
     size_bytes = sum(read.weights_bytes + read.kv_bytes * depth for read in reads)
     if not settings.device_names:
         yield f"Limited by main memory's speed: every token reads {gib(size_bytes)} of it"
         return
-    names = " and ".join(settings.device_names)
+    names = together(settings.device_names)
     if plan.on_gpus_alone:
         yield f"Limited by {names}'s memory speed: every token reads {gib(size_bytes)} there"
         return
-    share = seconds[True] / max(1e-9, seconds[True] + seconds[False])
+    share = seconds[True] / max(1e-9, whole)
     yield (
         f"Limited by {names}'s memory: what is left to the CPU takes {share:.0%} of each token's"
         " time"

@@ -63,8 +63,7 @@ PROMPT_TOKEN_SECONDS = 20e-6
 GPU_BANDWIDTH = Interval(80e9, 250e9, 900e9)
 """A GPU in no table: from an entry-level card to a fast one."""
 LENT_BANDWIDTH = Interval(15e9, 40e9, 400e9)
-"""Memory of another computer, which does not tell: from a laptop's to a card's. Assumed; what the
-network takes is not in it."""
+"""Memory of another computer that does not say how fast it is: from a laptop's to a card's."""
 CPU_BANDWIDTH = Interval(18e9, 32e9, 75e9)
 """Main memory that nobody measured: one channel of DDR4, two, or two of DDR5, as read."""
 SERVER_BANDWIDTH = Interval(40e9, 110e9, 350e9)
@@ -117,6 +116,8 @@ _FLOPS_PER_BYTE = {
     "amd": Interval(20, 45, 80),
     "apple": Interval(13, 20, 30),
     "intel": Interval(10, 25, 60),
+    # A processor that is lent, per byte that its kernels read: six cores of a laptop 8. Assumed.
+    "cpu": Interval(2, 8, 25),
 }
 _INTEGRATED_FLOPS_PER_BYTE = Interval(6, 11, 25)
 _HBM_FLOPS_PER_BYTE = Interval(25, 43, 70)
@@ -179,6 +180,15 @@ def cpu_rate(machine: Machine, mix: Mix, kv_cache_type: str) -> Rate:
     )
 
 
+def weights_read(machine: Machine) -> float:
+    """Bytes of Q4_K weights that the processor reads per second: what is said of one that is lent."""
+    kernel = next((one for one in machine.engine.kernels if one.kind == "Q4_K"), None)
+    memory = machine.memory.bandwidth_bytes_per_second
+    if kernel is None or memory is None:
+        return _cpu_bandwidth(machine)[0].expected
+    return _both(max(1, machine.cpu.performance_cores) * kernel.one, memory)
+
+
 def attention_flops(mix: Mix) -> float:
     """Multiplications and additions of one token's attention to one token before it."""
     a = mix.architecture
@@ -215,7 +225,7 @@ def gpu_rate(device: Device) -> Rate:
         flops,
         _times(read, GPU_CACHE_SHARE if stacked else 1.0),
         _times(flops, _GPU_ATTENTION_SHARE),
-        GPU_LAYER_SECONDS,
+        CPU_LAYER_SECONDS if device.vendor == "cpu" else GPU_LAYER_SECONDS,
         known,
     )
 
@@ -263,6 +273,8 @@ def _cpu_bandwidth(machine: Machine) -> tuple[Interval, bool]:
 
 
 def _efficiency(device: Device) -> float:
+    if device.vendor == "cpu":
+        return 1.0  # as `weights_read` has it
     if device.vendor == "apple":
         old = re.search(r"\bM[12] (Max|Ultra)\b", device.description)
         return OLD_APPLE_EFFICIENCY if old else APPLE_EFFICIENCY

@@ -183,12 +183,18 @@ def _interval(interval: Interval) -> dict[str, float]:
 
 
 def _times(plan: Plan) -> dict[str, Any]:
-    times = plan.time_to_answer
+    times, thinking = plan.time_to_answer, plan.model.thinking_tokens
     return {
         "typical": _interval(times.typical),
         "hard": _interval(times.hard),
         "long_document": _interval(times.long_document),
         "assumed": times.assumed,
+        "hard_assumed": times.hard_assumed,
+        "thinking_tokens": {
+            "typical": thinking.typical,
+            "hard": thinking.hard,
+            "source": thinking.source,
+        },
     }
 
 

@@ -15,17 +15,26 @@ from localr1.config import Goal
 from localr1.fit.attention import has_flash_attention
 from localr1.fit.memory import CPU, cache_tokens, compute_is_upper_bound, memory_of
 from localr1.fit.mix import Mix, repacked_types
+from localr1.fit.network import alone
 from localr1.fit.pool import Shortage, gpu_pools, pool_needs, shortages
 from localr1.fit.score import score_within
-from localr1.fit.speed import Speed, predict, time_to_answer, typical_depth
+from localr1.fit.speed import HARD, Speed, predict, time_to_answer, typical_depth
+from localr1.fit.split import even_counts, greedy_counts
 from localr1.fit.types import NOTHING, Asked, DeviceMemory, Plan, Settings
 from localr1.fit.weights import Weights, of_variant
 from localr1.gguf.types import Architecture
 from localr1.machine.types import Device, Machine
 from localr1.models.types import Model, Variant
 
-CONTEXT_WINDOWS = (16384, 8192, 4096)
-"""Context windows that are tried, best first: a hard problem takes R1 about 12,000 tokens."""
+CONTEXT_WINDOWS = (32768, 16384, 8192, 4096)
+"""Context windows that are tried, best first, from the one that holds a hard question on."""
+_DEMO_WINDOW = 1024
+"""What the demo was trained on: 28 earlier sums at most, after more of them it is wrong."""
+_USUAL_WINDOW = 16384
+"""Wished for in any case: a hard problem takes R1 about 12,000 tokens."""
+WORTH_A_NETWORK = 1.15
+"""A plan must be faster by this factor for other computers to be used: networks are not steady, and
+of what is there less is known. Judgement."""
 
 
 def find(
@@ -49,10 +58,19 @@ def find(
     """
     if asked.context_window is not None and asked.context_window < 1:
         raise ValueError(f"a context window of {asked.context_window} tokens")
-    site = _Site(model.architecture, variant, machine)
-    plans = [_plan(model, placed) for placed in _candidates(model, site, asked)]
-    # The quantization is the same for all of them, so what it costs does not matter here.
-    return max(plans, key=lambda plan: score_within(plan, goal, 0.0, asked))
+
+    def best_on(some: Machine) -> Plan:
+        site = _Site(model.architecture, variant, some)
+        plans = [_plan(model, placed) for placed in _candidates(model, site, asked)]
+        # The quantization is the same for all of them, so what it costs does not matter here.
+        return max(plans, key=lambda plan: score_within(plan, goal, 0.0, asked))
+
+    found, here = best_on(machine), alone(machine)
+    if here == machine:
+        return found
+    own = best_on(here)
+    faster = found.generation_tps.expected > WORTH_A_NETWORK * own.generation_tps.expected
+    return own if own.fits and not (found.fits and faster) else found
 
 
 def speed_of(plan: Plan, machine: Machine) -> Speed:
@@ -75,11 +93,27 @@ class _Site:
 
     @cached_property
     def gpus(self) -> tuple[Device, ...]:
-        """GPUs worth using, the fastest first: cards of their own before shared memory."""
-        gpus = [g for g in self.machine.gpus if has_flash_attention(self.architecture, g.backend)]
-        own = [gpu for gpu in gpus if not gpu.unified] or list(gpus[:1])
-        own.sort(key=lambda gpu: -(gpu.bandwidth_bytes_per_second or 0))
+        """GPUs worth using, the fastest first: cards of their own before shared memory.
+
+        What other computers lend comes last, however fast: there is a network in between.
+        """
+        every = self.machine.gpus
+        gpus = [g for g in every if has_flash_attention(self.architecture, g.backend)] or every
+        here = [gpu for gpu in gpus if not gpu.lent]
+        own = [gpu for gpu in here if not gpu.unified] or here[:1]
+        own += [gpu for gpu in gpus if gpu.lent]
+        own.sort(key=lambda gpu: (gpu.lent, -(gpu.bandwidth_bytes_per_second or 0)))
         return tuple(own)
+
+    @cached_property
+    def flash_attention(self) -> bool:
+        """Whether these GPUs compute it; without it their KV cache must be f16."""
+        return all(has_flash_attention(self.architecture, gpu.backend) for gpu in self.gpus)
+
+    def settings(self, context_window: int, kv_cache_type: str) -> Settings:
+        """What is wished for on the GPUs, or on the CPU where they cannot do it."""
+        off = not self.flash_attention and kv_cache_type == "f16"
+        return Settings(context_window, kv_cache_type, flash_attention=not off)
 
     @cached_property
     def budgets(self) -> dict[str, int]:
@@ -154,7 +188,7 @@ def _candidates(model: Model, site: _Site, asked: Asked) -> list[_Placed]:
         for kv_cache_type, in_need_only in types:
             if in_need_only and here:
                 continue
-            settings = Settings(context, kv_cache_type)
+            settings = site.settings(context, kv_cache_type)
             placed = tried.get(settings) or _arrange(site, settings, asked.gpu_layers)
             tried[settings] = placed
             if placed.lacks:
@@ -184,7 +218,18 @@ def _contexts(model: Model, asked: Asked) -> Sequence[int]:
     longest = model.architecture.context_length
     if asked.context_window is not None:
         return [min(asked.context_window, longest)]
-    return [c for c in CONTEXT_WINDOWS if c <= longest] or [longest]
+    wished = wished_window(model)
+    return [c for c in CONTEXT_WINDOWS if c <= wished] or [wished]
+
+
+def wished_window(model: Model) -> int:
+    """The smallest window that holds a hard question, or all that the model was made for."""
+    if model.demo:
+        return min(_DEMO_WINDOW, model.architecture.context_length)
+    needed = HARD.prompt_tokens + model.thinking_tokens.hard + HARD.answer_tokens
+    holding = [c for c in CONTEXT_WINDOWS if needed <= c]
+    wished = max(_USUAL_WINDOW, min(holding, default=CONTEXT_WINDOWS[0]))
+    return min(wished, model.architecture.context_length)
 
 
 def _cache_types(model: Model, asked: Asked) -> Sequence[tuple[str, bool]]:
@@ -202,8 +247,8 @@ def _whole(architecture: Architecture, settings: Settings) -> bool:
 
 def _arrange(site: _Site, settings: Settings, gpu_layers: int | None) -> _Placed:
     """Put as much as fits on the GPUs, or the layers that were asked for."""
-    if not site.gpus or gpu_layers == 0:
-        return _Placed(site, settings)
+    if not site.gpus or gpu_layers == 0 or settings.flash_attention > site.flash_attention:
+        return _on_cpu(site, settings)
     every = site.architecture.layers + 1
     if gpu_layers is not None:
         return _asked_layers(site, settings, min(max(gpu_layers, 0), every))
@@ -231,6 +276,10 @@ def _arrange(site: _Site, settings: Settings, gpu_layers: int | None) -> _Placed
 
     # With no layer on the GPUs nothing is needed of them, so that the search always ends.
     return _smallest(without, 0, every)
+
+
+def _on_cpu(site: _Site, settings: Settings) -> _Placed:
+    return _Placed(site, replace(settings, flash_attention=True))
 
 
 def _asked_layers(site: _Site, settings: Settings, gpu_layers: int) -> _Placed:
@@ -266,9 +315,15 @@ def _smallest(make: Callable[[int], _Placed], low: int, high: int) -> _Placed:
 def _on(
     site: _Site, gpus: Sequence[Device], settings: Settings, gpu_layers: int, kept: int
 ) -> _Placed:
-    """A placement on these GPUs, split so that each has room where that can be done."""
+    """A placement on these GPUs, split so that each has room where that can be done.
+
+    Other computers get the first layers, so that what is chosen from comes out on this one, and
+    no more of them than the GPUs here have no room for.
+    """
     if gpu_layers == 0:
-        return _Placed(site, settings)
+        return _on_cpu(site, settings)
+    lent = any(gpu.lent for gpu in gpus)
+    gpus = sorted(gpus, key=lambda gpu: not gpu.lent)
     wanted = replace(
         settings,
         gpu_layers=gpu_layers,
@@ -282,7 +337,10 @@ def _on(
     placed = _Placed(site, wanted)
     fixed = max(d.compute_buffer_bytes + d.overhead_bytes for d in placed.devices[1:])
     room = [max(0, site.budgets[gpu.name] - fixed) for gpu in gpus]
-    for counts in (_even_counts(sizes, room), _greedy_counts(sizes, room)):
+    ways = [even_counts(sizes, room), greedy_counts(sizes, room)]
+    if lent:
+        ways.insert(0, greedy_counts(sizes[::-1], room[::-1])[::-1])
+    for counts in ways:
         used = [(gpu.name, float(n)) for gpu, n in zip(gpus, counts, strict=True) if n]
         placed = _Placed(
             site,
@@ -308,30 +366,3 @@ def _sizes(site: _Site, settings: Settings) -> list[int]:
         for index, layer in enumerate(weights.layers[first:], first)
     ]
     return [*sizes, weights.head_bytes]
-
-
-def _even_counts(sizes: Sequence[int], room: Sequence[int]) -> list[int]:
-    """Layers per GPU, so that all are filled to the same share of their room."""
-    total, whole = sum(sizes), max(1, sum(room))
-    counts = [0] * len(room)
-    gpu, passed, border = 0, 0.0, room[0] / whole * total
-    for size in sizes:
-        while passed + size / 2 > border and gpu < len(room) - 1:
-            gpu += 1
-            border += room[gpu] / whole * total
-        counts[gpu] += 1
-        passed += size
-    return counts
-
-
-def _greedy_counts(sizes: Sequence[int], room: Sequence[int]) -> list[int]:
-    """Layers per GPU, each filled before the next."""
-    counts = [0] * len(room)
-    gpu, left = 0, room[0]
-    for size in sizes:
-        while size > left and gpu < len(room) - 1:
-            gpu += 1
-            left = room[gpu]
-        counts[gpu] += 1
-        left -= size
-    return counts

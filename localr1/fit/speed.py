@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from localr1.fit import calibration
 from localr1.fit.memory import CPU, shares
 from localr1.fit.mix import Mix
+from localr1.fit.network import Case, Crossing, crossings
 from localr1.fit.rates import (
     CPU_TOKEN_SECONDS,
     DISK_BYTES_PER_SECOND,
@@ -32,7 +33,6 @@ from localr1.fit.weights import Weights
 from localr1.machine.types import Machine
 from localr1.models.types import Model
 
-_Case = Literal["low", "expected", "high"]
 _PAGED_FACTOR: Final = {"high": 1 / 3, "expected": 1.0, "low": 4.0}
 _BATCH_TOKENS: Final = 512
 """Of the prompt whose speed is given where no length is."""
@@ -73,14 +73,14 @@ class _Reads:
     """Of one token, for each token of depth."""
     on_cpu: bool
 
-    def seconds(self, depth: int, case: _Case = "expected") -> float:
+    def seconds(self, depth: int, case: Case = "expected") -> float:
         """For one token with `depth` tokens in the KV cache."""
         launched = self.layers * float(getattr(self.rate.layer_seconds, _OPPOSITE[case]))
         weights = self.weights_bytes / float(getattr(self.rate.read, case))
         return launched + weights + self.kv_bytes * depth / float(getattr(self.rate.cache, case))
 
 
-_OPPOSITE: Final[dict[_Case, _Case]] = {"low": "high", "expected": "expected", "high": "low"}
+_OPPOSITE: Final[dict[Case, Case]] = {"low": "high", "expected": "expected", "high": "low"}
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,8 @@ class Speed:
     """How recorded runs compared with the plain estimate, as speeds; None where there are none."""
     prompt: Interval | None = None
     """The same of prompts."""
+    crossings: tuple[Crossing, ...] = ()
+    """What goes over a network, for each other computer."""
 
     @property
     def known(self) -> bool:
@@ -108,8 +110,9 @@ class Speed:
         fixed = GPU_TOKEN_SECONDS if on_gpu else CPU_TOKEN_SECONDS
         paged = self.paged_bytes / DISK_BYTES_PER_SECOND
 
-        def seconds(case: _Case) -> float:
+        def seconds(case: Case) -> float:
             own = sum(read.seconds(depth, case) for read in self.reads)
+            own += sum(crossing.token_seconds(depth, case) for crossing in self.crossings)
             return float(own + getattr(fixed, _OPPOSITE[case]) + paged * _PAGED_FACTOR[case])
 
         return _corrected(seconds, self.generation)
@@ -143,8 +146,10 @@ class Speed:
         middle = depth + tokens / 2
         paged = self.paged_bytes / DISK_BYTES_PER_SECOND / batch
 
-        def seconds(case: _Case) -> float:
+        def seconds(case: Case) -> float:
             total = PROMPT_TOKEN_SECONDS + paged * _PAGED_FACTOR[case]
+            for crossing in self.crossings:
+                total += crossing.prompt_token_seconds(batch, middle, case)
             for read in self.reads:
                 rate = read.rate
                 computing = 2 * read.parameters / getattr(rate.flops, case)
@@ -225,6 +230,7 @@ def predict(
         paged,
         calibration.correction(machine.corrections, where, mix.base, "generation"),
         calibration.correction(machine.corrections, where, mix.base, "prompt"),
+        crossings(a, settings, placed, gpus),
     )
 
 
@@ -265,7 +271,7 @@ def _doubled(interval: Interval) -> Interval:
     return Interval(interval.low**2 / middle, middle, interval.high**2 / middle)
 
 
-def _corrected(seconds: Callable[[_Case], float], runs: Interval | None) -> Interval:
+def _corrected(seconds: Callable[[Case], float], runs: Interval | None) -> Interval:
     """The times of all cases; by what runs said where there are any."""
     expected = seconds("expected")
     if runs is None:

@@ -124,6 +124,9 @@ class Plan:
     """What would make a plan fit that does not, the cheapest change first."""
     score: float = 0.0
     """What the ranking sorted by; larger is better; 0 where nothing fits."""
+    pool: tuple[str, ...] = ()
+    """What is to be known before it is loaded with other computers' memory, or not so although
+    that was asked for; empty where it was not."""
     points_lost: float | None = None
     """What its quantization costs, in points of `Model.quality`; None where nobody asked."""
 

@@ -161,18 +161,29 @@ def _library(
 def _cuda_runtime(
     match: re.Match[str], info: EngineInfo, machine: Machine, tools: Tools
 ) -> Trouble:
-    del machine, tools
-    return _library(info.problem, "cuda", runtimes=int(match.group(1)))
+    wanted = best(machine, tools)
+    if wanted == "cuda":
+        return _library(info.problem, "cuda", runtimes=int(match.group(1)))
+    # The libraries alone would be of no use: the build asks for NVIDIA's driver next.
+    cards = [one for one in machine.devices if one.vendor == "nvidia"]
+    failing = any(_driver_fails(one) for one in cards)
+    ours = "It is a build for NVIDIA cards, and this computer has none that it can use."
+    why = f"{_sentence(info.problem)} {ours}"
+    return _library(why, wanted, advice=_INSTALL_DRIVER["nvidia"] if failing else "")
 
 
 def _no_cuda_driver(
     _match: re.Match[str], info: EngineInfo, machine: Machine, tools: Tools
 ) -> Trouble:
     return _library(
-        f"{info.problem} The driver of NVIDIA brings it.",
+        f"{_sentence(info.problem)} The driver of NVIDIA brings it.",
         best(machine, tools),
         advice=_INSTALL_DRIVER["nvidia"],
     )
+
+
+def _sentence(words: str) -> str:
+    return words if words.rstrip().endswith((".", "!")) else f"{words.rstrip()}."
 
 
 def _other(_match: re.Match[str], info: EngineInfo, machine: Machine, tools: Tools) -> Trouble:

@@ -13,9 +13,11 @@ from typing import Final
 
 from localr1.install.types import Bench, Manager, Place, Tools
 from localr1.machine.host import Host, ProbeError
+from localr1.machine.types import Machine
 
 _COMPILERS: Final = ("c++", "g++", "clang++", "cl")
 _PACKAGE_MANAGERS: Final = ("apt", "dnf", "pacman", "zypper", "apk")
+_USUAL_PACKAGES: Final = {"Linux": "", "Darwin": "brew", "Windows": "winget"}
 _LIBRARY_FOLDERS: Final = (
     *("/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/local/cuda/lib64"),
     *("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib/wsl/lib"),
@@ -38,6 +40,24 @@ def bench(source: str = "", *, offline: bool = False) -> Bench:
         offline: As in `Bench`.
     """
     return Bench(place(), tools(), source, offline)
+
+
+def bench_of(machine: Machine) -> Bench:
+    """Return what a build would be made on in the computer of a profile; pure.
+
+    A profile says neither how its Python is installed nor what there is to build with: pip, and
+    nothing else, are taken for granted.
+
+    Args:
+        machine: Of the profile; without the name of its system it is taken for one like this.
+    """
+    words = [word for word in machine.operating_system.split() if not word.startswith("(")]
+    known = len(words) > 1 and words[0] in _USUAL_PACKAGES
+    here = Host()
+    system, architecture = (words[0], words[-1]) if known else (here.system, here.architecture)
+    python = (sys.version_info.major, sys.version_info.minor)
+    place = Place(system, _architecture(architecture), python, "python", "pip")
+    return Bench(place, Tools(packages=_USUAL_PACKAGES[system], vulkan_loader=system != "Linux"))
 
 
 def place() -> Place:

@@ -9,16 +9,19 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from localr1.machine import gpu_users
+from localr1.machine import gpu_users, rocm
 from localr1.machine.findings import Findings
 from localr1.machine.gpu_table import bandwidth_of, find_cards
 from localr1.machine.host import read_int
-from localr1.machine.pci import AMD, PciGpu, list_gpus, product_name
+from localr1.machine.pci import AMD, PciGpu, ProductNames, list_gpus
 from localr1.machine.types import SystemGpu
 
 if TYPE_CHECKING:
     from localr1.machine.host import Host
 
+_DRIVER = "amdgpu"
+# Graphics of a processor have at most this much of their own, where nobody changed it.
+_CARVE_OUT_BYTES = 2 << 30
 _NODES = "/sys/class/kfd/kfd/topology/nodes"
 # The names of AMD's cards by device and revision, kept by libdrm.
 _NAMES = "/usr/share/libdrm/amdgpu.ids"
@@ -28,15 +31,53 @@ def probe(host: Host) -> Findings:
     """Return AMD's cards and the graphics of AMD's processors."""
     if host.system != "Linux":
         return Findings()
-    return Findings(tuple(_gpu(host, card) for card in list_gpus(host, AMD)))
+    names = ProductNames(host)
+    cards = {
+        card: read_int(host, f"{card.folder}/mem_info_vram_total") for card in list_gpus(host, AMD)
+    }
+    silent = any(vram is None and card.driver == _DRIVER for card, vram in cards.items())
+    told = rocm.by_slot(host) if silent else {}
+    found = {}
+    for card, vram in cards.items():
+        if vram is not None:
+            found[card.slot] = _gpu(host, card, names, vram)
+        elif card.driver == _DRIVER and card.slot in told:
+            found[card.slot] = _told(host, card, names, told[card.slot])
+        else:
+            found[card.slot] = _silent(host, card, names)
+    return Findings(gpu_users.with_users(host, found))
 
 
-def _gpu(host: Host, card: PciGpu) -> SystemGpu:
-    vram = read_int(host, f"{card.folder}/mem_info_vram_total")
-    name = _name(host, card, vram)
-    if vram is None:
-        why = f"It is run by {card.driver}, not by amdgpu." if card.driver else "No driver runs it."
-        return SystemGpu(name, "amd", None, None, False, None, "PCI bus", why)
+def _silent(host: Host, card: PciGpu, names: ProductNames) -> SystemGpu:
+    """Describe a card of whose memory nobody says anything."""
+    why = "No driver runs it."
+    if card.driver == _DRIVER:
+        why = "Its driver, amdgpu, does not say how much memory it has."
+    elif card.driver:
+        why = f"It is run by {card.driver}, not by amdgpu."
+    name = _name(host, card, names, None)
+    return SystemGpu(name, "amd", None, None, False, None, "PCI bus", why)
+
+
+def _told(host: Host, card: PciGpu, names: ProductNames, told: rocm.Told) -> SystemGpu:
+    """Describe a card by what ROCm's programs say of it."""
+    total_bytes = told.total_bytes
+    name = told.name or _name(host, card, names, total_bytes)
+    unified = total_bytes <= _CARVE_OUT_BYTES and not find_cards(name, total_bytes)
+    return SystemGpu(
+        name if name.startswith("AMD") else f"AMD {name}",
+        "amd",
+        None if unified else total_bytes,
+        None if unified else max(0, total_bytes - told.used_bytes),
+        unified,
+        bandwidth_of(name, None if unified else total_bytes),
+        told.source,
+        capability=_target(host, card.slot),
+    )
+
+
+def _gpu(host: Host, card: PciGpu, names: ProductNames, vram: int) -> SystemGpu:
+    name = _name(host, card, names, vram)
     vram_used = read_int(host, f"{card.folder}/mem_info_vram_used") or 0
     gtt = read_int(host, f"{card.folder}/mem_info_gtt_total") or 0
     gtt_used = read_int(host, f"{card.folder}/mem_info_gtt_used") or 0
@@ -56,7 +97,6 @@ def _gpu(host: Host, card: PciGpu) -> SystemGpu:
         unified,
         bandwidth_of(name, None if integrated else vram),
         "sysfs",
-        users=() if unified else gpu_users.of_card(host, card.slot),
         capability=_target(host, card.slot),
     )
 
@@ -94,10 +134,10 @@ def _is_integrated(host: Host, card: PciGpu, name: str, vram: int) -> bool:
     return not any(known.memory_gib for known in find_cards(name, vram))
 
 
-def _name(host: Host, card: PciGpu, vram: int | None) -> str:
+def _name(host: Host, card: PciGpu, names: ProductNames, vram: int | None) -> str:
     given = (host.read_text(f"{card.folder}/product_name") or "").strip()
     listed = _listed_name(host.read_text(_NAMES) or "", card)
-    name = given or listed or _narrowed(product_name(host, card), vram)
+    name = given or listed or _narrowed(names.of(card), vram)
     if not name:
         return f"AMD GPU {card.device_id}"
     return name if name.startswith("AMD") else f"AMD {name}"

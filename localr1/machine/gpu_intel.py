@@ -8,7 +8,7 @@ from localr1.machine import gpu_users
 from localr1.machine.findings import Findings
 from localr1.machine.gpu_table import bandwidth_of
 from localr1.machine.host import read_int
-from localr1.machine.pci import INTEL, PciGpu, list_gpus, product_name
+from localr1.machine.pci import INTEL, PciGpu, ProductNames, list_gpus
 from localr1.machine.types import SystemGpu
 
 if TYPE_CHECKING:
@@ -22,11 +22,13 @@ def probe(host: Host) -> Findings:
     """Return Intel's cards and the graphics of Intel's processors."""
     if host.system != "Linux":
         return Findings()
-    return Findings(tuple(_gpu(host, card) for card in list_gpus(host, INTEL)))
+    names = ProductNames(host)
+    found = {card.slot: _gpu(host, card, names) for card in list_gpus(host, INTEL)}
+    return Findings(gpu_users.with_users(host, found))
 
 
-def _gpu(host: Host, card: PciGpu) -> SystemGpu:
-    found = product_name(host, card)
+def _gpu(host: Host, card: PciGpu, names: ProductNames) -> SystemGpu:
+    found = names.of(card)
     name = found or f"GPU {card.device_id}"
     name = name if name.startswith("Intel") else f"Intel {name}"
     unified = card.slot == _INTEGRATED_SLOT
@@ -41,7 +43,6 @@ def _gpu(host: Host, card: PciGpu) -> SystemGpu:
         bandwidth_of(name, total_bytes),
         "sysfs" if card.driver else "PCI bus",
         problem,
-        () if unified else gpu_users.of_card(host, card.slot),
     )
 
 

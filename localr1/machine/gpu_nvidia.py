@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from localr1.machine import gpu_users
 from localr1.machine.findings import Findings
 from localr1.machine.gpu_table import bandwidth_of, find_cards
 from localr1.machine.host import ProbeError
-from localr1.machine.pci import NVIDIA, PciGpu, list_gpus, product_name
+from localr1.machine.pci import NVIDIA, PciGpu, ProductNames, list_gpus
 from localr1.machine.types import SystemGpu
 
 if TYPE_CHECKING:
     from localr1.machine.host import Host
+
+NO_ANSWER: Final = "NVIDIA's management library (NVML) does not answer."
+_NO_CARD: Final = (
+    "NVIDIA's driver runs, but lists no card. A container gets cards with --gpus all; elsewhere the"
+    " card is switched off, removed, or not found by the driver."
+)
 
 
 def probe(host: Host) -> Findings:
@@ -26,16 +32,39 @@ def probe(host: Host) -> Findings:
     try:
         nvml = host.nvml()
     except ProbeError as error:
-        return Findings(_silent_cards(host, str(error)))
+        gpus = _silent_cards(host, str(error))
+        return Findings(gpus, () if gpus else (str(error),))
     try:
         gpus = _from_nvml(host, nvml)
     except ProbeError as error:
         gpus = _silent_cards(host, str(error))
-        # With neither a driver nor a card there is nothing to tell.
-        if gpus or "Not Found" in str(error):
-            return Findings(gpus)
-        return Findings(problems=(f"NVIDIA's driver does not answer: {error}",))
-    return Findings(gpus or _silent_cards(host, "NVIDIA's driver does not list the card."))
+        return Findings(gpus, () if gpus else _without_card(host, str(error)))
+    gpus = gpus or _silent_cards(host, "NVIDIA's driver does not list the card.")
+    return Findings(gpus, () if gpus else (_NO_CARD,))
+
+
+def _without_card(host: Host, words: str) -> tuple[str, ...]:
+    """Return what is wrong where NVML does not start and no card is seen.
+
+    Without a sign of NVIDIA's driver there is nothing to tell.
+    """
+    if "Not Found" not in words:
+        return (f"NVIDIA's driver does not answer: {words}",)
+    devices = host.list_directory("/dev")
+    if "nvidiactl" in devices:
+        return (
+            "NVIDIA's driver runs (/dev/nvidiactl), but its library libnvidia-ml.so.1 is not found."
+            " A container gets it with --gpus all (NVIDIA Container Toolkit); elsewhere install"
+            " the driver again.",
+        )
+    # The folders of Windows' drivers are named after their files: `nv_dispi.inf_amd64_...`.
+    drivers = host.list_directory("/usr/lib/wsl/drivers")
+    if "dxg" in devices and (not drivers or any(name.startswith("nv") for name in drivers)):
+        return (
+            "Windows lends its graphics (/dev/dxg), but NVIDIA's library libnvidia-ml.so.1 is not"
+            " found. A card of NVIDIA needs its driver in Windows, none in WSL, and `wsl --update`.",
+        )
+    return ()
 
 
 def _driver_or_card(host: Host) -> bool:
@@ -180,16 +209,17 @@ def _bandwidth(nvml: Any, handle: Any) -> float | None:  # noqa: ANN401
 def _silent_cards(host: Host, why: str) -> tuple[SystemGpu, ...]:
     """Return the cards on Linux' PCI bus, each with the reason why it does not work."""
     cards = list_gpus(host, NVIDIA) if host.system == "Linux" else ()
-    return tuple(_silent_card(host, card, why) for card in cards)
+    names = ProductNames(host)
+    return tuple(_silent_card(host, card, names, why) for card in cards)
 
 
-def _silent_card(host: Host, card: PciGpu, why: str) -> SystemGpu:
+def _silent_card(host: Host, card: PciGpu, names: ProductNames, why: str) -> SystemGpu:
     model = re.search(
         r"^Model:\s*(.+)$",
         host.read_text(f"/proc/driver/nvidia/gpus/{card.slot}/information") or "",
         re.MULTILINE,
     )
-    found = model.group(1).strip() if model else product_name(host, card)
+    found = model.group(1).strip() if model else names.of(card)
     name = found or f"NVIDIA GPU {card.device_id}"
     if card.driver and card.driver != "nvidia":
         why = f"{why} The card is run by {card.driver}, not by NVIDIA's driver."

@@ -16,9 +16,16 @@ from typing import Any
 COMMAND_LIMIT_SECONDS = 2.5
 """How long a helper program (lspci, system_profiler) may take."""
 
+# CM_GETIDLIST_FILTER_PRESENT and CM_GETIDLIST_FILTER_CLASS of cfgmgr32.h.
+_PRESENT_OF_CLASS = 0x100 | 0x200
+
 
 class ProbeError(Exception):
     """A probe could not find something out; the text is one sentence for the user."""
+
+
+class SlowProgramError(ProbeError):
+    """A program did not answer in its time, and will hardly do so when it is asked again."""
 
 
 class Host:
@@ -53,30 +60,36 @@ class Host:
         """Return what a program prints.
 
         Raises:
-            ProbeError: It is not installed, fails, or takes longer than its limit.
+            SlowProgramError: It takes longer than its limit.
+            ProbeError: It is not installed, or fails.
         """
         import subprocess  # noqa: PLC0415  # most computers need no helper program
+        import threading  # noqa: PLC0415  # as above
 
         name = command[0]
         try:
-            done = subprocess.run(  # noqa: S603  # fixed programs, arguments from the kernel
+            process = subprocess.Popen(  # noqa: S603  # fixed programs, arguments from the kernel
                 command,
-                capture_output=True,
                 stdin=subprocess.DEVNULL,
-                timeout=limit_seconds,
-                check=False,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 env={**os.environ, "LC_ALL": "C"},
             )
         except FileNotFoundError as error:
             raise ProbeError(f"{name} is not installed.") from error
-        except subprocess.TimeoutExpired as error:
-            raise ProbeError(f"{name} did not answer in {limit_seconds:g} s.") from error
         except OSError as error:
             raise ProbeError(f"{name} does not start: {error.strerror}.") from error
-        if done.returncode != 0:
-            words = done.stderr.decode(errors="replace").strip() or f"exit {done.returncode}"
+        try:
+            output, errors = process.communicate(timeout=limit_seconds)
+        except subprocess.TimeoutExpired as error:
+            process.kill()
+            # One that hangs in a driver does not die before the driver lets go of it.
+            threading.Thread(target=process.communicate, name=name, daemon=True).start()
+            raise SlowProgramError(f"{name} did not answer in {limit_seconds:g} s.") from error
+        if process.returncode != 0:
+            words = errors.decode(errors="replace").strip() or f"exit {process.returncode}"
             raise ProbeError(f"{name} failed: {words}")
-        return done.stdout.decode(errors="replace")
+        return output.decode(errors="replace")
 
     def cpu_affinity(self) -> frozenset[int] | None:
         """Return the logical CPUs this process may use; None where there is no such limit."""
@@ -109,6 +122,21 @@ class Host:
         probe = getattr(psutil, "sensors_battery", None)
         state = probe() if probe is not None else None
         return None if state is None else (state.power_plugged, float(state.percent))
+
+    def cpu_share(self) -> float:
+        """Return the share of all cores' time that was used since this was asked last, 0 to 1."""
+        import psutil  # noqa: PLC0415
+
+        return psutil.cpu_percent(interval=None) / 100
+
+    def resident_bytes(self, number: int) -> int | None:
+        """Return what a process holds of main memory; None for one that is gone or hidden."""
+        import psutil  # noqa: PLC0415
+
+        try:
+            return int(psutil.Process(number).memory_info().rss)
+        except psutil.Error:
+            return None
 
     def process_name(self, number: int) -> str | None:
         """Return the name of a process; None for one that is gone, hidden, or our own child."""
@@ -156,6 +184,24 @@ class Host:
             ):
                 value = winreg.QueryValueEx(key, name)[0]
                 return value if isinstance(value, (str, int, bytes)) else None
+        return None
+
+    def present_devices(self, class_id: str) -> tuple[str, ...] | None:
+        """Return the instance ids of a setup class' devices that are there now (Windows).
+
+        None where Windows does not say, and on other systems.
+        """
+        if sys.platform == "win32":
+            import ctypes  # noqa: PLC0415
+
+            library, size = ctypes.windll.cfgmgr32, ctypes.c_ulong(0)
+            if library.CM_Get_Device_ID_List_SizeW(ctypes.byref(size), class_id, _PRESENT_OF_CLASS):
+                return None
+            buffer = ctypes.create_unicode_buffer(size.value)
+            if library.CM_Get_Device_ID_ListW(class_id, buffer, size, _PRESENT_OF_CLASS):
+                return None
+            listed = ctypes.wstring_at(buffer, size.value)
+            return tuple(filter(None, listed.split("\0"))) or None
         return None
 
     def processor_feature(self, number: int) -> bool:

@@ -23,7 +23,7 @@ def probe(host: Host) -> Memory:
         return Memory(total_bytes, min(total_bytes, available_bytes), swap_bytes=_swap(host))
     return Memory(
         min(total_bytes, limit.limit_bytes),
-        min(available_bytes, limit.available_bytes),
+        min(total_bytes, available_bytes, limit.available_bytes),
         swap_bytes=_swap(host),
     )
 

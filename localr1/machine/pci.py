@@ -6,19 +6,21 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from localr1.machine.host import ProbeError
+from localr1.machine.host import ProbeError, SlowProgramError
 
 if TYPE_CHECKING:
     from localr1.machine.host import Host
 
 BUS = "/sys/bus/pci/devices"
 NVIDIA, AMD, INTEL = "0x10de", "0x1002", "0x8086"
-_DISPLAY_CLASS = "0x03"
+_DISPLAYS = ("0x03",)
+# AMD's Instinct cards from MI300 on are processing accelerators; Intel's of that class are no GPUs.
+_CLASSES = {AMD: ("0x03", "0x12")}
 
 
 @dataclass(frozen=True)
 class PciGpu:
-    """One display controller of the PCI bus."""
+    """One display controller or accelerator of the PCI bus."""
 
     slot: str
     """Its address: `0000:03:00.0`."""
@@ -36,13 +38,15 @@ class PciGpu:
 
 
 def list_gpus(host: Host, vendor_id: str) -> tuple[PciGpu, ...]:
-    """Return a vendor's display controllers (PCI class 03), in the order of the bus."""
+    """Return a vendor's display controllers (PCI class 03; of AMD also 12), in the bus' order."""
     found: list[PciGpu] = []
     for slot in host.list_directory(BUS):
         folder = f"{BUS}/{slot}"
         if (host.read_text(f"{folder}/vendor") or "").strip() != vendor_id:
             continue
-        if not (host.read_text(f"{folder}/class") or "").startswith(_DISPLAY_CLASS):
+        if not (host.read_text(f"{folder}/class") or "").startswith(
+            _CLASSES.get(vendor_id, _DISPLAYS)
+        ):
             continue
         driver = re.search(r"^DRIVER=(.+)$", host.read_text(f"{folder}/uevent") or "", re.MULTILINE)
         found.append(
@@ -57,18 +61,34 @@ def list_gpus(host: Host, vendor_id: str) -> tuple[PciGpu, ...]:
     return tuple(found)
 
 
-def product_name(host: Host, gpu: PciGpu) -> str:
-    """Return the name that lspci has for a device; empty where it has none.
+class ProductNames:
+    """The names that lspci has for devices; it is not asked again once it did not answer in time.
 
-    `lspci -vmm` prints one field a line: `Device:<tab>Navi 31 [Radeon RX 7900 XTX]`. The
-    marketing name is the one in brackets.
+    Args:
+        host: The computer.
     """
-    try:
-        text = host.run("lspci", "-vmm", "-s", gpu.slot, limit_seconds=1.0)
-    except ProbeError:
-        return ""
-    line = re.search(r"^Device:\s*(.+)$", text, re.MULTILINE)
-    if line is None:
-        return ""
-    bracketed = re.search(r"\[(.+)\]", line.group(1))
-    return (bracketed.group(1) if bracketed else line.group(1)).strip()
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._hangs = False
+
+    def of(self, gpu: PciGpu) -> str:
+        """Return a device's name; empty where lspci has none.
+
+        `lspci -vmm` prints one field a line: `Device:<tab>Navi 31 [Radeon RX 7900 XTX]`. The
+        marketing name is the one in brackets.
+        """
+        if self._hangs:
+            return ""
+        try:
+            text = self._host.run("lspci", "-vmm", "-s", gpu.slot, limit_seconds=0.9)
+        except SlowProgramError:
+            self._hangs = True
+            return ""
+        except ProbeError:
+            return ""
+        line = re.search(r"^Device:\s*(.+)$", text, re.MULTILINE)
+        if line is None:
+            return ""
+        bracketed = re.search(r"\[(.+)\]", line.group(1))
+        return (bracketed.group(1) if bracketed else line.group(1)).strip()

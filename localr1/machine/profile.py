@@ -1,20 +1,21 @@
 """A machine as JSON and back: the form of `machine --json` and `--profile`.
 
-The object holds no serial numbers, no host name and no user's name: a path to somebody's
-home directory in an engine's message becomes `~`.
+The object holds no serial numbers, no host name and no user's name: `owner` takes them out of
+what drivers and the engine said.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 
 from localr1.errors import ProfileError
+from localr1.machine.owner import Owner, anonymous, here
+from localr1.machine.sense import nonsense
 from localr1.machine.types import (
     Correction,
     Cpu,
@@ -32,12 +33,21 @@ from localr1.machine.what_if import what_if
 __all__ = ["SCHEMA", "from_json", "load_profile", "to_json", "what_if"]
 
 SCHEMA = 1
-_HOME = re.compile(r"(?:/home|/Users|[A-Za-z]:[\\/]Users)[\\/][^\\/\s'\":]+|/root(?=[\\/])")
 _KINDS: tuple[DeviceKind, ...] = get_args(DeviceKind)
 
 
-def to_json(machine: Machine) -> dict[str, Any]:
-    """Return a machine as an object for `json.dumps`; see the contract in the documentation."""
+def to_json(machine: Machine, owner: Owner | None = None) -> dict[str, Any]:
+    """Return a machine as an object for `json.dumps`; see the contract in the documentation.
+
+    Args:
+        machine: What to write.
+        owner: Who must not be found in it; None for whoever runs this here.
+    """
+    hidden = here() if owner is None else owner
+
+    def told(text: str) -> str:
+        return anonymous(text, hidden)
+
     return {
         "schema": SCHEMA,
         "operating_system": machine.operating_system,
@@ -67,7 +77,7 @@ def to_json(machine: Machine) -> dict[str, Any]:
                 "unified": device.unified,
                 "bandwidth_bytes_per_second": device.bandwidth_bytes_per_second,
                 "usable_by_engine": device.usable_by_engine,
-                "reason": _without_home(device.reason),
+                "reason": told(device.reason),
                 "capability": device.capability,
                 "runtime": device.runtime,
             }
@@ -87,17 +97,17 @@ def to_json(machine: Machine) -> dict[str, Any]:
                 for device in machine.engine.devices
             ],
             "system_info": machine.engine.system_info,
-            "problem": _without_home(machine.engine.problem),
+            "problem": told(machine.engine.problem),
             "kernels": [asdict(kernel) for kernel in machine.engine.kernels],
             "compiled": list(machine.engine.compiled),
-            "words": _without_home(machine.engine.words),
+            "words": told(machine.engine.words),
         },
         "power": {
             "on_battery": machine.power.on_battery,
             "percent": machine.power.percent,
             "watts": machine.power.watts,
         },
-        "problems": [_without_home(problem) for problem in machine.problems],
+        "problems": [told(problem) for problem in machine.problems],
         "corrections": [asdict(one) for one in machine.corrections],
     }
 
@@ -110,7 +120,7 @@ def from_json(obj: object) -> Machine:
     plain defaults, so that a profile can be written by hand.
 
     Raises:
-        ProfileError: A key is missing or holds the wrong thing; `why` names it.
+        ProfileError: A key is missing, holds the wrong thing, or what cannot be; `why` names it.
     """
     top = _Reader(obj, "")
     if top.whole("schema") != SCHEMA:
@@ -119,27 +129,33 @@ def from_json(obj: object) -> Machine:
     memory = _memory(top.inside("memory"))
     devices = tuple(_device(reader) for reader in top.each("devices", needed=True))
     power = top.inside("power", needed=False)
-    return Machine(
+    machine = Machine(
         operating_system=top.text("operating_system", ""),
         cpu=cpu,
         memory=memory,
-        devices=devices or (_main_memory(cpu, memory),),
+        devices=devices,
         engine=_engine(top.inside("engine", needed=False)),
         power=Power(power.flag("on_battery"), power.number("percent"), power.number("watts")),
         problems=top.texts("problems"),
         corrections=tuple(_correction(reader) for reader in top.each("corrections")),
     )
+    if (found := nonsense(machine)) is not None:
+        raise _wrong(*found)
+    if any(device.kind == "cpu" for device in devices):
+        return machine
+    return replace(machine, devices=(_main_memory(cpu, memory), *devices))
 
 
 def load_profile(path: Path) -> Machine:
-    """Return the machine in a file that `localr1 machine --json` wrote.
+    """Return the machine in a file that `localr1 machine --json` wrote, by way of any shell.
 
     Raises:
         ProfileError: The file cannot be read, is not JSON, or is no profile.
     """
     todo = "Write one with: localr1 machine --json > machine.json"
     try:
-        obj = json.loads(path.read_text(encoding="utf-8-sig"))
+        # As bytes: json tells UTF-8 from the UTF-16 that PowerShell's `>` writes.
+        obj = json.loads(path.read_bytes())
     except OSError as error:
         reason = error.strerror or str(error)
         raise ProfileError(f"The profile {path} cannot be read.", f"{reason}.", todo) from error
@@ -149,10 +165,6 @@ def load_profile(path: Path) -> Machine:
         return from_json(obj)
     except ProfileError as error:
         raise ProfileError(f"The profile {path} cannot be used.", error.why, todo) from error
-
-
-def _without_home(text: str) -> str:
-    return _HOME.sub("~", text)
 
 
 def _wrong(key: str, what: str) -> ProfileError:

@@ -36,7 +36,7 @@ def reconcile(system: System, engine: EngineInfo) -> Machine:
     An engine that does not start uses nothing: every device carries its reason.
     """
     listed = () if engine.problem else tuple(d for d in engine.devices if _is_gpu(d))
-    matches = _match(listed, system.gpus)
+    matches = matched(listed, system.gpus)
     devices = [_cpu_device(system, engine)]
     owners: dict[int, str] = {}
     for device in listed:
@@ -182,10 +182,11 @@ def _unusable_device(
 
 
 def _unusable_reason(gpu: SystemGpu, engine: EngineInfo) -> str:
-    if engine.problem:
-        return _engine_problem(engine)
+    # An engine that is mended does not mend the card's driver.
     if gpu.problem:
         return f"the driver does not work: {gpu.problem}"
+    if engine.problem:
+        return _engine_problem(engine)
     backends = gpu_backends(engine)
     if not backends:
         return "llama.cpp was built without GPU support"
@@ -200,8 +201,11 @@ def _engine_problem(engine: EngineInfo) -> str:
     return f"llama.cpp does not start: {engine.problem}"
 
 
-def _match(listed: tuple[EngineDevice, ...], gpus: tuple[SystemGpu, ...]) -> dict[str, int]:
+def matched(listed: tuple[EngineDevice, ...], gpus: tuple[SystemGpu, ...]) -> dict[str, int]:
     """Pair the engine's devices with the system's GPUs, the likeliest pairs first.
+
+    Returns:
+        The place of each device's GPU, by the device's name.
 
     Within one backend a GPU is used once; two backends may list the same GPU.
     """

@@ -147,12 +147,13 @@ def _merged(findings: dict[str, Findings]) -> tuple[SystemGpu, ...]:
         for gpu in one.gpus
     ]
     listed = list(findings["Windows' display adapters"].gpus)
-    trouble = " ".join(findings["NVIDIA cards"].problems)
     if any(gpu.vendor == "nvidia" for gpu in named):
-        listed = [gpu for gpu in listed if gpu.vendor != "nvidia"]
-    elif trouble:
+        listed = [gpu for gpu in listed if gpu.vendor != "nvidia" or gpu.problem]
+    else:
+        trouble = " ".join(findings["NVIDIA cards"].problems) or gpu_nvidia.NO_ANSWER
         listed = [
-            replace(gpu, problem=trouble) if gpu.vendor == "nvidia" else gpu for gpu in listed
+            replace(gpu, problem=gpu.problem or trouble) if gpu.vendor == "nvidia" else gpu
+            for gpu in listed
         ]
     # Cards before the graphics of processors, each kind in the order the system gives.
     return tuple(sorted([*named, *listed], key=lambda gpu: gpu.unified))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 DeviceKind = Literal["cpu", "gpu", "igpu", "accelerator"]
+Vendor = Literal["nvidia", "amd", "intel", "apple", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class SystemGpu:
     """A graphics processor as the operating system or its driver reports it."""
 
     name: str
-    vendor: Literal["nvidia", "amd", "intel", "apple", "unknown"]
+    vendor: Vendor
     total_bytes: int | None
     """Dedicated memory; None where the system does not say."""
     free_bytes: int | None
@@ -143,6 +144,21 @@ class EngineInfo:
     """Backends that the build has, also those that found no device."""
     words: str = ""
     """What it complained of while it looked for devices."""
+    build: str = ""
+    """Version and commit of its ggml, in its own words; empty where nobody asked."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """The network between this computer and another one, as measured just now."""
+
+    endpoint: str
+    """The other one: `host:port`."""
+    round_trip_seconds: float
+    """There and back, for a word."""
+    up_bytes_per_second: float
+    """From here to there."""
+    down_bytes_per_second: float
 
 
 @dataclass(frozen=True)
@@ -172,6 +188,14 @@ class Device:
     """As `SystemGpu.capability`."""
     runtime: str = ""
     """As `SystemGpu.runtime`."""
+    link: Link | None = None
+    """How it is reached where another computer lends it; None where it is of this one, or nobody
+    measured. Not part of a profile: addresses are nobody else's business either."""
+
+    @property
+    def lent(self) -> bool:
+        """Whether there is a network between it and this computer."""
+        return self.link is not None
 
 
 @dataclass(frozen=True)

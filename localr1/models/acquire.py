@@ -13,12 +13,11 @@ from urllib.parse import unquote, urlsplit
 from localr1.config import expanded
 from localr1.errors import FileError, GgufError, HubNotFound, UsageError
 from localr1.gguf.file import recognise, shard_paths
-from localr1.models.copying import Span, copy, file_sha256
+from localr1.models.copying import Span, copy, copy_errors, file_sha256
 from localr1.models.hub import RemoteFile, endpoint_url
 from localr1.models.library import Library, Models
 from localr1.models.place import (
     Sidecar,
-    disk_errors,
     read_sidecar,
     size_text,
     target_path,
@@ -184,12 +183,14 @@ def take_copy(
     """
     first = _checked(path)
     shards = shard_paths(first)
-    with disk_errors(first):
+    with copy_errors(first):
         unit = tuple((shard.name, shard.stat().st_size) for shard in shards)
     plain = re.sub(r"[^-.\w]+", "-", first.stem).lstrip("-.") or "model"
     repository = f"{LOCAL_OWNER}/{plain}"
     targets = [target_path(library.directory, repository, name) for name, _ in unit]
-    if any(target.exists() for target in targets):
+    with copy_errors(first):
+        occupied = any(target.exists() for target in targets)
+    if occupied:
         # Another file of that name must stay: ours is told from it by its content.
         digests = [file_sha256(shard, on_bytes) for shard in shards]
         notes = [read_sidecar(target) for target in targets]
@@ -199,7 +200,7 @@ def take_copy(
             targets = [target_path(library.directory, repository, name) for name, _ in unit]
     for shard, target, (name, size) in zip(shards, targets, unit, strict=True):
         digest = copy([Span(shard, 0, size)], target, on_bytes)
-        with disk_errors(target):
+        with copy_errors(target):
             modified_ns = target.stat().st_mtime_ns
         note = Sidecar(repository, name, "", size, digest, modified_ns, unit)
         library.records.note(target, authority="the file it was copied from")

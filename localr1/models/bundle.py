@@ -23,7 +23,7 @@ from localr1.errors import FileError, LocalR1Error
 from localr1.gguf.file import shard_paths
 from localr1.models import upkeep
 from localr1.models.acquire import LOCAL_OWNER
-from localr1.models.copying import OnBytes, Span, check_room, copy, file_sha256
+from localr1.models.copying import OnBytes, Span, check_room, copy, copy_errors, file_sha256
 from localr1.models.downloaded import Unit
 from localr1.models.library import Library
 from localr1.models.manifest import (
@@ -40,7 +40,7 @@ from localr1.models.manifest import (
     write_manifest,
     write_readable,
 )
-from localr1.models.place import disk_errors, read_sidecar, target_path
+from localr1.models.place import read_sidecar, target_path
 from localr1.models.types import LocalModel
 
 _PROGRESS_NAME: Final = "progress.json"
@@ -94,7 +94,7 @@ def export(  # noqa: PLR0913 - what is not plain is by keyword
         FileError: The bundle's own files cannot be read or written.
     """
     root = folder / FOLDER_NAME
-    with disk_errors(root):
+    with copy_errors(root):
         root.mkdir(parents=True, exist_ok=True)
     held = Exported(read_manifest(folder) or Manifest())
     progress = _Progress(root)
@@ -147,7 +147,7 @@ class _Progress:
         write_atomically(self._path, json.dumps(self._done) + "\n")
 
     def drop(self) -> None:
-        with disk_errors(self._path):
+        with copy_errors(self._path):
             self._path.unlink(missing_ok=True)
 
 
@@ -163,7 +163,7 @@ def _export_model(  # noqa: PLR0913, PLR0917 - one call site
     paths = shard_paths(local.path)
     stamps = []
     for path in paths:
-        with disk_errors(path):
+        with copy_errors(path):
             facts = path.stat()
         stamps.append([facts.st_size, facts.st_mtime_ns])
     digests = _source_digests(local, library, on_bytes)

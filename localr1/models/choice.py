@@ -61,7 +61,7 @@ def exact(models: Sequence[Model], text: str, *, ids_only: bool = False) -> Choi
     if (model := named(text)) is not None:
         return Choice(model, None)
     name, colon, quantization = text.strip().rpartition(":")
-    model = named(name) if colon and len(name) > 1 else None
+    model = named(name) if colon else None
     if model is None:
         return None
     try:

@@ -11,12 +11,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from io import FileIO
 from pathlib import Path
 from typing import Final, Protocol
 
 from localr1.errors import FileError
 from localr1.models.place import (
+    COPYING,
     disk_errors,
     disk_full,
     free_bytes,
@@ -49,6 +51,9 @@ class Span:
     size_bytes: int
 
 
+copy_errors = partial(disk_errors, advice=COPYING)
+"""`disk_errors` with the advice for copies."""
+
 OnBytes = Callable[[int], None]
 """Called with the number of bytes that were dealt with since the last call."""
 
@@ -64,7 +69,7 @@ def file_sha256(path: Path, on_bytes: OnBytes) -> str:
     Raises:
         FileError: It cannot be read.
     """
-    with disk_errors(path):
+    with copy_errors(path):
         size = path.stat().st_size
     digest = hashlib.sha256()
     for block in _blocks([Span(path, 0, size)], on_bytes):
@@ -93,7 +98,7 @@ def copy(
     """
     size = sum(span.size_bytes for span in sources)
     growing = growing_path(target)
-    with disk_errors(target, size):
+    with copy_errors(target, size):
         target.parent.mkdir(parents=True, exist_ok=True)
         done = growing.stat().st_size if growing.exists() else 0
     for start in dict.fromkeys((done if done <= size else 0, 0)):
@@ -126,14 +131,14 @@ def check_room(folder: Path, needed_bytes: int) -> None:
     """
     available = free_bytes(folder)
     if needed_bytes > 0 and needed_bytes + SPARE_BYTES > available:
-        raise disk_full(folder, needed_bytes, available)
+        raise disk_full(folder, needed_bytes, available, advice=COPYING)
 
 
 def _write(sources: Sequence[Span], growing: Path, start: int, on_bytes: OnBytes) -> str:
     """Append what is missing; the sha256 of the sources from their beginning."""
     digest = hashlib.sha256()
     size = sum(span.size_bytes for span in sources)
-    with disk_errors(growing, size - start), opened(growing, "r+" if start else "w") as out:
+    with copy_errors(growing, size - start), opened(growing, "r+" if start else "w") as out:
         out.truncate(start)
         out.seek(start)
         position = 0
@@ -153,7 +158,7 @@ def _blocks(spans: Sequence[Span], on_bytes: OnBytes) -> Iterator[bytes]:
         with _reading(span) as file:
             left = span.size_bytes
             while left > 0:
-                with disk_errors(span.path):
+                with copy_errors(span.path):
                     block = file.read(min(left, _BLOCK_BYTES))
                 if not block:
                     raise FileError(
@@ -166,7 +171,7 @@ def _blocks(spans: Sequence[Span], on_bytes: OnBytes) -> Iterator[bytes]:
 
 @contextmanager
 def _reading(span: Span) -> Iterator[FileIO]:
-    with disk_errors(span.path):
+    with copy_errors(span.path):
         file = opened(span.path, "r")
     with file:
         file.seek(span.start)
@@ -181,7 +186,7 @@ def _forget_pages(file: FileIO) -> None:
 
 
 def _finish(growing: Path, target: Path) -> None:
-    with disk_errors(target):
+    with copy_errors(target):
         growing.replace(target)
         # The new name must be on the disk before whoever called deletes the source.
         sync_folder(target.parent)

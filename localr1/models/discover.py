@@ -30,8 +30,10 @@ class Found:
     r1: bool
     """Whether it is of the R1 family."""
     digest: str
-    copies: tuple[tuple[str, Path], ...] = ()
-    """The same file in other places: tool and path."""
+    copies: tuple[Found, ...] = ()
+    """The same file in other places."""
+    named_by: Path | None = None
+    """The copy whose name counts, where that is not this one."""
 
     @property
     def path(self) -> Path:
@@ -75,7 +77,7 @@ def discover(places: Iterable[Place], imported: Iterable[Path], cache: HeaderCac
     listings = [(place, listing(place)) for place in places]
     single = Place(IMPORTED, Path())
     listings.append((single, Listing([Listed(single, path) for path in imported])))
-    by_digest: dict[str, Found] = {}
+    found: list[Found] = []
     unusable: list[Unusable] = []
     cut: list[Path] = []
     seen: set[tuple[int, int]] = set()
@@ -92,13 +94,18 @@ def discover(places: Iterable[Place], imported: Iterable[Path], cache: HeaderCac
             outcome = _judge(item, cache)
             if isinstance(outcome, Unusable):
                 unusable.append(outcome)
-                continue
-            first = by_digest.setdefault(outcome.digest, outcome)
-            if first is not outcome:
-                copies = (*first.copies, (outcome.tool, outcome.path))
-                by_digest[outcome.digest] = replace(first, copies=copies)
+            else:
+                found.append(outcome)
     cache.save()
-    return Discovery(tuple(by_digest.values()), tuple(unusable), tuple(cut))
+    return Discovery(together(found), tuple(unusable), tuple(cut))
+
+
+def together(found: Iterable[Found]) -> tuple[Found, ...]:
+    """Each file once, as the first of its copies, which has the others with it."""
+    groups: dict[str, list[Found]] = {}
+    for one in found:
+        groups.setdefault(one.digest, []).append(one)
+    return tuple(replace(first, copies=tuple(rest)) for first, *rest in groups.values())
 
 
 def _judge(item: Listed, cache: HeaderCache) -> Found | Unusable:

@@ -45,6 +45,7 @@ from localr1.models.progress import (
     DownloadRemark,
     RateMeter,
     Verifying,
+    seconds_left,
 )
 from localr1.models.ranges import Ranges
 from localr1.models.refusal import offline_error
@@ -323,7 +324,7 @@ class _Download:
     def _progress(self, file: RemoteFile, part: PartFile) -> None:
         done = self.finished_bytes + part.done.total_bytes
         rate = self.meter.sample(done)
-        left = (self.total_bytes - done) / rate if rate > 0 else None
+        left = seconds_left(self.total_bytes - done, rate)
         self.on_event(DownloadProgress(done, self.total_bytes, rate, left, file.path))
 
     async def _hash(self, prefix: PrefixHash, file: RemoteFile) -> str:

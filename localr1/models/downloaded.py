@@ -60,12 +60,7 @@ class Unit:
 
     def holds(self, variant: Variant) -> bool:
         """Whether these are the files of a variant of the catalogue."""
-        names = [name for name, _ in self.sidecar.unit]
-        if variant.repository != self.sidecar.repository:
-            return False
-        if len(variant.files) > 1:
-            return list(variant.files) == names
-        return any(fnmatch.fnmatchcase(names[0], pattern) for pattern in variant.files)
+        return variant.is_of(self.sidecar.repository, [name for name, _ in self.sidecar.unit])
 
 
 @dataclass(frozen=True)

@@ -37,22 +37,25 @@ def local_model(found: Found, models: Sequence[Model]) -> LocalModel:
         FileError: The file cannot be read any more.
     """
     quantizations = tuple({v.quantization for m in models for v in m.variants})
-    made = choice.from_file(found.gguf, models, quantizations)
+    gguf = replace(found.gguf, path=found.named_by or found.path)
+    made = choice.from_file(gguf, models, quantizations)
     model, variant = made.model, made.variant
     if variant is None:  # a file always has one
         raise AssertionError(made)
-    listed = _catalogue_model(found, models) if found.r1 else None
+    variant = replace(variant, path=found.path)
+    model = replace(model, variants=(variant,))
+    listed = _catalogue_model(gguf, models) if found.r1 else None
     if listed is not None:
         variant = _listed_variant(listed, variant)
         model = (
             listed
-            if listed.architecture == found.gguf.architecture
-            else replace(listed, architecture=found.gguf.architecture)
+            if listed.architecture == gguf.architecture
+            else replace(listed, architecture=gguf.architecture)
         )
     elif found.name:
         identifier = re.sub(r"[^\w.-]+", "-", found.name).strip("-").lower()
         model = replace(model, id=identifier or model.id)
-    return LocalModel(model, variant, found.path, found.gguf.size_bytes, found.tool)
+    return LocalModel(model, variant, found.path, gguf.size_bytes, found.tool)
 
 
 def distinct(
@@ -97,16 +100,15 @@ def _listed_variant(model: Model, variant: Variant) -> Variant:
     return variant
 
 
-def _catalogue_model(found: Found, models: Sequence[Model]) -> Model | None:
+def _catalogue_model(gguf: GgufFile, models: Sequence[Model]) -> Model | None:
     """The model that the file's own names call it, if its shape is that model's too.
 
     A name with other words in it is a merge or a fine-tune: another model.
     """
-    gguf = found.gguf
     stem = "" if gguf.path.suffix.lower() != ".gguf" else model_stem(gguf.path)
     names = [_words(name) for name in (gguf.name, stem) if name]
     for model in sorted(models, key=lambda m: -len(m.name)):
-        if model.demo or not _same_shape(model, gguf):
+        if model.demo or not same_shape(model, gguf):
             continue
         wanted = _words(model.name)
         naming = [_rest(name, wanted) for name in names]
@@ -135,7 +137,8 @@ def _words(name: str) -> list[str]:
     return [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
 
 
-def _same_shape(model: Model, gguf: GgufFile) -> bool:
+def same_shape(model: Model, gguf: GgufFile) -> bool:
+    """Whether a file's network is that of a model, as far as layers, width and experts say."""
     ours, theirs = model.architecture, gguf.architecture
     return (ours.name, ours.layers, ours.embedding_length, ours.expert_count) == (
         theirs.name,

@@ -67,7 +67,10 @@ class Suggestion:
 def rows(library: Library, survey: Survey) -> tuple[Row, ...]:
     """All that is known of every usable model."""
     recorded = library.records.read()
-    copies = {found.path: found.copies for found in survey.discovery.found}
+    copies = {
+        found.path: tuple((copy.tool, copy.path) for copy in found.copies)
+        for found in survey.discovery.found
+    }
     result = []
     for local in survey.models:
         record = recorded.of(local.path)

@@ -10,24 +10,28 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import localr1
 from localr1.errors import FileError
 from localr1.gguf.file import shard_paths
 from localr1.models import downloaded
-from localr1.models.discover import Discovery, Found, discover
+from localr1.models.discover import Discovery, Found, discover, together
 from localr1.models.downloaded import Partial, Unit
 from localr1.models.headers import HeaderCache, Reading
 from localr1.models.identify import distinct, local_model
 from localr1.models.place import free_bytes, read_sidecar, target_path
 from localr1.models.places import ADDED, IMPORTED, OWN, Place
-from localr1.models.records import Records
+from localr1.models.records import Records, Standing, standing
 from localr1.models.types import Choice, LocalModel, Model, Variant
 
 __all__ = ["DEMO_PATH", "Library", "Partial", "free_bytes"]
 
 DEMO_PATH = Path(localr1.__file__).parent / "data" / "demo.gguf"
+
+
+_STANDINGS: Final[tuple[Standing, ...]] = ("proven", "unknown", "altered")
+"""The most trusted first."""
 
 
 class Models(Protocol):
@@ -84,6 +88,17 @@ class Library:
         """Every folder with our own downloads: the usual one, then those moved to."""
         return tuple(dict.fromkeys((self.directory, *self.records.read().folders)))
 
+    @property
+    def absent(self) -> tuple[Path, ...]:
+        """Folders that downloads were moved to and that are not here now, as on a disk unplugged."""
+        return tuple(folder for folder in self.records.read().folders if not folder.is_dir())
+
+    @property
+    def absence(self) -> str:
+        """What is said of folders that are not here; empty where all are."""
+        names = ", ".join(str(folder) for folder in self.absent)
+        return f"{names}, where downloads were moved to, is not connected now." if names else ""
+
     def scan(self, catalogue: Models) -> tuple[LocalModel, ...]:
         """Every complete model: the catalogue's in its order, then others of the family.
 
@@ -102,7 +117,10 @@ class Library:
         """
         own = self._own(catalogue.models)
         discovery = self._discover()
-        others = self._usable(catalogue.models, discovery.found)
+        # What was downloaded as a variant of the catalogue is that, whatever its header says.
+        known = {local.path for local in own}
+        strange = (found for found in discovery.found if found.path not in known)
+        others = self._usable(catalogue.models, strange)
         return Survey(_preferred([*own, *others], catalogue.models), discovery)
 
     def files(self, catalogue: Models) -> tuple[LocalModel, ...]:
@@ -277,34 +295,41 @@ class Library:
                 if path.is_file():
                     size = sum(shard.stat().st_size for shard in shard_paths(path))
                     tool = OWN if model.demo else self._tool_of(path)
-                    return LocalModel(model, variant, path, size, tool)
+                    return LocalModel(model, variant, path, size, tool, self._is_altered(path))
             return None
         for unit in units:
             if unit.holds(variant):
-                return LocalModel(model, variant, unit.path, unit.size_bytes)
+                altered = self._is_altered(unit.path)
+                return LocalModel(model, variant, unit.path, unit.size_bytes, OWN, altered)
         return None
 
     def _discover(self) -> Discovery:
         own = [Place(OWN, folder) for folder in self.folders] if self._places else []
         found = discover([*own, *self._places], self._imported(), self._cache)
-        return replace(found, found=tuple(map(self._proven_first, found.found)))
+        return replace(found, found=tuple(self._best_first(one)[0] for one in found.found))
 
-    def _proven_first(self, found: Found) -> Found:
-        """Of several copies the first that was checked: the others only look the same."""
-        here = ((found.tool, found.path), *found.copies)
-        proven = next((one for one in here if self._is_proven(one[1])), here[0])
-        rest = tuple(one for one in here if one != proven)
-        tool, path = proven
-        return replace(found, tool=tool, gguf=replace(found.gguf, path=path), copies=rest)
+    def _best_first(self, first: Found) -> list[Found]:
+        """Copies of one file, those that a check proved first, and those found altered last.
 
-    def _is_proven(self, path: Path) -> bool:
-        record = self.records.read().of(path)
-        if not record.verified_seconds:
-            return False
+        All have the first's name, whichever of them is used.
+        """
+        copies = [replace(one, name=first.name, named_by=first.path) for one in first.copies]
+        order = sorted([replace(first, copies=()), *copies], key=self._doubt)
+        return [replace(order[0], copies=tuple(order[1:])), *order[1:]]
+
+    def _doubt(self, found: Found) -> int:
+        return _STANDINGS.index(self._standing(found.path))
+
+    def _standing(self, path: Path) -> Standing:
+        """What the checks of a model's files say: the worst of its shards'."""
+        recorded = self.records.read()
         with suppress(OSError):
-            facts = path.stat()
-            return (facts.st_size, facts.st_mtime_ns) == (record.size_bytes, record.modified_ns)
-        return False
+            known = [standing(recorded.of(shard), shard.stat()) for shard in shard_paths(path)]
+            return max(known, key=_STANDINGS.index)
+        return "unknown"
+
+    def _is_altered(self, path: Path) -> bool:
+        return self._standing(path) == "altered"
 
     def _imported(self) -> list[Path]:
         files = self.records.read().files.items()
@@ -316,16 +341,8 @@ class Library:
         ranks = {place.tool: rank for rank, place in reversed(list(enumerate(self._places)))}
         ranks[OWN] = -1
         known = [one for one in found if one is not None]
-        proven = {one.path for one in known if self._is_proven(one.path)}
-        sound = {one.digest for one in known if one.path in proven}
-        return sorted(
-            known,
-            key=lambda one: (
-                one.digest in sound and one.path not in proven,
-                ranks.get(one.tool, len(ranks)),
-                str(one.path),
-            ),
-        )
+        known.sort(key=lambda one: (ranks.get(one.tool, len(ranks)), str(one.path)))
+        return [one for group in together(known) for one in self._best_first(group)]
 
     def _as_found(self, reading: Reading) -> Found | None:
         if reading.state != "complete" or reading.gguf is None:
@@ -351,7 +368,8 @@ class Library:
                 continue  # once looked at by its path, not taken in
             # Another program may remove its file at any moment.
             with suppress(FileError):
-                usable.append((one, local_model(one, models)))
+                local = local_model(one, models)
+                usable.append((one, replace(local, altered=self._is_altered(one.path))))
         return distinct(usable, models)
 
 

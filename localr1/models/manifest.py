@@ -14,8 +14,7 @@ from typing import Any, Final
 from localr1 import __version__
 from localr1.config import write_atomically
 from localr1.errors import DiskFull, FileError, LocalR1Error
-from localr1.models.copying import OnBytes, file_sha256
-from localr1.models.place import disk_errors
+from localr1.models.copying import OnBytes, copy_errors, file_sha256
 
 FOLDER_NAME: Final = "localr1-bundle"
 MANIFEST_NAME: Final = "manifest.json"
@@ -99,7 +98,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     """
     path = folder / FOLDER_NAME / MANIFEST_NAME
     advice = "Delete this file, then run `localr1 bundle export` to that disk again."
-    with disk_errors(path):
+    with copy_errors(path):
         if not path.is_file():
             return None
         if path.stat().st_size > _MOST_MANIFEST_BYTES:
@@ -153,7 +152,7 @@ def check_plain(path: Path, size_bytes: int) -> None:
         raise damaged(path, "It is missing.")
     if not path.is_file():
         raise damaged(path, "It is not a plain file.")
-    with disk_errors(path):
+    with copy_errors(path):
         size = path.stat().st_size
     if size != size_bytes:
         raise damaged(path, "It is cut short." if size < size_bytes else "It is too long.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Final
 
 from localr1.errors import FileChanged, HubNotFound
 from localr1.models.download import download, file_missing_bytes
@@ -12,10 +13,13 @@ from localr1.models.downloaded import partials
 from localr1.models.hub import RemoteFile, list_files
 from localr1.models.limit import SpeedLimit
 from localr1.models.patience import Patience
-from localr1.models.place import disk_full, free_bytes
-from localr1.models.progress import DownloadEvent, DownloadNotice
+from localr1.models.place import disk_full, free_bytes, size_text
+from localr1.models.progress import DownloadEvent, DownloadNotice, DownloadRemark
 from localr1.models.room import SPARE_BYTES, lacks
 from localr1.models.types import Variant
+
+_NOTICED_SHARE: Final = 0.02
+"""A size that differs by more from what was announced is said."""
 
 
 async def download_variant(  # noqa: PLR0913  # keyword arguments with defaults
@@ -48,6 +52,11 @@ async def download_variant(  # noqa: PLR0913  # keyword arguments with defaults
     again = False
     while True:
         files = await asyncio.to_thread(list_files, variant, offline=offline, patience=patience)
+        size = sum(file.size_bytes for file in files)
+        announced = variant.size_bytes
+        if announced and abs(size - announced) > _NOTICED_SHARE * announced:
+            said = f"not the {size_text(announced)} of the list of models"
+            on_event(DownloadRemark(f"The hub's file has {size_text(size)}, {said}."))
         try:
             return await download(
                 files,

@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from io import FileIO
 from pathlib import Path
+from typing import Final
 
 from localr1.config import write_atomically
 from localr1.errors import DiskFull, DownloadError, FileError
@@ -208,26 +209,50 @@ def size_text(size_bytes: int) -> str:
     return f"{size_bytes / 1e3:.0f} kB" if size_bytes >= 1e3 else f"{size_bytes} bytes"
 
 
+@dataclass(frozen=True)
+class Advice:
+    """What to do where a disk refuses; it depends on what was being written."""
+
+    full: str
+    refused: str
+
+
+DOWNLOADING: Final = Advice(
+    "Free some space, or set `models_directory` in settings.toml to another disk; "
+    "what has been downloaded stays, and the download goes on from there.",
+    "Check the folder's permissions, or set `models_directory` in settings.toml.",
+)
+COPYING: Final = Advice(
+    "Free some space there, or choose another disk; the same command goes on with what it has"
+    " copied.",
+    "Check the permissions of this file and of its folder, or choose another folder.",
+)
+
+
 def disk_full(
-    directory: Path, needed_bytes: int, available_bytes: int, spare_bytes: int = 0
+    directory: Path,
+    needed_bytes: int,
+    available_bytes: int,
+    spare_bytes: int = 0,
+    advice: Advice = DOWNLOADING,
 ) -> DiskFull:
     """The error for a disk without room, with the numbers."""
     spare = f"; {size_text(spare_bytes)} must stay free besides" if spare_bytes else ""
     return DiskFull(
         f"Not enough room on the disk of {directory}.",
         f"{size_text(needed_bytes)} more are needed and {size_text(available_bytes)} are free{spare}.",
-        "Free some space, or set `models_directory` in settings.toml to another disk; "
-        "what has been downloaded stays, and the download goes on from there.",
+        advice.full,
     )
 
 
 @contextmanager
-def disk_errors(path: Path, needed_bytes: int = 0) -> Iterator[None]:
+def disk_errors(path: Path, needed_bytes: int = 0, advice: Advice = DOWNLOADING) -> Iterator[None]:
     """Translate the system's file errors.
 
     Args:
         path: The file being worked on.
         needed_bytes: What is still to be written to it.
+        advice: What to do where the disk refuses.
 
     Raises:
         DiskFull: There is no room left, or the user's quota is used up.
@@ -243,12 +268,18 @@ def disk_errors(path: Path, needed_bytes: int = 0) -> Iterator[None]:
                 available = free_bytes(path.parent)
             except FileError:
                 available = 0
-            raise disk_full(path.parent, needed_bytes, available) from error
+            raise disk_full(path.parent, needed_bytes, available, advice=advice) from error
         if error.errno == errno.EFBIG:
             raise FileError(
                 f"{path} is too large for this disk.",
                 reason,
                 "FAT32 ends at 4 GiB a file: use a disk formatted as exFAT, NTFS, APFS or ext4.",
+            ) from error
+        if error.errno == errno.ENAMETOOLONG:
+            raise FileError(
+                f"{path.name} is too long a name for this disk.",
+                reason,
+                "Give the file a shorter name, then try again.",
             ) from error
         if reason == _NO_FILE:
             named = error.filename or path
@@ -258,5 +289,5 @@ def disk_errors(path: Path, needed_bytes: int = 0) -> Iterator[None]:
         raise FileError(
             f"{path} cannot be read or written.",
             reason,
-            "Check the folder's permissions, or set `models_directory` in settings.toml.",
+            advice.refused,
         ) from error

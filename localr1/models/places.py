@@ -150,8 +150,10 @@ class _User:
 
     def webui(self) -> Iterator[Path]:
         for name in ("text-generation-webui", "textgen", "oobabooga"):
-            yield self.home / name / "user_data" / "models"
-            yield self.home / name / "models"
+            # Its archives have a folder of its own name in them.
+            for root in (self.home / name, self.home / name / name):
+                yield root / "user_data" / "models"
+                yield root / "models"
 
 
 def _text(path: Path) -> str:

@@ -11,6 +11,8 @@ from pathlib import Path
 from localr1.errors import LocalR1Error
 
 _RATE_WINDOW_SECONDS = 5.0
+_MOST_SECONDS_LEFT = 30 * 86_400.0
+"""Nobody waits so long: at such a rate a connection is stuck, and says nothing of the whole."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,14 @@ DownloadEvent = (
 )
 
 
+def seconds_left(missing_bytes: int, bytes_per_second: float) -> float | None:
+    """How long the rest takes at this rate; None where the rate is that of a connection stuck."""
+    left = missing_bytes / bytes_per_second if bytes_per_second > 0 else _MOST_SECONDS_LEFT
+    return left if left < _MOST_SECONDS_LEFT else None
+
+
 class RateMeter:
-    """Bytes per second over a sliding window, and the time left.
+    """Bytes per second over a sliding window.
 
     Args:
         clock: Seconds, only ever growing.

@@ -7,11 +7,12 @@ model, but for imports, which can be made again.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from localr1.config import ensure, write_atomically
 from localr1.errors import FileError
@@ -20,6 +21,8 @@ from localr1.models.place import read_whole
 
 RECORDS_NAME: Final = "library.json"
 _SCHEMA: Final = 1
+
+Standing = Literal["proven", "unknown", "altered"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,9 @@ class FileRecord:
     modified_ns: int = 0
     """The file's modification time then."""
     verified_seconds: float = 0.0
-    """When it was last found to be right, in seconds since 1970; 0 for never."""
+    """When it was last found to be what somebody else says it is, in seconds since 1970; 0 for never."""
+    altered_ns: int = 0
+    """The file's modification time when it was last found not to be; 0 for never."""
     last_used_seconds: float = 0.0
     generation_tps: float = 0.0
     """As last measured here; 0 where it never was."""
@@ -54,6 +59,19 @@ class Recorded:
     def of(self, path: Path) -> FileRecord:
         """What is known of a file."""
         return self.files.get(str(path), FileRecord())
+
+
+def standing(record: FileRecord, facts: os.stat_result) -> Standing:
+    """What a file's last check says of it, as long as the file has not changed since.
+
+    Args:
+        record: What is remembered of the file.
+        facts: Its size and time now.
+    """
+    if record.altered_ns and record.altered_ns == facts.st_mtime_ns:
+        return "altered"
+    same = (facts.st_size, facts.st_mtime_ns) == (record.size_bytes, record.modified_ns)
+    return "proven" if record.verified_seconds and same else "unknown"
 
 
 class Records:
@@ -138,6 +156,16 @@ class Records:
 
         if folder not in self.read().folders:
             self._change(change)
+
+    def drop_folder(self, folder: Path) -> None:
+        """Look there no longer.
+
+        Raises:
+            FileError: It cannot be written.
+        """
+        self._change(
+            lambda known: replace(known, folders=tuple(f for f in known.folders if f != folder))
+        )
 
     def _change(self, change: Callable[[Recorded], Recorded]) -> None:
         if self._path is None:

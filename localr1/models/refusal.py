@@ -6,6 +6,7 @@ huggingface_hub's classes are told by name, so that only `hub` imports it.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -154,10 +155,20 @@ def _translation(error: Exception, subject: str, endpoint: str) -> LocalR1Error 
         return _status_translation(response.status_code, subject, endpoint, why, known=known)
     if isinstance(error, httpx2.HTTPError | httpx2.InvalidURL):
         return _network_translation(error, endpoint, why)
-    if isinstance(error, ValueError | KeyError | TypeError | RecursionError):
-        # Not the hub's JSON: what a captive portal or a wrong HF_ENDPOINT sends.
-        return captive_portal(endpoint)
+    if isinstance(error, ValueError | KeyError | TypeError | AttributeError | RecursionError):
+        return _no_hub(error, endpoint)
     return None
+
+
+def _no_hub(error: Exception, endpoint: str) -> HubUnreachable:
+    """What a captive portal, a wrong HF_ENDPOINT or a broken mirror sends."""
+    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
+        return captive_portal(endpoint)
+    return HubUnreachable(
+        f"{endpoint} does not answer as a hub does.",
+        "Its answer is not the description of a repository.",
+        "Correct HF_ENDPOINT, or wait until the mirror behind it is right again.",
+    )
 
 
 def _status_translation(
@@ -191,28 +202,25 @@ def _network_translation(error: Exception, endpoint: str, why: str) -> LocalR1Er
     untrusted = _tls_translation(tuple(_causes(error)), endpoint, why)
     if untrusted is not None:
         return untrusted
+    what = f"{endpoint} cannot be reached."
+    todo = "Check the connection and try again; models already here work without it."
     match error:
         case httpx2.ProxyError():
-            return HubUnreachable(
-                f"The proxy on the way to {endpoint} refuses.",
-                why,
-                "Check HTTPS_PROXY and NO_PROXY.",
-            )
-        case httpx2.UnsupportedProtocol() | httpx2.InvalidURL():
-            return HubUnreachable(
-                f"{endpoint} is not an address.", why, "Correct HF_ENDPOINT or the proxy variables."
-            )
+            what = f"The proxy on the way to {endpoint} refuses."
+            todo = "Check HTTPS_PROXY and NO_PROXY."
+        case httpx2.UnsupportedProtocol():
+            what = f"{endpoint} leads to an address that localr1 does not follow."
+            todo = "Check HF_ENDPOINT and HTTPS_PROXY: a mirror or a proxy is set up wrongly."
+        case httpx2.InvalidURL():
+            what = f"{endpoint} is not an address."
+            todo = "Correct HF_ENDPOINT or the proxy variables."
         case httpx2.TimeoutException():
-            return HubUnreachable(
-                f"{endpoint} does not answer in time.",
-                why or type(error).__name__,
-                "Check the connection and try again; what has been downloaded stays.",
-            )
-    return HubUnreachable(
-        f"{endpoint} cannot be reached.",
-        why or type(error).__name__,
-        "Check the connection and try again; models already here work without it.",
-    )
+            what = f"{endpoint} does not answer in time."
+            todo = "Check the connection and try again; what has been downloaded stays."
+        case httpx2.ConnectError() if proxy := surroundings.proxy_for(endpoint):
+            what = f"The proxy {proxy} cannot be reached, or does not reach {endpoint}."
+            todo = "Check that it runs, or correct HTTPS_PROXY and NO_PROXY."
+    return HubUnreachable(what, why or type(error).__name__, todo)
 
 
 def _tls_translation(

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
-from urllib.request import getproxies
+from urllib.request import getproxies, proxy_bypass
 
 from localr1.errors import HubDenied, HubUnreachable
 
@@ -52,6 +52,16 @@ def check(address: str) -> None:
         raise HubDenied(
             "HF_TOKEN is no token.", "It has characters that no token has.", "Copy it again."
         )
+
+
+def proxy_for(address: str) -> str:
+    """The proxy that an address is asked through, for messages; empty where there is none."""
+    parts = urlsplit(address)
+    if proxy_bypass(parts.hostname or ""):
+        return ""
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all") or ""
+    return shown(_with_scheme(proxy)) if proxy else ""
 
 
 def _check_certificates(path: str) -> None:

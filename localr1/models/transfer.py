@@ -23,6 +23,7 @@ from localr1.models.address import version_of
 from localr1.models.hub import RemoteFile
 from localr1.models.patience import Patience
 from localr1.models.refusal import origin_of
+from localr1.models.surroundings import is_address
 
 _MAX_REDIRECTS = 10
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -302,11 +303,12 @@ def _origin(url: str) -> tuple[str, str, int]:
 
 
 def _asked(error: httpx2.HTTPError) -> str:
-    """Who was asked when this went wrong; empty where the error does not know."""
+    """Who was asked when this went wrong; empty where the error names nobody that can be asked."""
     try:
-        return origin_of(str(error.request.url))
+        url = str(error.request.url)
     except RuntimeError:
         return ""
+    return origin_of(url) if is_address(url) else ""
 
 
 async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -54,6 +56,14 @@ class Variant:
     """A file that is already here and needs no download (the demo, an imported file)."""
     tensors: tuple[TensorInfo, ...] = field(default=(), compare=False, repr=False)
     """Every tensor, from the header of the file itself; empty where nobody read it."""
+
+    def is_of(self, repository: str, files: Sequence[str]) -> bool:
+        """Whether these files of a repository, shards in order, are this variant's."""
+        if repository != self.repository:
+            return False
+        if len(self.files) > 1:
+            return list(self.files) == list(files)
+        return any(fnmatch.fnmatchcase(files[0], pattern) for pattern in self.files)
 
 
 @dataclass(frozen=True)
@@ -133,3 +143,16 @@ class LocalModel:
     size_bytes: int
     place: str = "localr1"
     """The program in whose folder it lies: `localr1`, `LM Studio`, ..."""
+    altered: bool = False
+    """Whether a check found that it is not what it should be, and it was not changed since."""
+
+    @property
+    def doubt(self) -> str:
+        """What speaks against using it, for people; empty where nothing does."""
+        if not self.altered:
+            return ""
+        name = f"{self.model.id}:{self.variant.quantization}"
+        return (
+            f"{name} was not as it should be when it was last checked; what it says may be"
+            f" nonsense. `localr1 verify {name}` tells more."
+        )

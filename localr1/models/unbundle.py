@@ -9,9 +9,11 @@ from typing import Final
 
 from localr1.errors import FileError, LocalR1Error
 from localr1.gguf.file import recognise
-from localr1.models.copying import OnBytes, Span, check_room, copy, file_sha256
+from localr1.gguf.types import GgufFile
+from localr1.models.copying import OnBytes, Span, check_room, copy, copy_errors, file_sha256
 from localr1.models.downloaded import unit_at
-from localr1.models.library import Library
+from localr1.models.identify import same_shape
+from localr1.models.library import Library, Models
 from localr1.models.manifest import (
     FOLDER_NAME,
     BundledFile,
@@ -24,7 +26,6 @@ from localr1.models.manifest import (
 )
 from localr1.models.place import (
     Sidecar,
-    disk_errors,
     read_sidecar,
     sidecar_path,
     target_path,
@@ -32,6 +33,8 @@ from localr1.models.place import (
 )
 
 _MOST_EXTRA_BYTES: Final = 4 << 20
+_SIZE_TOLERANCE: Final = 0.05
+"""Between two releases of one quantization of one model."""
 
 
 @dataclass
@@ -49,13 +52,16 @@ def import_size(manifest: Manifest) -> int:
     return sum(2 * model.size_bytes for model in manifest.models)
 
 
-def take_in(manifest: Manifest, folder: Path, library: Library, on_bytes: OnBytes) -> TakenIn:
+def take_in(
+    manifest: Manifest, folder: Path, library: Library, catalogue: Models, on_bytes: OnBytes
+) -> TakenIn:
     """Copy every model of a bundle into the folder of downloads; none that is here is replaced.
 
     Args:
         manifest: Of the bundle.
         folder: The folder that the user named.
         library: Where to.
+        catalogue: What says what the files of its variants are.
         on_bytes: Told of bytes dealt with; see `import_size`.
 
     Raises:
@@ -67,7 +73,7 @@ def take_in(manifest: Manifest, folder: Path, library: Library, on_bytes: OnByte
     taken = TakenIn()
     for model in manifest.models:
         with refusing(taken.refused, f"{model.name} was not taken in: "):
-            path = _install(model, root, library, on_bytes)
+            path = _install(model, root, library, catalogue, on_bytes)
             taken.models.append((model, path))
     return taken
 
@@ -82,7 +88,7 @@ def read_extras(manifest: Manifest, folder: Path) -> tuple[dict[str, str], list[
             if part.size_bytes > _MOST_EXTRA_BYTES:
                 raise damaged(path, "It is too long.")
             check_part(part, path, lambda _: None)
-            with disk_errors(path):
+            with copy_errors(path):
                 texts[part.name] = path.read_bytes().decode("utf-8", errors="replace")
     return texts, refused
 
@@ -118,7 +124,9 @@ def _folder_for(model: BundledModel, library: Library) -> Path:
     return library.directory
 
 
-def _install(model: BundledModel, root: Path, library: Library, on_bytes: OnBytes) -> Path:
+def _install(
+    model: BundledModel, root: Path, library: Library, catalogue: Models, on_bytes: OnBytes
+) -> Path:
     folder = _folder_for(model, library)
     unit = tuple((file.path, file.size_bytes) for file in model.files)
     targets = [target_path(folder, model.repository, name) for name, _ in unit]
@@ -137,16 +145,16 @@ def _install(model: BundledModel, root: Path, library: Library, on_bytes: OnByte
                 raise _named(error, file, root) from error
             came.append(target)
     try:
-        # A checksum says that the bundle is undamaged, not that it holds a model.
-        recognise(targets[0])
+        # A checksum says that the bundle is undamaged, not that it holds what its names say.
+        _check_claim(model, recognise(targets[0]), catalogue)
     except LocalR1Error:
         for target in came:
-            with disk_errors(target):
+            with copy_errors(target):
                 sidecar_path(target).unlink(missing_ok=True)
                 target.unlink(missing_ok=True)
         raise
     for file, target in zip(model.files, targets, strict=True):
-        with disk_errors(target):
+        with copy_errors(target):
             modified_ns = target.stat().st_mtime_ns
         if target in came or read_sidecar(target) is None:
             library.records.note(target, authority="the bundle")
@@ -163,6 +171,36 @@ def _install(model: BundledModel, root: Path, library: Library, on_bytes: OnByte
     return targets[0]
 
 
+def _check_claim(model: BundledModel, gguf: GgufFile, catalogue: Models) -> None:
+    """Make sure that files with the names of a listed variant can be that variant.
+
+    A newer release of a file may be longer than the catalogue says, but it is the same network.
+
+    Raises:
+        FileError: They are something else.
+    """
+    names = [file.path for file in model.files]
+    for listed in catalogue.models:
+        for variant in listed.variants:
+            if (
+                variant.path is not None
+                or listed.demo
+                or not variant.is_of(model.repository, names)
+            ):
+                continue
+            near = (
+                abs(model.size_bytes - variant.size_bytes) <= _SIZE_TOLERANCE * variant.size_bytes
+            )
+            if not near or not same_shape(listed, gguf):
+                raise FileError(
+                    f"the bundle says that it is {listed.name} {variant.quantization}, and it is not.",
+                    f"It holds {model.size_bytes:,} bytes of {gguf.architecture.layers} layers;"
+                    f" that file has about {variant.size_bytes:,} bytes of"
+                    f" {listed.architecture.layers} layers.",
+                    "Nothing was taken in. Make the bundle again where the model was downloaded.",
+                )
+
+
 def _is_here(file: BundledFile, target: Path, on_bytes: OnBytes) -> bool:
     """Whether a file is here already, by its bytes; a damaged copy of the same is none.
 
@@ -172,7 +210,7 @@ def _is_here(file: BundledFile, target: Path, on_bytes: OnBytes) -> bool:
     note = read_sidecar(target)
     if not target.exists() and note is None:
         return False
-    with disk_errors(target):
+    with copy_errors(target):
         as_long = target.is_file() and target.stat().st_size == file.size_bytes
     # Stopped before its note was written, it has none.
     if as_long and file_sha256(target, on_bytes) == file.sha256:

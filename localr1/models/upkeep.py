@@ -14,10 +14,9 @@ from localr1.config import expanded
 from localr1.errors import FileError
 from localr1.gguf.file import shard_paths
 from localr1.models import downloaded
-from localr1.models.copying import Span, check_room, copy, file_sha256
+from localr1.models.copying import Span, check_room, copy, copy_errors, file_sha256
 from localr1.models.library import Library
 from localr1.models.place import (
-    disk_errors,
     read_sidecar,
     target_path,
     write_sidecar,
@@ -25,7 +24,9 @@ from localr1.models.place import (
 from localr1.models.places import ADDED, IMPORTED, OWN
 from localr1.models.types import LocalModel
 
-Outcome = Literal["sound", "altered", "recorded"]
+Outcome = Literal["sound", "altered", "unchanged", "recorded"]
+
+_EARLIER_CHECK: Final = "an earlier check"
 
 _BLOB_NAME: Final = re.compile(r"(?:sha256-)?([0-9a-f]{64})")
 
@@ -39,7 +40,9 @@ class Verdict:
 
     path: Path
     outcome: Outcome
-    """`recorded`: nothing was known to compare it with; its checksum is kept for the next time."""
+    """`unchanged`: as at an earlier check, when it was compared with nothing either.
+    `recorded`: nothing was known to compare it with; its checksum is kept for the next time.
+    """
     sha256: str
     expected_sha256: str
     """Empty where nothing was known."""
@@ -71,7 +74,7 @@ def verify(
     verdicts = []
     done = 0
     for path in paths:
-        with disk_errors(path):
+        with copy_errors(path):
             before = path.stat()
 
         def tell(count: int, path: Path = path) -> None:
@@ -81,22 +84,30 @@ def verify(
 
         expected, authority = _expected(path, local, library, before.st_size)
         digest = file_sha256(path, tell)
-        outcome: Outcome = "recorded" if not expected else "sound"
-        if expected and digest != expected:
-            outcome = "altered"
+        outcome = _outcome(digest, expected, authority)
         verdicts.append(Verdict(path, outcome, digest, expected, authority))
-        if outcome != "altered":
-            library.records.note(
-                path,
-                sha256=digest,
-                size_bytes=before.st_size,
-                modified_ns=before.st_mtime_ns,
-                # What was compared with nothing is known, not verified.
-                verified_seconds=clock() if expected else 0.0,
-            )
-        elif library.records.read().of(path).verified_seconds:
-            library.records.note(path, verified_seconds=0.0)
+        if outcome == "altered":
+            library.records.note(path, verified_seconds=0.0, altered_ns=before.st_mtime_ns)
+            continue
+        # Only what somebody else vouches for is verified; what it was before says nothing new.
+        verified = {"sound": {"verified_seconds": clock()}, "recorded": {"verified_seconds": 0.0}}
+        library.records.note(
+            path,
+            sha256=digest,
+            size_bytes=before.st_size,
+            modified_ns=before.st_mtime_ns,
+            altered_ns=0,
+            **verified.get(outcome, {}),
+        )
     return tuple(verdicts)
+
+
+def _outcome(digest: str, expected: str, authority: str) -> Outcome:
+    if not expected:
+        return "recorded"
+    if digest != expected:
+        return "altered"
+    return "unchanged" if authority == _EARLIER_CHECK else "sound"
 
 
 def move(local: LocalModel, library: Library, folder: Path, on_progress: OnProgress) -> Path:
@@ -158,7 +169,7 @@ def _copy_unit(unit: downloaded.Unit, targets: list[Path], on_progress: OnProgre
             on_progress(path, min(done, 2 * unit.size_bytes), 2 * unit.size_bytes)
 
         digest = copy([Span(source, 0, size)], target, tell, expected_sha256=note.sha256)
-        with disk_errors(target):
+        with copy_errors(target):
             modified_ns = target.stat().st_mtime_ns
         # The set counts as complete once every file has its note.
         write_sidecar(target, replace(note, sha256=digest, modified_ns=modified_ns))
@@ -182,7 +193,7 @@ def _expected(path: Path, local: LocalModel, library: Library, size_bytes: int) 
         return hashes[paths.index(path)], "the catalogue"
     record = library.records.read().of(path)
     if record.sha256 and record.size_bytes == size_bytes:
-        return record.sha256, "an earlier check"
+        return record.sha256, _EARLIER_CHECK
     return "", ""
 
 
@@ -192,7 +203,7 @@ def _missing_bytes(sources: tuple[Path, ...], targets: list[Path]) -> int:
         there = 0
         with suppress(OSError):
             there = target.with_name(target.name + ".copying").stat().st_size
-        with disk_errors(source):
+        with copy_errors(source):
             missing += max(0, source.stat().st_size - there)
     return missing
 

@@ -119,7 +119,8 @@ def _listed(place: Place, path: Path) -> Listed | None:
         return None
     shard = _FIRST_OR_WHOLE.search(path.name)
     if shard is None or shard[1] == "00001":
-        return Listed(place, path)
+        # Jan keeps every model as NAME/model.gguf.
+        return Listed(place, path, path.parent.name if path.stem.lower() == "model" else "")
     # A set without its first shard is told by the lowest one that is there.
     first = path.with_name(path.name[: shard.start(1)] + "00001" + path.name[shard.end(1) :])
     before = path.with_name(

@@ -86,15 +86,19 @@ class RemoteEngine(Engine):
         served: What was found.
         key: Empty for none.
         open_thinking: Whether the model's replies begin inside the thinking.
+        schema: The JSON schema that every answer is to satisfy; None for none.
     """
 
-    def __init__(self, served: Served, key: str, *, open_thinking: bool) -> None:  # no worker
+    def __init__(
+        self, served: Served, key: str, *, open_thinking: bool, schema: object = None
+    ) -> None:  # no worker
         import httpx2  # noqa: PLC0415  # heavy
 
         self.served = served
         self.settings = Settings(served.context_window)
         self.cache_holder = None
         self._open_thinking = open_thinking
+        self._schema = schema
         self._ids = itertools.count(1)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._stopped: set[int] = set()
@@ -196,11 +200,14 @@ class RemoteEngine(Engine):
     ) -> None:
         address = self.served.address
         body = _body(self.served, request)
+        if self._schema is not None:
+            form = {"name": "answer", "schema": self._schema, "strict": True}
+            body["response_format"] = {"type": "json_schema", "json_schema": form}
         async with self._client.stream(
             "POST", f"{address.url}/chat/completions", json=body
         ) as answer:
             if answer.status_code != 200:
-                raise await _refusal(answer, address)
+                raise await _refusal(answer, address, with_schema=self._schema is not None)
             kind = answer.headers.get("content-type", "")
             if "text/event-stream" not in kind:
                 raise refusal.not_compatible(address, f"It does not stream: {one_line(kind, 80)}.")
@@ -275,12 +282,16 @@ def _chosen(models: list[dict[str, Any]], address: Address, wanted: str | None) 
     return Served(address, model["id"], window, model.get("owned_by") == "localr1")
 
 
-async def _refusal(answer: httpx2.Response, address: Address) -> LocalR1Error:
+async def _refusal(
+    answer: httpx2.Response, address: Address, *, with_schema: bool = False
+) -> LocalR1Error:
     body = b""
     async for chunk in answer.aiter_bytes():
         body += chunk
         if len(body) > 65_536:
             break
+    if with_schema and refusal.is_of_schema(answer.status_code, body):
+        return refusal.no_schema(address, body)
     return refusal.refused(answer.status_code, body, address, answer.headers.get("location", ""))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +33,7 @@ _UNKNOWN: Final = Interval(0.0, 0.0, 0.0)
 class RemoteModel(LocalModel):
     """A model that a server has; no file of it is here."""
 
-    address: Address | None = None
+    address: Address = field(kw_only=True)
 
 
 def remote_model(served: Served, catalogue: Iterable[Model]) -> RemoteModel:
@@ -66,7 +66,7 @@ def remote_model(served: Served, catalogue: Iterable[Model]) -> RemoteModel:
             thinking_tokens=ThinkingTokens(0, 0, assumed=True, source=""),
         )
     variant = Variant(f"at {served.address.host}", "", (), 0, size_is_exact=True)
-    return RemoteModel(model, variant, Path(), 0, served.address.host, served.address)
+    return RemoteModel(model, variant, Path(), 0, served.address.host, address=served.address)
 
 
 def plan(local: RemoteModel, context_window: int) -> Plan:

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 _LONGEST_WORDS: Final = 400
 _CONTEXT_WORDS: Final = ("context length", "context window", "context_length", "context size")
+_SCHEMA_WORDS: Final = ("response_format", "schema", "grammar", "structured", "guided")
+SCHEMA_TODO: Final = (
+    "vLLM, SGLang, llama.cpp's server and localr1 serve do: look at its version and its log. Or"
+    " leave --schema out, or --endpoint."
+)
 
 
 @contextmanager
@@ -73,6 +78,10 @@ def refused(status: int, body: bytes, address: Address, location: str = "") -> L
             words,
             "Begin a new conversation, or shorten the message.",
         )
+    if status == 404 and "model" in words.lower():
+        return EndpointError(
+            f"{host} does not have the model.", words, "Name one that it has with --model."
+        )
     if status == 404:
         return not_compatible(address, words or "It answers 404: not found.")
     what = f"{host} refuses the request ({status})."
@@ -90,6 +99,19 @@ def not_compatible(address: Address, why: str) -> EndpointError:
         f"{address.url} does not speak OpenAI's API.",
         why,
         "Check the address; it mostly ends in /v1, as in http://127.0.0.1:8000/v1.",
+    )
+
+
+def is_of_schema(status: int, body: bytes) -> bool:
+    """Whether a server refused because of the form that an answer was to have."""
+    words = _words(body).lower()
+    return status in {400, 404, 422, 501} and any(part in words for part in _SCHEMA_WORDS)
+
+
+def no_schema(address: Address, body: bytes) -> EndpointError:
+    """The error for a server that holds no answer to a JSON schema."""
+    return EndpointError(
+        f"{address.host} does not hold answers to this JSON schema.", _words(body), SCHEMA_TODO
     )
 
 

@@ -22,10 +22,11 @@ from localr1.machine.types import Machine
 from localr1.models.queue import Item
 from localr1.models.types import Choice
 from localr1.printable import one_line, printable
-from localr1.tui import theme
+from localr1.tui import keymap, theme
 from localr1.tui.command import APP, Command, bindings
 from localr1.tui.garbage import GARBAGE
 from localr1.tui.idle import idle_words
+from localr1.tui.keymap import Keymap
 from localr1.tui.runner import Runner
 from localr1.tui.screens.chat import Chat
 from localr1.tui.screens.downloads import DownloadQueue, brief
@@ -73,6 +74,8 @@ class LocalR1App(App[None]):
         self.runner = Runner(self.services)
         self.serving = Serving(self.services, self.runner)
         self._told_idle = False
+        self.keys_now = Keymap()
+        """The keys as the user has them."""
         for each in theme.THEMES:
             self.register_theme(each)
         self._look(home.preferences)
@@ -90,6 +93,9 @@ class LocalR1App(App[None]):
             self.notify(f"There is no theme “{wanted}”.", severity="warning", markup=False)
         if (broken := self._home.broken_settings) is not None:
             words = one_line(f"{broken.what} {broken.why}. The usual value holds there.", 400)
+            self.notify(words, severity="warning", timeout=15, markup=False)
+        for problem in self.keys_now.problems[:3]:
+            words = one_line(f"settings.toml, {problem}. The usual key holds there.", 400)
             self.notify(words, severity="warning", timeout=15, markup=False)
         if unused := self._home.unused_list:
             self.notify(one_line(unused, 400), severity="warning", markup=False)
@@ -119,6 +125,8 @@ class LocalR1App(App[None]):
         if local is not None:
             await self.push_screen(Chat(self.services, self.runner, local))
         else:
+            if absence := await self.services.absence():
+                self.notify(printable(absence), severity="warning", timeout=15, markup=False)
             await self.push_screen(
                 Welcome(self.services, self.runner, self._choice), self._model_chosen
             )
@@ -153,6 +161,10 @@ class LocalR1App(App[None]):
         """What is wrong with the engine, and the build that mends it."""
         if isinstance(self.screen, Fix):
             return
+        if self.services.home.profile is not None:
+            words = "The engine of this computer is mended without --profile: localr1 doctor --fix."
+            self.notify(words, severity="warning", markup=False)
+            return
         machine = self.runner.machine or await self.runner.examine()
         bench = await self.services.bench()
         if await self.push_screen_wait(Fix(self.services, machine, bench)):
@@ -177,9 +189,13 @@ class LocalR1App(App[None]):
         self._look(event.preferences)
         if (chat := self._chat) is not None:
             chat.transcript.use(event.preferences.thinking, event.preferences.thinking_limits)
+            chat.panel.wanted = event.preferences.panel
+            chat.composer.show_keys()
 
     def _look(self, preferences: Preferences) -> None:
-        """Colours and motion as the settings have them."""
+        """Colours, motion and keys as the settings have them."""
+        self.keys_now = keymap.read(preferences.keys)
+        self.set_keymap(self.keys_now.changed)
         wanted = preferences.theme or theme.DEFAULT
         self.theme = wanted if wanted in self.available_themes else theme.DEFAULT
         moving = constants.TEXTUAL_ANIMATIONS
@@ -202,10 +218,13 @@ class LocalR1App(App[None]):
     def _download_ended(self, item: Item, error: LocalR1Error | None) -> None:
         name = printable(item.name)
         if error is None:
-            self.notify(f"{name} is here. F2 shows it.", markup=False)
+            self.notify(
+                f"{name} is here. {keymap.key(self, 'chat.models')} shows it.", markup=False
+            )
         else:
             self.notify(
-                f"{name} is not coming: {printable(error.what)} F3 tells more.",
+                f"{name} is not coming: {printable(error.what)} "
+                f"{keymap.key(self, 'app.downloads')} tells more.",
                 severity="error",
                 markup=False,
             )
@@ -239,7 +258,9 @@ class LocalR1App(App[None]):
             own = getattr(place, "COMMANDS_HELPED", usual)
             if own and place is not None:
                 sections.append((getattr(place, "HELP_TITLE", "Here"), own))
-        self.push_screen(Help([*sections, ("Everywhere", APP)]))
+        sections.append(("Everywhere", APP))
+        now = self.keys_now.of
+        self.push_screen(Help([(title, [now(c) for c in own]) for title, own in sections]))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette: this screen's commands, the app's, and the themes."""
@@ -247,14 +268,14 @@ class LocalR1App(App[None]):
             name = command.action.partition("(")[0]
             if command.palette and screen.check_action(name, ()) is not False:
                 yield SystemCommand(
-                    command.title,
+                    self.keys_now.of(command).title,
                     command.help,
                     lambda action=command.action: self.run_action(action, screen),
                 )
         for command in APP:
             if command.palette:
                 yield SystemCommand(
-                    command.title,
+                    self.keys_now.of(command).title,
                     command.help,
                     lambda action=command.action: self.run_action(action),
                 )

@@ -10,6 +10,7 @@ from typing import Final
 from textual.app import App
 
 from localr1.chat.types import AnswerDelta, Event, Failed, Finished, ThinkingDelta
+from localr1.config import Call
 
 LONG_SECONDS: Final = 20.0
 """Nobody watches for as long as that."""
@@ -29,8 +30,12 @@ def title_sequence(words: str) -> str:
     return f"\x1b]0;{words}\x07"
 
 
-def notice_sequence(words: str, environment: Mapping[str, str] = os.environ) -> str:
+def notice_sequence(
+    words: str, environment: Mapping[str, str] = os.environ, call: Call = "desktop"
+) -> str:
     """What calls the user: a desktop notice where the terminal is known to have them, or a bell."""
+    if call != "desktop":
+        return "\x07" if call == "bell" else ""
     known = environment.get("TERM_PROGRAM") in _NOTICES or "KITTY_WINDOW_ID" in environment
     return f"\x1b]9;localr1: {words}\x07" if known and "TMUX" not in environment else "\x07"
 
@@ -41,9 +46,13 @@ class Attention:
     Args:
         app: Knows whether the terminal has the keyboard.
         write: Sends to the terminal.
+        call: How the user wants to be called.
     """
 
-    def __init__(self, app: App[None], write: Callable[[str], None]) -> None:
+    def __init__(
+        self, app: App[None], write: Callable[[str], None], call: Call = "desktop"
+    ) -> None:
+        self._call = call
         self._app = app
         self._write = write
         self._began = time.monotonic()
@@ -68,4 +77,5 @@ class Attention:
         self._write(title_sequence(f"localr1: {state}"))
         if notice and is_long(time.monotonic() - self._began, focused=self._app.app_focus):
             self._began = time.monotonic()  # what comes soon after is not told again
-            self._write(notice_sequence(notice))
+            if sequence := notice_sequence(notice, call=self._call):
+                self._write(sequence)

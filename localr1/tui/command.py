@@ -257,6 +257,14 @@ CHAT = (
     ),
     CONTEXT,
     Command(
+        "chat.panel",
+        "f12",
+        "panel",
+        "Live figures",
+        "Show or hide speed, context, memory, temperature and battery beside the chat.",
+        priority=True,
+    ),
+    Command(
         "chat.manner",
         "f8",
         "manner",
@@ -350,10 +358,13 @@ COMPOSER = (
 
 
 def bindings(commands: Iterable[Command]) -> list[BindingType]:
-    """The commands that have keys, as Textual's bindings; ids let users change the keys."""
+    """The commands as Textual's bindings; ids let users change the keys.
+
+    What has no key has one that no terminal sends, in whose place a user may put another.
+    """
     return [
         Binding(
-            command.keys,
+            command.keys or f"none-{command.id}",
             command.action,
             command.label,
             show=command.shown,
@@ -363,5 +374,4 @@ def bindings(commands: Iterable[Command]) -> list[BindingType]:
             id=command.id,
         )
         for command in commands
-        if command.keys
     ]

@@ -17,9 +17,8 @@ async def idle_words(services: Services, machine: Machine, scenario: Scenario | 
         machine: This computer.
         scenario: What the ranking is for; without one nothing is ranked.
     """
-    if (scenario and scenario.elsewhere) or all(
-        device.usable_by_engine for device in machine.devices
-    ):
+    elsewhere = services.home.profile is not None or (scenario is not None and scenario.elsewhere)
+    if elsewhere or all(device.usable_by_engine for device in machine.devices):
         return ""
     found = prospect(machine, await services.bench())
     if found is None:

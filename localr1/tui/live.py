@@ -52,6 +52,11 @@ class Live:
         """What the line says of the model."""
         return self._line.status.state
 
+    @property
+    def newest(self) -> Status:
+        """What is known, be it on the line yet or not."""
+        return self._next or self._line.status
+
     def rest(self, state: str = "") -> None:
         """No reply is being written; `state` is what the line says of the model."""
         self._next = None
@@ -71,7 +76,7 @@ class Live:
 
     def follow(self, event: Event) -> None:
         """Something happened to a reply; what is only a little more of the same waits for `show`."""
-        before, session = self._next or self._line.status, self._talk.session
+        before, session = self.newest, self._talk.session
         self._next = after(before, event, session.context_window if session else 0)
         if self._next.state != self._line.status.state or isinstance(event, Finished | Failed):
             self.show()
@@ -111,6 +116,7 @@ def after(status: Status, event: Event, context_window: int) -> Status:
                 status,
                 state="reading",
                 generation_tps=0.0,
+                read_tokens=event.done_tokens,
                 context_used=event.total_tokens,
                 # An answer that goes on after it filled the window is part of the new prompt.
                 context_base=event.total_tokens - status.thinking_tokens - status.answer_tokens,

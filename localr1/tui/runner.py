@@ -109,6 +109,9 @@ class Runner:
             running = self.running
             if running is not None and running.is_for(local, asked):
                 return running
+            died = running is not None and not running.engine.alive
+            if died and (words := await self._services.leave_lost()):
+                on_step(words)
             await self._close()
             # Memory changes by the minute: what is free is looked at before every load.
             machine = await self.examine()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+_USUAL_WIDTH: Final = 76
 LEAST_CHARACTERS: Final = 900
 """Of a section, the last one excepted."""
 # A formula that is not closed by then was not meant as one: as the parser has it.
@@ -59,10 +60,9 @@ def split(text: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def lines_of(text: str, width: int) -> int:
+def lines_of(text: str) -> int:
     """About how many lines a text takes; for a place that is kept for it."""
-    width = max(10, width)
-    return sum(1 + len(line) // width for line in text.splitlines()) or 1
+    return sum(1 + len(line) // _USUAL_WIDTH for line in text.splitlines()) or 1
 
 
 def _closer(line: str) -> str:

@@ -77,7 +77,7 @@ class Services:
         An engine that was being replaced when something ended localr1 is put right on the way.
         """
         machine = await workflow.examine(self.home)
-        if machine.engine.problem:
+        if machine.engine.problem and self.home.profile is None:
             with suppress(FileError):  # doctor tells why
                 if await asyncio.to_thread(mend.repair):
                     machine = await workflow.examine(self.home)
@@ -173,9 +173,18 @@ class Services:
         """Load a model in a worker; with less than planned, told step by step, if it must be."""
         return await workflow.start_engine(self.home, local, plan, on_progress, on_step)
 
+    async def leave_lost(self) -> str:
+        """Do without the computers of the pool that no longer answer; says which, or nothing."""
+        self.home, words = await workflow.without_lost(self.home)
+        return words
+
     async def last_used(self) -> LocalModel | None:
         """The model of the last run, if it is still here."""
         return await asyncio.to_thread(workflow.last_used, self.home)
+
+    async def absence(self) -> str:
+        """What is said of disks with downloads that are not connected; empty where all are."""
+        return await asyncio.to_thread(lambda: self.home.library.absence)
 
     async def find(self, choice: Choice) -> LocalModel | None:
         """The files of what the user named, if they are complete on this disk."""
@@ -187,7 +196,7 @@ class Services:
 
     async def watch(self, plan: Plan, machine: Machine) -> Watch:
         """Look at the computer while a model that was loaded so replies."""
-        return await asyncio.to_thread(Watch, self.home.directories, plan, machine)
+        return await asyncio.to_thread(workflow.watch, self.home, plan, machine)
 
     async def note_speed(
         self, local: LocalModel, stats: ReplyStats, watch: Watch | None = None
@@ -304,6 +313,10 @@ class Services:
         whole = await asyncio.to_thread((await self.kept()).conversation, summary.id)
         text = await asyncio.to_thread(export.as_form, form, (summary, whole))
         await asyncio.to_thread(write_atomically, path, text)
+
+    async def prompts(self) -> tuple[str, ...]:
+        """What the user asked lately in kept conversations, the newest last."""
+        return await asyncio.to_thread((await self.kept()).prompts)
 
     async def discard_conversation(self, conversation_id: int) -> None:
         """Throw a conversation away, its computed state at once, its text when the app ends."""

@@ -168,8 +168,15 @@ class Talk:
         """
         await self._ready_session().rate(message_id, rating)
 
-    async def carry_out(self, wish: Wish) -> AsyncGenerator[Event, None]:
+    async def carry_out(
+        self, wish: Wish, *, may_leave_out: bool = False
+    ) -> AsyncGenerator[Event, None]:
         """Do what is wished, as the user's settings have it; see `ChatSession.carry_out`.
+
+        Args:
+            wish: What.
+            may_leave_out: Whether older messages may be left out for it; they also may where
+                the user has chosen so for the conversation.
 
         Raises:
             UsageError: No model is loaded, or it cannot be done now.
@@ -178,6 +185,8 @@ class Talk:
         session = self._ready_session()
         self._drop_title()
         options = ReplyOptions.preferred(self._services.home.preferences, self.manner)
+        unasked = may_leave_out or self.manner.leave_out_oldest
+        options = replace(options, may_leave_out=unasked)
         if isinstance(wish, Ask | Edit):
             wish = replace(wish, text=self.manner.question(wish.text))
         if self._runner.others_wait():

@@ -128,7 +128,8 @@ class Victim:
             worker_of(self._logs).kill()
         (outcome,) = await asyncio.gather(loading, return_exceptions=True)
         if isinstance(outcome, Engine):
-            psutil.Process(outcome.process_id).kill()
+            with suppress(psutil.NoSuchProcess):  # the kill came after the load
+                psutil.Process(outcome.process_id).kill()
             self.hits["idle"] += 1
         else:
             assert isinstance(outcome, (EngineDied, EngineMissing))

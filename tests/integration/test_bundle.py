@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import elsewhere
 import pytest
@@ -141,7 +142,9 @@ def test_large_files_are_split_and_joined(
     counted.clear()
     read = read_manifest(usb)
     assert read == manifest
-    ((_, path),) = unbundle.take_in(manifest, usb, home.library, counted.append).models
+    ((_, path),) = unbundle.take_in(
+        manifest, usb, home.library, home.catalogue, counted.append
+    ).models
     assert path.read_bytes() == merge.read_bytes()
     assert sum(counted) == unbundle.import_size(manifest)
 
@@ -161,7 +164,7 @@ if sys.argv[1] == "export":
 else:
     from localr1.models import unbundle
     from localr1.models.manifest import read_manifest
-    unbundle.take_in(read_manifest(Path(sys.argv[2])), Path(sys.argv[2]), home.library, lambda _: 0)
+    unbundle.take_in(read_manifest(Path(sys.argv[2])), Path(sys.argv[2]), home.library, home.catalogue, lambda _: 0)
 """
 
 
@@ -195,7 +198,9 @@ def test_a_kill_leaves_nothing_half_under_a_final_name(
     home = another_computer("arrived")
     killed("import", usb, after_seconds)
     assert all(local.path.read_bytes() == content for local in here(home).values())
-    ((_, path),) = unbundle.take_in(manifest, usb, home.library, lambda _: None).models
+    ((_, path),) = unbundle.take_in(
+        manifest, usb, home.library, home.catalogue, lambda _: None
+    ).models
     assert path.read_bytes() == content
 
 
@@ -221,6 +226,30 @@ def test_finished_parts_are_not_copied_again(
     assert first.stat().st_mtime_ns == before
 
 
+def test_what_cannot_be_the_variant_that_it_says_is_not_taken_in(
+    run: Run, merge: Path, usb: Path, another_computer: Callable[[str], workflow.Home]
+) -> None:
+    home = another_computer("left")
+    run("import", str(merge))
+    exported(home, usb)
+    home = another_computer("arrived")
+    variant = home.catalogue.model("r1-distill-qwen-7b").variants[0]
+
+    def claim(data: dict[str, Any]) -> None:
+        (model,) = data["models"]
+        model["repository"], model["files"][0]["path"] = variant.repository, variant.files[0]
+
+    spoil(usb, claim)
+    manifest = read_manifest(usb)
+    assert manifest is not None
+    taken = unbundle.take_in(manifest, usb, home.library, home.catalogue, lambda _: None)
+    (error,) = taken.refused
+    assert "it is not" in error.what
+    assert taken.models == []
+    assert here(home) == {}
+    assert not list(home.directories.models.rglob("*.gguf"))
+
+
 @pytest.mark.parametrize("damage", ["altered", "cut", "gone"])
 def test_a_damaged_part_is_named_and_nothing_is_taken_in(
     run: Run,
@@ -242,7 +271,7 @@ def test_a_damaged_part_is_named_and_nothing_is_taken_in(
     else:
         victim.unlink()
     home = another_computer("arrived")
-    taken = unbundle.take_in(manifest, usb, home.library, lambda _: None)
+    taken = unbundle.take_in(manifest, usb, home.library, home.catalogue, lambda _: None)
     (error,) = taken.refused
     assert victim.name in error.what
     assert taken.models == []
@@ -250,21 +279,21 @@ def test_a_damaged_part_is_named_and_nothing_is_taken_in(
     assert not list(home.directories.models.rglob("*.gguf"))
 
 
-def spoil(usb: Path, change: Callable[[dict[str, object]], object]) -> None:
+def spoil(usb: Path, change: Callable[[dict[str, Any]], object]) -> None:
     path = usb / FOLDER_NAME / MANIFEST_NAME
     data = json.loads(path.read_bytes())
     change(data)
     path.write_text(json.dumps(data))
 
 
-SPOILERS: dict[str, Callable[[dict[str, object]], object]] = {
-    "part outside": lambda d: d["models"][0]["files"][0]["parts"][0].update(name="../../x"),  # type: ignore[index]
-    "absolute part": lambda d: d["models"][0]["files"][0]["parts"][0].update(name="/etc/passwd"),  # type: ignore[index]
-    "path outside": lambda d: d["models"][0]["files"][0].update(path="../../x.gguf"),  # type: ignore[index]
-    "no model": lambda d: d["models"][0]["files"][0].update(path="run.sh"),  # type: ignore[index]
-    "repository": lambda d: d["models"][0].update(repository="../.."),  # type: ignore[index]
-    "checksum": lambda d: d["models"][0]["files"][0].update(sha256="0"),  # type: ignore[index]
-    "size": lambda d: d["models"][0]["files"][0].update(size_bytes=7),  # type: ignore[index]
+SPOILERS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "part outside": lambda d: d["models"][0]["files"][0]["parts"][0].update(name="../../x"),
+    "absolute part": lambda d: d["models"][0]["files"][0]["parts"][0].update(name="/etc/passwd"),
+    "path outside": lambda d: d["models"][0]["files"][0].update(path="../../x.gguf"),
+    "no model": lambda d: d["models"][0]["files"][0].update(path="run.sh"),
+    "repository": lambda d: d["models"][0].update(repository="../.."),
+    "checksum": lambda d: d["models"][0]["files"][0].update(sha256="0"),
+    "size": lambda d: d["models"][0]["files"][0].update(size_bytes=7),
     "infinity": lambda d: d.update(split_bytes=float("inf")),
     "not a number": lambda d: d.update(split_bytes=float("nan")),
     "huge": lambda d: d.update(split_bytes=10**400),
@@ -334,10 +363,11 @@ def test_a_full_disk_is_said_before_anything_is_written(
     home = another_computer("left")
     run("import", str(merge))
     monkeypatch.setattr(copying, "free_bytes", lambda _: 1000)
-    with pytest.raises(DiskFull):
+    with pytest.raises(DiskFull) as caught:
         exported(home, usb)
     assert carried(usb) == []
-    assert place.size_text(1000) in str(DiskFull("", place.size_text(1000)))
+    assert place.size_text(1000) in caught.value.why
+    assert "models_directory" not in caught.value.todo
 
 
 def test_a_folder_without_a_bundle_is_said(run: Run, tmp_path: Path) -> None:
@@ -465,8 +495,8 @@ def test_what_is_no_model_is_not_taken_in(
     (file,) = bundled(usb)
     file.write_bytes(bytes(file.stat().st_size))
     digest = copying.file_sha256(file, lambda _: None)
-    spoil(usb, lambda d: d["models"][0]["files"][0].update(sha256=digest))  # type: ignore[index]
-    spoil(usb, lambda d: d["models"][0]["files"][0]["parts"][0].update(sha256=digest))  # type: ignore[index]
+    spoil(usb, lambda d: d["models"][0]["files"][0].update(sha256=digest))
+    spoil(usb, lambda d: d["models"][0]["files"][0]["parts"][0].update(sha256=digest))
     home = another_computer("arrived")
     code, out, err = run("bundle", "import", str(usb))
     assert (code, NAME in err, "verified" in out) == (1, True, False)

@@ -107,6 +107,9 @@ def test_attached_files_and_their_mistakes(tmp_path: Path) -> None:
         (("advise", "--ram", "lots"), 2, "lots"),
         (("advise", "--gpu", "Imaginary 9000"), 2, "--gpu-memory"),
         (("advise", "--profile", "/no/such/profile.json"), 2, "profile.json"),
+        (("advise", "--profile", ""), 2, "profile"),
+        (("advise", "--context", "nan"), 2, "'nan' is not a whole number"),
+        (("estimate", "7b", "--gpu-layers", "-1"), 2, "'-1' is not a whole number"),
         (("frobnicate",), 2, "invalid choice"),
         (("ask", "--temperature", "hot", "hi"), 2, "temperature"),
         (("history", "show", "99"), 1, "99"),
@@ -153,6 +156,38 @@ def test_a_plain_file_is_used_where_it_lies(tmp_path: Path, demo_path: Path) -> 
     path.write_bytes(demo_path.read_bytes())
     done = localr1("ask", "--model", str(path), "--temperature", "0", "20 + 22")
     assert (done.returncode, done.stdout) == (0, "20 + 22 = 42\n")
+
+
+def web_packet(kind: bytes, content: bytes) -> bytes:
+    """As `textual serve` sends to the app that it runs."""
+    return kind + len(content).to_bytes(4, "big") + content
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Textual's web driver there is another")
+def test_the_app_runs_in_a_browser() -> None:
+    environment = {
+        **os.environ,
+        "TEXTUAL_DRIVER": "textual.drivers.web_driver:WebDriver",
+        "COLUMNS": "100",
+        "ROWS": "30",
+    }
+    app = subprocess.Popen(
+        [sys.executable, "-m", "localr1", "chat", "demo"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+    )
+    assert app.stdin is not None
+    assert app.stdout is not None
+    with app:
+        seen = b""
+        while b"Ask anything" not in seen:
+            some = os.read(app.stdout.fileno(), 1 << 16)
+            assert some, seen[-2000:]
+            seen += some
+        app.stdin.write(web_packet(b"M", b'{"type": "quit"}'))
+        app.stdin.flush()
+        assert app.wait(timeout=60) == 0
 
 
 def test_a_random_model_never_breaks_the_terminal(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_every_command_is_offered() -> None:
         ("localr1 rm demo --st", ["--stopped"]),
         (
             "localr1 chat demo --",
-            ["--help", "--offline", "--model", "--plain", "--endpoint", "--pool"],
+            ["--help", "--offline", "--model", "--plain", "--endpoint", "--pool", "--profile"],
         ),
         ("localr1 verify demo ", []),
         ("localr1 import ", []),  # the shell offers files

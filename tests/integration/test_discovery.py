@@ -16,12 +16,13 @@ import synthetic
 
 from localr1 import workflow
 from localr1.errors import FileError
-from localr1.models import catalog, walk
+from localr1.models import catalog, upkeep, walk
 from localr1.models.headers import HeaderCache
 from localr1.models.library import Library
+from localr1.models.place import Sidecar, target_path, write_sidecar
 from localr1.models.places import places
 from localr1.models.records import Records
-from localr1.models.types import Choice
+from localr1.models.types import Choice, LocalModel
 
 SEVEN_B = elsewhere.seven_b()
 needs_links = pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
@@ -132,7 +133,8 @@ def test_copies_are_told_with_the_one_that_is_used(library: Library, user: Path)
     shutil.copy2(first, second)
     survey = library.survey(catalog.load())
     (found,) = survey.discovery.found
-    assert (found.path, found.copies) == (first, (("llama.cpp", second),))
+    assert found.path == first
+    assert [(copy.tool, copy.path) for copy in found.copies] == [("llama.cpp", second)]
     assert [m.path for m in survey.models if not m.model.demo] == [first]
 
 
@@ -164,7 +166,7 @@ def test_a_copy_that_was_proven_is_used_before_one_that_only_looks_the_same(
     (local,) = (one for one in survey.models if not one.model.demo)
     assert local.path == sound
     (found,) = survey.discovery.found
-    assert found.copies == (("LM Studio", damaged),)
+    assert [(copy.tool, copy.path) for copy in found.copies] == [("LM Studio", damaged)]
     # Also where a name is looked up among what was found before.
     choice = Choice(local.model, local.variant)
     again = library.find(choice)
@@ -174,6 +176,50 @@ def test_a_copy_that_was_proven_is_used_before_one_that_only_looks_the_same(
     damage(sound)
     (found,) = library.survey(catalog.load()).discovery.found
     assert found.path == damaged
+
+
+def test_a_damaged_copy_stays_the_last_however_often_it_is_checked(
+    tmp_path: Path, user: Path
+) -> None:
+    found_in = places([], environment={}, home=user, platform="linux")
+    records = Records(tmp_path / "data")
+    library = Library(
+        tmp_path / "own", places=found_in, cache=HeaderCache(tmp_path / "cache"), records=records
+    )
+    damaged = elsewhere.write_merge(user / ".lmstudio/models/a/My-R1-Merge-Q8_0.gguf")
+    other = Path(shutil.copy2(damaged, tmp_path / "other"))
+    sound = elsewhere.into_ollama(user / ".ollama/models", "merge", "7b", other)
+    damage(damaged)
+    models = catalog.load()
+
+    def used() -> LocalModel:
+        (local,) = (one for one in library.scan(models) if not one.model.demo)
+        again = library.find(Choice(local.model, local.variant))
+        assert again is not None
+        assert again.path == local.path
+        return local
+
+    def check(path: Path) -> str:
+        (local,) = (one for one in library.files(models) if one.path == path)
+        (verdict,) = upkeep.verify(local, library, lambda *_: None)
+        return verdict.outcome
+
+    assert (first := used()).path == damaged  # nothing is known of either
+    assert [check(damaged), check(damaged), check(sound)] == ["recorded", "unchanged", "sound"]
+    assert used().path == sound
+    assert (used().model.id, used().variant.quantization) == (first.model.id, "Q8_0")
+    assert check(damaged) == "unchanged"
+    assert used().path == sound
+    # One that is found altered comes after those of which nothing is known.
+    damage(sound)
+    assert check(sound) == "altered"
+    assert used().path == damaged
+    assert not used().altered
+    damaged.unlink()
+    assert used().altered
+    damage(sound)  # the same bytes again: what was
+    assert check(sound) == "sound"
+    assert not used().altered
 
 
 def test_incomplete_and_damaged_files_are_told_apart(library: Library, user: Path) -> None:
@@ -205,6 +251,36 @@ def test_incomplete_and_damaged_files_are_told_apart(library: Library, user: Pat
     }
     assert all(one.r1 and one.why for one in survey.discovery.unusable if "R1" in one.path.name)
     assert [m.path for m in survey.models if not m.model.demo] == [whole]
+
+
+def test_a_download_is_listed_once_whatever_its_header_says(library: Library) -> None:
+    models = catalog.load()
+    variant = models.model("r1-distill-qwen-7b").variants[0]
+    path = target_path(library.directory, variant.repository, variant.files[0])
+    path.parent.mkdir(parents=True)
+    elsewhere.write_merge(path, "Quite Another R1")
+    facts = path.stat()
+    unit = ((variant.files[0], facts.st_size),)
+    note = (variant.repository, variant.files[0], "main", facts.st_size, "", facts.st_mtime_ns)
+    write_sidecar(path, Sidecar(*note, unit))
+    (local,) = (one for one in library.scan(models) if not one.model.demo)
+    assert (local.path, local.model.id) == (path, "r1-distill-qwen-7b")
+    assert [one.path for one in library.files(models) if not one.model.demo] == [path]
+
+
+def test_a_file_that_is_only_called_model_has_its_folders_name(
+    library: Library, user: Path
+) -> None:
+    path = elsewhere.write_merge(user / "jan/llamacpp/models/My-R1-Merge/model.gguf")
+    (local,) = (one for one in library.scan(catalog.load()) if not one.model.demo)
+    assert (local.path, local.model.id, local.place) == (path, "my-r1-merge", "Jan")
+
+
+def test_a_model_of_one_letter_is_found_by_name_and_variant(library: Library, user: Path) -> None:
+    elsewhere.write_merge(user / "text-generation-webui/text-generation-webui/models/s.gguf")
+    models = catalog.load().with_others(lambda: library.beyond(catalog.load()))
+    library.scan(models)
+    assert models.resolve("s:F16").model.id == "s"
 
 
 def test_shards_are_one_model(library: Library, user: Path) -> None:

@@ -186,6 +186,19 @@ async def test_wrong_bytes_are_refused_and_dropped(
     assert_whole(await fetch(files, tmp_path), DATA)
 
 
+@pytest.mark.parametrize("address", ["file:///etc/hostname", "ftp://storage.example/x"])
+async def test_a_link_that_leads_off_the_web_is_not_followed(
+    hub: LoopbackHub, tmp_path: Path, address: str
+) -> None:
+    files = listed(hub)
+    hub.inject(Fault("status", status=302, headers={"Location": address}, times=100))
+    with pytest.raises(HubUnreachable) as caught:
+        await fetch(files, tmp_path)
+    assert hub.endpoint in caught.value.what
+    assert "does not follow" in caught.value.what
+    assert "protocol" in caught.value.why
+
+
 async def test_a_captive_portal_is_named(hub: LoopbackHub, tmp_path: Path, target: Path) -> None:
     files = listed(hub)
     hub.inject(Fault("page", times=100))

@@ -147,7 +147,7 @@ def test_a_captive_portal(hub: LoopbackHub) -> None:
 
 @pytest.mark.usefixtures("hub")
 def test_other_json_than_the_hubs() -> None:
-    assert "browser" in refusal(HubUnreachable, other_json()).todo
+    assert "HF_ENDPOINT" in refusal(HubUnreachable, other_json()).todo
 
 
 def other_json() -> str:
@@ -196,7 +196,8 @@ def test_an_endpoint_that_is_no_address(endpoint: str) -> None:
     assert "HF_ENDPOINT" in refusal(HubUnreachable, endpoint).todo
 
 
-def test_a_proxy_that_refuses(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["refuses", "is not there", "is not there, SOCKS"])
+def test_a_proxy_that(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     # In a process of its own: the hub client reads proxies once.
     script = (
         "from localr1.models.hub import list_files\n"
@@ -207,12 +208,18 @@ def test_a_proxy_that_refuses(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch)
         "except HubUnreachable as error:\n"
         "    print(error.what, error.todo)\n"
     )
-    monkeypatch.setenv("HTTPS_PROXY", hub.endpoint)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        nobody = f"127.0.0.1:{taken.getsockname()[1]}"
+    proxy = hub.endpoint if kind == "refuses" else f"http://name:word@{nobody}"
+    monkeypatch.setenv("HTTPS_PROXY", proxy.replace("http", "socks5") if "SOCKS" in kind else proxy)
     monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert "HTTPS_PROXY" in done.stdout
+    assert (nobody in done.stdout) is (kind != "refuses")
+    assert "word" not in done.stdout
 
 
 def test_plain_http_where_tls_is_expected(hub: LoopbackHub) -> None:

@@ -67,6 +67,7 @@ def test_several_models_with_a_limit(hub: LoopbackHub) -> None:
     assert "1 of 2" in err
     assert "2 of 2" in err
     assert out.count("is here") == 2
+    assert err.count("The hub's file has") == 2  # not the gigabytes that the catalogue says
     home = open_home()
     assert found(home) == [DATA, DATA]
     assert waiting(queue_file(home)) == []

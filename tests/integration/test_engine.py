@@ -138,6 +138,16 @@ async def test_a_thinking_budget_ends_in_a_well_formed_answer(tmp_path: Path, bu
     assert end.finish_reason == "stop"
 
 
+async def test_a_short_reply_without_thinking_begins_with_the_answer(tmp_path: Path) -> None:
+    wanted = {"thinking_budget_tokens": 0, "max_tokens": 4}
+    async with demo_engine(tmp_path) as engine:
+        thinking, answer, end = await run(engine, question("What is 4711 + 815?", **wanted))
+    assert thinking == CLOSING_SENTENCE + "\n"
+    assert answer
+    # The line breaks before the answer are one, and were not the model's choice.
+    assert (end.finish_reason, end.answer_tokens) == ("length", 5)
+
+
 async def test_enough_thinking_gives_the_right_answer_when_cut(tmp_path: Path) -> None:
     async with demo_engine(tmp_path) as engine:
         whole, _, _ = await run(engine, question("What is 4711 + 815?"))

@@ -99,7 +99,7 @@ def test_the_table_fits_the_terminal_and_says_what_is_what(laptop: str) -> None:
         (("no-such-model",), 2, "localr1 models"),
         (("7b:Q9_9",), 2, "Q4_K_M"),
         (("--kv", "q2", "7b"), 2, "q8_0"),
-        (("--gpu-layers", "-1", "7b"), 2, "less than none"),
+        (("--gpu-layers", "-1", "7b"), 2, "not a whole number from 0"),
         (("/no/such/file.gguf",), 1, "file.gguf"),
         (("--exact", "--gpu", "RTX 4090", "7b:Q4_K_M"), 2, "CUDA0"),
         (("owner/model-GGUF/model-Q4_K_M.gguf",), 4, "owner/model-GGUF"),
@@ -137,7 +137,7 @@ def test_a_file_on_the_hub_is_estimated_by_its_header_alone(hub: LoopbackHub, la
     assert not hub.seen
 
 
-def test_a_model_of_the_catalogue_has_the_header_of_its_file(hub: LoopbackHub, laptop: str) -> None:
+def test_a_model_of_the_catalogue_has_the_header_of_its_file_when_asked(hub: LoopbackHub) -> None:
     settings = Directories.standard().settings
     settings.mkdir(parents=True)
     settings.joinpath("models.toml").write_text(
@@ -153,14 +153,18 @@ variants = [
 """,
         encoding="utf-8",
     )
-    done = localr1("estimate", "--json", "--profile", laptop, "1.5b:Q8_0")
+    plain = json.loads(localr1("estimate", "--json", "1.5b:Q8_0").stdout)
+    assert plain["tensors"] != "header"
+    assert not hub.seen
+    done = localr1("estimate", "--json", "--exact", "1.5b:Q8_0")
     assert "Reading the header of DeepSeek-R1-Distill-Qwen-1.5B Q8_0" in done.stderr
     value = json.loads(done.stdout)
     assert value["tensors"] == "header"
     assert value["devices"][0]["weights_bytes"] < 1 << 29
     hub.reset_counts()
-    again = localr1("estimate", "--json", "--profile", laptop, "1.5b:Q8_0")
-    assert json.loads(again.stdout)["devices"] == value["devices"]
+    again = json.loads(localr1("estimate", "--json", "1.5b:Q8_0").stdout)
+    assert again["tensors"] == "header"
+    assert again["devices"] != plain["devices"]
     assert not hub.seen
 
 

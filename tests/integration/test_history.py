@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import zipfile
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,16 @@ from typing import Any
 import pytest
 from commands import Run
 
+from localr1.chat.manner import USUAL, Manner
 from localr1.chat.store import Store
 from localr1.chat.types import ReplyStats
 from localr1.config import Directories
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202egnp.exe <script>alert(1)</script> [red]x[/red]"
 FORMULA = "So\n\n\\[ \\frac{1}{2} + \\boxed{936} \\]\n\n![x](https://example.org/spy.png)"
+
+
+MANNER = Manner("Be brief.", "mathematics", 0.5, 0.9, 7, leave_out_oldest=True)
 
 
 @pytest.fixture
@@ -59,6 +64,7 @@ def test_export_and_import_are_each_others_inverse(run: Run, store: Store, tmp_p
     store.add_exchange(number, again.id, "And 5 - 9?")
     store.pin(number, pinned=True)
     store.set_tags(number, ("sums", "school"))
+    store.save_manner(number, MANNER)
     before = store.conversation(number)
     file = tmp_path / "all.json"
     assert run("history", "export", "all", "--output", str(file))[0] == 0
@@ -75,9 +81,45 @@ def test_export_and_import_are_each_others_inverse(run: Run, store: Store, tmp_p
             (m.role, m.text, m.thinking, m.created_at, m.rating) for m in then
         ]
     assert after.messages[1].stats == before.messages[1].stats
+    assert after.manner == MANNER
     assert store.summaries(query="once")[0].id == summary.id
     run("history", "export", str(summary.id), "--no-thinking", "--output", str(file))
     assert "once more" not in file.read_text()
+
+
+@pytest.mark.parametrize("form", ["markdown", "text", "html"])
+def test_how_it_was_held_stands_above_it(run: Run, store: Store, form: str) -> None:
+    number = talk(store, "Why?", "Because.")
+    assert "seed" not in run("history", "export", str(number), "--format", form)[1]
+    store.save_manner(number, replace(MANNER, system=f"Be\nbrief. {HOSTILE}"))
+    out = run("history", "export", str(number), "--format", form)[1]
+    assert "mathematics, temperature 0.5, top-p 0.9, seed 7, system prompt: Be brief." in out
+    assert not any(sign in out for sign in "\x1b\x07\u202e")
+    assert form != "html" or "<script>" not in out
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        "x",
+        [],
+        {"system": 5, "seed": -1, "temperature": "hot", "top_p": True, "preset": "no"},
+        {"temperature": 1e300, "top_p": 0, "seed": 1.5, "leave_out_oldest": "yes"},
+    ],
+)
+def test_what_is_odd_in_how_it_was_held_is_as_if_nothing_was_chosen(
+    run: Run, store: Store, tmp_path: Path, held: object
+) -> None:
+    number = talk(store, "Why?", "Because.")
+    file = tmp_path / "one.json"
+    run("history", "export", str(number), "--output", str(file))
+    written = json.loads(file.read_text())
+    written["conversations"][0]["manner"] = held
+    file.write_text(json.dumps(written))
+    run("history", "delete", str(number))
+    assert run("history", "import", str(file))[0] == 0
+    (summary,) = store.summaries()
+    assert store.conversation(summary.id).manner == USUAL
 
 
 @pytest.mark.parametrize("form", ["markdown", "text", "html", "json"])

@@ -158,3 +158,104 @@ def test_what_no_grammar_can_promise_is_refused_by_name(schema: Any, words: str)
     with pytest.raises(UsageError) as caught:
         grammar_of(schema)
     assert words in caught.value.why
+
+
+CIRCLE = {"type": "object", "properties": {"kind": {"const": "circle"}, "r": {"type": "number"}}}
+SQUARE = {"type": "object", "properties": {"kind": {"const": "square"}, "a": {"type": "number"}}}
+NAMED = {"required": ["kind"]}
+TREE = {
+    "$defs": {
+        "leaf": {"type": "object", "properties": {"value": {"type": "integer"}}, "required": ["value"],
+                 "additionalProperties": False},
+        "node": {"type": "object", "properties": {"left": {"$ref": "#"}, "right": {"$ref": "#"}},
+                 "required": ["left", "right"], "additionalProperties": False},
+    },
+    "oneOf": [{"$ref": "#/$defs/leaf"}, {"$ref": "#/$defs/node"}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("schema", "good"),
+    [
+        ({"oneOf": [{"type": "string"}, {"type": "null"}]}, "null"),
+        ({"oneOf": [{**CIRCLE, **NAMED}, {**SQUARE, **NAMED}]}, '{"kind": "square", "a": 1}'),
+        ({"oneOf": [CIRCLE, SQUARE], **NAMED}, '{"kind": "circle"}'),
+        ({"oneOf": [{"enum": [1, 2]}, {"enum": [3, False]}, {"type": "string"}]}, "false"),
+        ({"oneOf": [{"type": "integer", "maximum": 0}, {"type": "number", "minimum": 1}]}, "-4"),
+        (
+            {"oneOf": [
+                {"type": "integer", "exclusiveMaximum": 5}, {"type": "integer", "minimum": 5}
+            ]},
+            "5",
+        ),
+        (
+            {"oneOf": [
+                {"properties": {"a": True}, "required": ["a"], "type": "object"},
+                {"properties": {"b": True}, "required": ["b"], "type": "object"},
+            ]},
+            '{"b": 1}',
+        ),
+        ({"oneOf": [{"maxItems": 1, "items": True}, {"minItems": 2, "items": True}]}, "[1, 2]"),
+        (
+            {"oneOf": [
+                {"type": "array", "items": {"type": "string"}, "minItems": 1},
+                {"type": "array", "items": {"type": "null"}, "minItems": 1},
+            ]},
+            "[null]",
+        ),
+        ({"oneOf": [{"maxLength": 3, "type": "string"}, {"minLength": 4, "type": "string"}]}, '"abcd"'),
+        (TREE, '{"left": {"value": 1}, "right": {"value": 2}}'),
+        ({"oneOf": [True]}, "1"),
+    ],
+)  # fmt: skip
+def test_parts_that_exclude_each_other_are_taken(schema: Any, good: str) -> None:
+    assert takes(grammar_of(schema), good)
+    assert satisfies(json.loads(good), schema)
+
+
+@pytest.mark.parametrize(
+    ("parts", "named"),
+    [
+        ([{"type": "number"}, {"type": "integer"}], (0, 1)),
+        ([True, {"type": "null"}], (0, 1)),
+        ([{"type": "null"}, {"const": 1}, {"enum": [2, 1.0]}], (1, 2)),
+        ([CIRCLE, SQUARE], (0, 1)),  # a value without `kind` is both
+        ([{**CIRCLE, **NAMED}, {"type": "object", "required": ["r"]}], (0, 1)),
+        ([{"type": "string", "format": "date"}, {"type": "string", "format": "time"}], (0, 1)),
+        ([{"type": "string"}, {"required": ["a"]}], (0, 1)),  # the second allows any string
+        ([{"anyOf": [{"type": "null"}, {"type": "string"}]}, {"const": "x"}], (0, 1)),
+        ([{"const": "x"}, {"const": "x"}], (0, 1)),
+    ],
+)
+def test_parts_that_may_hold_both_are_refused(parts: list[Any], named: tuple[int, int]) -> None:
+    with pytest.raises(UsageError) as caught:
+        grammar_of({"oneOf": parts})
+    assert f"the parts {named[0]} and {named[1]} of `oneOf`" in caught.value.why
+    assert "`anyOf`" in caught.value.why
+
+
+@given(
+    st.lists(st.recursive(SCALARS, _deeper, max_leaves=5), min_size=2, max_size=3),
+    st.integers(0, 2**32),
+)
+@settings(
+    max_examples=600 if SOAK else 60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow],
+)
+def test_what_is_written_by_one_part_satisfies_no_other(parts: list[Any], seed: int) -> None:
+    schema = {"oneOf": parts}
+    try:
+        grammar = grammar_of(schema)
+    except UsageError:
+        return
+    text = written(grammar, random.Random(seed))
+    if text is not None:
+        assert satisfies(json.loads(text), schema), text
+
+
+def test_a_schema_that_refers_to_itself_everywhere_is_judged_at_once() -> None:
+    wide = {f"p{n}": {"$ref": "#"} for n in range(8)}
+    part = {"type": "object", "properties": wide, "required": sorted(wide)}
+    with pytest.raises(UsageError, match="oneOf"):
+        grammar_of({"oneOf": [part, {**part, "properties": {**wide, "q": True}}]})

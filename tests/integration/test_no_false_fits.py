@@ -29,7 +29,7 @@ MACHINES = 500 if SOAK else 50
 GIB = 1 << 30
 PLENTY_GIB = 2000.0
 LIBRARY = lender.library_folder()
-CONTEXTS = (None, None, *CONTEXT_WINDOWS, 2048, 32768, 131072)
+CONTEXTS = (None, None, *CONTEXT_WINDOWS, 2048, 131072)
 CACHE_TYPES = (None, None, None, "f16", "q8_0")
 FILES = [(one, file) for one in fit_machines.catalogue().models for file in one.variants]
 
@@ -129,8 +129,8 @@ def count(cards: int, machines: int, engine: Engine) -> None:
         if not engine.says_it_fits(plan, one.machine):
             wrong.append((one.model.id, one.variant.quantization, plan.settings))
     assert not wrong, f"{len(wrong)} of {said}: {wrong[:3]}"
-    # Near the edge about half of them fit: with none or all, the test would say nothing.
-    assert 0.2 * machines < said < 0.98 * machines, said
+    # Near the edge a third to two thirds fit: with none or all, the test would say nothing.
+    assert 0.1 * machines < said < 0.95 * machines, said
 
 
 def test_nothing_that_is_said_to_fit_in_main_memory_does_not(tmp_path: Path) -> None:
@@ -148,4 +148,4 @@ def test_nothing_that_is_said_to_fit_on_cards_does_not(cards: int, tmp_path: Pat
             for number in range(cards)
         ]
         ask = stack.enter_context(dry_runs.asking([one.endpoint for one in lent], LIBRARY))
-        count(cards, MACHINES // 4, Engine(tmp_path, ask))
+        count(cards, MACHINES // 2, Engine(tmp_path, ask))

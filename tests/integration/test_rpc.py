@@ -17,13 +17,15 @@ import fit_machines
 import lender
 import pytest
 import synthetic
+from cable import cable
 from talking import loaded, question
 
 from localr1.engine import protocol, rpc
 from localr1.engine.client import Engine, measure, probe
 from localr1.engine.types import DeviceBuffers
 from localr1.errors import EngineDied, RpcUnavailable
-from localr1.fit.memory import memory_of
+from localr1.fit.memory import memory_of, shares
+from localr1.fit.network import crossings
 from localr1.fit.placement import place
 from localr1.fit.pool import GPU_HEADROOM_BYTES
 from localr1.fit.types import DeviceMemory, Settings
@@ -31,7 +33,7 @@ from localr1.fit.weights import from_tensors
 from localr1.gguf import header
 from localr1.gguf.file import recognise
 from localr1.machine.reconcile import reconcile
-from localr1.machine.types import EngineInfo, Machine, System
+from localr1.machine.types import Device, EngineInfo, Link, Machine, System
 from localr1.models import catalog
 from localr1.models.choice import from_file
 from localr1.models.library import DEMO_PATH
@@ -324,6 +326,36 @@ async def test_a_plan_takes_what_the_device_has_and_loads_so(room_mib: int, tmp_
         assert buffers.total_bytes <= device.total_bytes + 2 * LOG_BYTES
     if layers:
         assert found[1].total_bytes <= room_mib * MIB
+
+
+@needs_rpc
+@pytest.mark.usefixtures("workers")
+@pytest.mark.parametrize("gpu_layers", [4, 7])
+async def test_what_crosses_the_network_is_what_the_estimate_counts(
+    gpu_layers: int, lent: str, tmp_path: Path
+) -> None:
+    model = tmp_path / "dense.gguf"
+    synthetic.write_random(model, synthetic.SMALL_DENSE)
+    settings = Settings(2048, gpu_layers=gpu_layers, device_names=("RPC0",), threads=1)
+    architecture = recognise(model).architecture
+    link = Link(lent, 0.001, 1e8, 1e8)
+    device = Device("RPC0", "", "gpu", "", "RPC", 1, 1, False, None, True, "", link=link)
+    placed = shares(architecture.layers, settings)
+    (crossing,) = crossings(architecture, settings, placed, {"RPC0": device})
+    with cable(lent) as laid:
+        async with loaded(model, settings, tmp_path, laid.endpoint) as engine:
+            passed = []
+            await tokens(engine, 8)  # so that the prompt is known
+            for count in (8, 72):
+                before = tuple(laid.passed_bytes)
+                await tokens(engine, count)
+                passed.append([a - b for a, b in zip(laid.passed_bytes, before, strict=True)])
+    up, down = ((many - few) / 64 for few, many in zip(*passed, strict=True))
+    # The mask covers the used part of the KV cache, in steps of 256 tokens.
+    mask_bytes = 2 * 256
+    counted = crossing.up_bytes + crossing.step_up_bytes + mask_bytes
+    assert up == pytest.approx(counted, rel=0.1)
+    assert down == pytest.approx(crossing.down_bytes + crossing.last_down_bytes, rel=0.1)
 
 
 @needs_rpc

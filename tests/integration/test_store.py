@@ -240,6 +240,21 @@ def test_pinned_archived_tagged_and_thrown_away(path: Path) -> None:
     store.close()
 
 
+def test_what_was_asked_is_known_in_all_conversations(path: Path) -> None:
+    store = Store(path)
+    first = fill(store, "one", "a")
+    fill(store, "two", "b")
+    fill(store, "x" * 30_000, "has a file in it")
+    fill(store, "one", "again")
+    store.archive(first, archived=True)
+    assert store.prompts() == ("two", "one")
+    assert store.prompts(limit=1) == ("one",)
+    gone = fill(store, "three", "c")
+    store.discard(gone)
+    assert "three" not in store.prompts()
+    store.close()
+
+
 def test_a_users_title_stays(path: Path) -> None:
     store = Store(path)
     number = fill(store, "What is 1 + 1?", "2")

@@ -202,19 +202,44 @@ def test_an_altered_byte_is_found_by_every_authority(run: Run, user: Path) -> No
     assert code == 1
     outcomes = {item["model"]: item["outcome"] for item in json.loads(out)["files"]}
     assert outcomes == {NAME: "altered", "other-r1": "altered", "demo": "recorded"}
+    assert [listed(run)[f"{name}:F16"]["altered"] for name in (NAME, "other-r1")] == [True, True]
+    assert run("models")[1].count("ALTERED") == 2
+    assert "nonsense" in run("ask", "--model", "other-r1", "--max-tokens", "1", "hi")[2]
 
 
 def test_other_programs_vouch_by_their_blobs_names(run: Run, user: Path, tmp_path: Path) -> None:
     path = elsewhere.write_merge(tmp_path / "x.gguf")
-    digest = copying.file_sha256(path, lambda _: None)
-    blob = elsewhere.into_ollama(user / ".ollama/models", "my-r1", "1b", path)
-    right = blob.with_name(f"sha256-{digest}")
-    manifest = next((user / ".ollama/models/manifests").rglob("1b"))
-    manifest.write_text(manifest.read_text().replace(blob.name.removeprefix("sha256-"), digest))
-    blob.rename(right)
+    elsewhere.into_ollama(user / ".ollama/models", "my-r1", "1b", path)
     code, out, _ = run("verify", "my-r1-1b")
     assert code == 0
     assert "as Ollama says" in out
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_disk_that_is_not_connected_is_said(run: Run, tmp_path: Path) -> None:
+    run("import", f"hf:{REPOSITORY}")
+    disk, gone = tmp_path / "disk", tmp_path / "drawer"
+    assert run("move", NAME, str(disk))[0] == 0
+    disk.rename(gone)
+    assert f"{disk}, where downloads were moved to, is not connected" in run("models")[1]
+    for command in ("ask", "verify"):
+        code, _, err = run(command, *(("--model", "7b", "hi") if command == "ask" else ("7b",)))
+        assert (code, "not connected" in err) == (1, True)
+    gone.rename(disk)
+    assert f"{NAME}:F16" in listed(run)
+    assert "not connected" not in run("models")[1]
+    disk.rename(gone)
+    code, out, _ = run("rm", str(disk))
+    assert (code, "no longer looked for" in out) == (0, True)
+    assert "not connected" not in run("models")[1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a path is shorter than a name there")
+def test_a_name_that_leaves_no_room_for_ours(run: Run, tmp_path: Path) -> None:
+    path = elsewhere.write_merge(tmp_path / f"{'n' * 250}.gguf")
+    code, _, err = run("import", "--copy", str(path))
+    assert code == 1
+    assert "shorter name" in err
 
 
 @pytest.mark.usefixtures("hub")

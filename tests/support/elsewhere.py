@@ -50,7 +50,7 @@ def into_hub_cache(cache: Path, repository: str, file: Path) -> Path:
 
 def into_ollama(models: Path, name: str, tag: str, file: Path) -> Path:
     """Put a file where Ollama would; gives the path of its blob."""
-    digest = hashlib.sha256(f"{name}{tag}".encode()).hexdigest()
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
     blob = models / "blobs" / f"sha256-{digest}"
     manifest = models / "manifests" / "registry.ollama.ai" / "library" / name / tag
     for folder in (blob.parent, manifest.parent):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
-from localr1.machine.types import Cpu, Device, EngineInfo, Machine, Memory, Power
+from localr1.fit.placement import place
+from localr1.machine.types import Cpu, Device, EngineInfo, Link, Machine, Memory, Power
 from localr1.models import catalog
 from localr1.models.types import Model, Variant
 
@@ -140,3 +142,25 @@ ALL = {
     "512 GB server with a GPU": SERVER_512_4090,
     "1 GB": TINY,
 }
+
+
+def memory_for_demo(*lent_bytes: int) -> int:
+    """So much free memory here that the demo has room with all of these computers, not with one less.
+
+    Half of it stays free: that is how much more than the need a small model has to leave.
+    """
+    nothing = replace(LAPTOP_16, memory=replace(LAPTOP_16.memory, available_bytes=1))
+    demo = model("demo")
+
+    def need(lent: tuple[int, ...]) -> int:
+        devices = tuple(
+            Device(
+                *(f"RPC{number}", "", "gpu", "cpu", "RPC", 8 * GIB, size, False, 5e10, True, ""),
+                link=Link(f"h:{number}", 0.02, 1e8, 1e8),
+            )
+            for number, size in enumerate(lent)
+        )
+        machine = replace(nothing, devices=(*nothing.devices, *devices))
+        return place(demo, demo.variants[0], machine).devices[0].total_bytes
+
+    return need(lent_bytes) + need(lent_bytes[1:])

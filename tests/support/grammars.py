@@ -136,6 +136,7 @@ def satisfies(value: object, schema: Any, root: Any = None) -> bool:  # noqa: C9
         "const" not in schema or value == schema["const"],
         "enum" not in schema or value in schema["enum"],
         all(satisfies(value, part, root) for part in schema.get("allOf", [])),
+        sum(satisfies(value, part, root) for part in schema.get("oneOf", [True])) == 1,
         "anyOf" not in schema or any(satisfies(value, part, root) for part in schema["anyOf"]),
     ]
     if isinstance(value, (int, float)) and not isinstance(value, bool):

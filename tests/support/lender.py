@@ -1,7 +1,7 @@
 """An RPC server that stands in for a GPU: a device of its own, with as much memory as it is told.
 
 Run as a process: `python lender.py PORT MEMORY_BYTES`, with LLAMA_CPP_LIB_PATH naming a build
-with RPC. `lent` starts one on a free loopback port.
+with RPC. `lent` starts one on a free loopback port; `lending` the real `localr1 lend`.
 """
 
 from __future__ import annotations
@@ -9,15 +9,19 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
+from commands import MAIN
 
 import localr1
 
@@ -64,6 +68,34 @@ def lent(folder: Path, memory_bytes: int, log: Path) -> Iterator[Lender]:
     finally:
         process.kill()
         process.wait()
+
+
+@contextmanager
+def lending(
+    *options: str, before: tuple[str, ...] = (), environment: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, psutil.Process]]:
+    """Lend, and stop it as Ctrl+C does; yields the address and the process."""
+    process = subprocess.Popen(
+        [*before, sys.executable, "-c", MAIN, "lend", *options],
+        env={**os.environ, "LLAMA_CPP_LIB_PATH": str(library_folder()), **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        said = process.stdout.readline()
+        found = re.search(r"at (\S+:\d+) ", said)
+        assert found is not None, said + process.stderr.read()
+        yield found[1], psutil.Process(process.pid)
+        process.send_signal(signal.SIGINT)
+        process.wait(20)
+    finally:
+        for child in psutil.Process(process.pid).children() if process.poll() is None else ():
+            child.kill()
+        process.kill()
+        process.communicate()
 
 
 def _serve(port: int, memory_bytes: int) -> None:

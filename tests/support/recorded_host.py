@@ -30,6 +30,7 @@ class RecordedNvml:
     NVMLError = NvmlError
     NVMLError_NotSupported = NvmlNotSupportedError
     NVML_CLOCK_MEM = 2
+    NVML_TEMPERATURE_GPU = 0
 
     def __init__(self, recording: dict[str, Any]) -> None:
         self._error: str = recording.get("error", "")
@@ -78,6 +79,16 @@ class RecordedNvml:
         self, card: dict[str, Any]
     ) -> list[SimpleNamespace]:
         return self._processes(card, "graphics_processes")
+
+    def nvmlDeviceGetUtilizationRates(self, card: dict[str, Any]) -> SimpleNamespace:  # noqa: N802
+        return SimpleNamespace(gpu=self._number(card, "busy_percent"))
+
+    def nvmlDeviceGetTemperature(self, card: dict[str, Any], kind: int) -> int:  # noqa: N802
+        assert kind == self.NVML_TEMPERATURE_GPU
+        return self._number(card, "celsius")
+
+    def nvmlDeviceGetPowerUsage(self, card: dict[str, Any]) -> int:  # noqa: N802
+        return self._number(card, "milliwatts")
 
     def nvmlDeviceGetMigMode(self, card: dict[str, Any]) -> tuple[int, int]:  # noqa: N802
         if "parts" not in card:
@@ -176,6 +187,14 @@ class RecordedHost(Host):
         state = self._r.get("battery")
         return None if state is None else (state[0], state[1])
 
+    def cpu_share(self) -> float:
+        share: float = self._r.get("cpu_share", 0.0)
+        return share
+
+    def resident_bytes(self, number: int) -> int | None:
+        held: int | None = self._r.get("resident", {}).get(str(number))
+        return held
+
     def process_name(self, number: int) -> str | None:
         name: str | None = self._r.get("processes", {}).get(str(number))
         return name
@@ -190,6 +209,10 @@ class RecordedHost(Host):
     def registry_value(self, path: str, name: str) -> str | int | bytes | None:
         value: str | int | None = self._r.get("registry", {}).get(path, {}).get(name)
         return value
+
+    def present_devices(self, class_id: str) -> tuple[str, ...] | None:
+        listed = self._r.get("present", {}).get(class_id)
+        return None if listed is None else tuple(listed)
 
     def processor_feature(self, number: int) -> bool:
         return number in self._r.get("processor_features", ())

@@ -258,6 +258,7 @@ class PlayedEngine:
     asked: list[protocol.Generate] = field(default_factory=list)
     thinking_ended: int = 0
     """How often the user wanted the answer now."""
+    process_id: int = os.getpid()
 
     async def close(self) -> None:
         self.alive = False

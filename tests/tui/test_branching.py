@@ -167,7 +167,7 @@ async def test_the_context_window_is_explained_and_a_new_conversation_begins_fro
         await pilot.pause()
         shown = texts(app, "ContextWindow > VerticalScroll")
         assert "the conversation so far" in shown
-        assert "leave out the oldest messages" in shown
+        assert "Leave out the oldest from now on" in shown
         await pilot.press("end", "enter")
         await until(pilot, lambda: chat._talk.conversation_id not in {number, None})
         await until(pilot, lambda: len(chat.query(Question)) == 1)

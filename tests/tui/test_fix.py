@@ -27,7 +27,7 @@ from localr1.tui.screens.fix import Fix
 from localr1.tui.screens.welcome import Welcome
 from localr1.tui.services import Services
 from localr1.tui.talk import Talk
-from localr1.tui.widgets.machine_panel import machine_lines
+from localr1.tui.widgets.machine_panel import MachinePanel, machine_lines
 from localr1.tui.widgets.status_line import Status, StatusLine
 
 CPU, CARD = MACHINE.devices
@@ -82,6 +82,21 @@ async def test_nothing_is_said_where_the_card_is_used() -> None:
         await until(pilot, lambda: app.runner.machine is not None)
         await pilot.pause(0.2)
         assert not pilot.app.screen.query_one("#idle").display
+
+
+async def test_under_a_profile_the_engine_here_is_left_alone() -> None:
+    services = services_of(IDLE)
+    services.home = replace(services.home, profile=IDLE)
+    app = LocalR1App(offline_home(), services=services)
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await until(pilot, lambda: app.runner.machine is not None)
+        await pilot.press("f6")
+        await until(pilot, lambda: bool(app._notifications))
+        (said,) = app._notifications
+        assert "mended without --profile" in said.message
+        assert not isinstance(app.screen, Fix)
+        assert not app.screen.query_one("#idle").display
+        assert app.screen.query_one(MachinePanel).border_title == "The profile's machine"
 
 
 async def test_f6_explains_and_mends_and_the_line_goes() -> None:

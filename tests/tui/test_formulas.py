@@ -16,7 +16,7 @@ from localr1.chat.types import Conversation
 from localr1.markdown import BLOCK, INLINE, MathsParser
 from localr1.tui import theme
 from localr1.tui.widgets.answer import Answer
-from localr1.tui.widgets.formula import Formula
+from localr1.tui.widgets.formula import Formula, with_sources
 
 LESSON = (Path(__file__).parents[1] / "data" / "mathematics" / "answer.md").read_text("utf-8")
 ROOTS = r"""The roots of \(x^2 - 5x + 6 = 0\) are
@@ -221,6 +221,34 @@ async def test_selecting_a_formula_copies_its_source() -> None:
         selected = app.screen.get_selected_text()
         assert selected is not None
         assert r"\[x = \frac{5 \pm \sqrt{1}}{2}\]" in selected
+
+
+@pytest.mark.parametrize("growing", [False, True])
+@pytest.mark.parametrize("mark", ["", "- "])
+async def test_selecting_a_line_copies_the_source_of_its_formulas(growing: bool, mark: str) -> None:
+    line = mark + r"So \[ \frac{1}{2} + x^2 \] and `code` and \(y_1\) hold, for $z \le 3$."
+    app = Page("" if growing else line, growing=growing)
+    async with app.run_test(size=(60, 12)) as pilot:
+        if growing:
+            for part in (line[:20], line[20:45], line[45:]):
+                app.answer.extend(part)
+                await app.answer.draw()
+        await until(
+            pilot, lambda: "1/2 + x² and code and y₁ hold, for z ≤ 3." in texts(app, "Answer")
+        )
+        app.screen.text_select_all()
+        selected = app.screen.get_selected_text()
+        assert selected is not None
+        assert selected.strip().lstrip("•-● ") == line.removeprefix(mark).replace("`", "")
+
+
+def test_a_formula_is_copied_whole_where_the_selection_touches_it() -> None:
+    text, found = "So 1/2 and y₁.", [(3, 6, r"\(\frac12\)"), (11, 13, r"\(y_1\)")]
+    assert with_sources(text, 0, len(text), found) == r"So \(\frac12\) and \(y_1\)."
+    assert with_sources(text, 4, 9, found) == r"\(\frac12\) an"
+    assert with_sources(text, 6, 11, found) == " and "
+    assert with_sources(text, 0, 4, found) == r"So \(\frac12\)"
+    assert with_sources(text, 12, 12, found) == ""
 
 
 async def test_a_key_shows_the_source_and_draws_again() -> None:

@@ -20,11 +20,12 @@ from localr1.tui.screens.manner import MannerForm
 @given(
     st.builds(
         Manner,
-        system=st.text(),
+        system=st.text(st.characters(exclude_categories=["Cs"])),
         preset=st.sampled_from([each.id for each in PRESETS]),
         temperature=st.none() | st.floats(0, 2),
         top_p=st.none() | st.floats(0.01, 1),
         seed=st.none() | st.integers(0, 2**31 - 1),
+        leave_out_oldest=st.booleans(),
     )
 )
 def test_it_is_kept_as_it_was(manner: Manner) -> None:
@@ -65,6 +66,10 @@ async def test_a_conversation_is_held_as_chosen_and_stays_so(tmp_path: Path) -> 
         app.screen.query_one("#temperature", Input).value = "warm"
         await pilot.pause()
         assert "cannot be warm" in texts(app, ".problem")
+        app.screen.query_one("#system", Input).focus()
+        await pilot.press(*"Brief", "home")
+        await until(pilot, lambda: "Brief" in texts(app, "#system"))
+        app.screen.query_one("#system", Input).value = ""
         await pilot.press("ctrl+s")
         await pilot.pause()
         assert isinstance(app.screen, MannerForm)

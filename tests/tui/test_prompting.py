@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from textual import events
-from tui_scene import asked, chat_of, played_chat, texts, until
+from tui_scene import asked, chat_of, played_chat, texts, thinking, until
 
 from localr1.errors import FileError
 from localr1.tui import editor
@@ -152,3 +152,61 @@ def test_the_editor_gives_back_what_was_written(
     monkeypatch.setenv("VISUAL", str(tmp_path / "gone"))
     with pytest.raises(FileError, match="cannot be used"):
         editor.edited("some")
+
+
+async def test_the_arrow_brings_back_what_was_asked_in_every_conversation() -> None:
+    async with played_chat((80, 30)) as (app, pilot, _):
+        chat = chat_of(app)
+        await asked(app, pilot, "First?")
+        await asked(app, pilot, "Second?")
+        await pilot.press("ctrl+n")
+        await until(pilot, lambda: chat._talk.conversation_id is None and not chat._talk.messages)
+        await until(pilot, lambda: chat.composer._sent == ["First?", "Second?"])
+        await asked(app, pilot, "Third?")
+        seen = []
+        for _n in range(4):
+            await pilot.press("up")
+            seen.append(chat.composer.text)
+        assert seen == ["Third?", "Second?", "First?", "First?"]
+        await pilot.press("down")
+        assert chat.composer.text == "Second?"
+
+
+async def test_what_was_asked_in_private_is_never_brought_back() -> None:
+    async with played_chat((80, 30)) as (app, pilot, _):
+        chat = chat_of(app)
+        await pilot.press("f7")
+        await until(pilot, lambda: app.services.private)
+        await asked(app, pilot, "Secret?")
+        await pilot.press("ctrl+n")
+        await until(pilot, lambda: not app.services.private and not chat._talk.messages)
+        await until(pilot, lambda: chat.composer._sent == [])
+
+
+async def test_ctrl_c_copies_clears_stops_and_then_quits() -> None:
+    async with played_chat((80, 30)) as (app, pilot, engine):
+        chat = chat_of(app)
+        chat.composer.load("Count on.")
+        await pilot.press("enter")
+        await until(pilot, lambda: chat._talk.busy and engine.asked)
+        engine.events.put_nowait(thinking("One, two", 3, 1.0))
+        chat.composer.load("and then this")
+        chat.composer.select_all()
+        await pilot.press("ctrl+c")
+        assert app.clipboard == "and then this"
+        assert chat.composer.text == "and then this", "copying leaves all as it is"
+        assert chat._talk.busy
+        chat.composer.move_cursor(chat.composer.document.end)
+        await pilot.press("ctrl+c")
+        assert chat.composer.text == ""
+        assert chat._talk.busy
+        await pilot.press("ctrl+c")
+        await until(pilot, chat._idle.is_set)
+        assert chat._talk.messages[-1].thinking == "One, two", "what came is kept"
+        assert app.is_running
+        await pilot.press("ctrl+c")
+        assert app.is_running
+        told = [notice.message for notice in app._notifications]
+        assert "Press Ctrl+C again to quit." in told
+        await pilot.press("ctrl+c")
+        await until(pilot, lambda: app._exit)

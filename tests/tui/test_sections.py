@@ -10,6 +10,7 @@ from tui_scene import hold_still, messages, until
 from localr1.markdown import MathsParser
 from localr1.tui.sections import LEAST_CHARACTERS, split
 from localr1.tui.widgets.answer import Answer, Section
+from localr1.tui.widgets.reply import Reply
 from localr1.tui.widgets.transcript import Transcript
 
 WORDS = "so the carry is one and the next column gives seven " * 6
@@ -76,17 +77,20 @@ async def test_only_what_is_near_the_view_is_drawn_and_reading_keeps_its_place()
         await transcript.show(messages(*((f"Question {n}", "", LONG) for n in range(6))))
         await until(pilot, lambda: not transcript._tending)
         await hold_still(pilot)
-        sections = list(app.query(Section))
-        assert len(sections) >= 24
-        assert [each.asleep for each in sections][-1:] == [False]
-        assert sum(not each.asleep for each in sections) <= 8
+        replies = list(app.query(Reply))
+        assert len(replies) == 6
+        assert [bool(each.children) for each in replies] == [not each.asleep for each in replies]
+        assert sum(each.asleep for each in replies) >= 4
+        assert not list(app.query(Section))[-1].asleep
+        assert sum(not each.asleep for each in app.query(Section)) <= 8
         top = transcript.max_scroll_y
         transcript.scroll_to(y=top // 2, animate=False, immediate=True)
         await pilot.pause()
         await until(pilot, lambda: not transcript._tending and not asleep_in_view(app))
         await hold_still(pilot)
         # What was read at first sleeps now.
-        assert [each.asleep for each in sections][-1:] == [True]
+        assert list(app.query(Section))[-1].asleep
+        assert sum(each.asleep for each in replies) >= 3
         # Above, sections come to their true height while they are drawn; what is read stays.
         for _ in range(12):
             seen = [strip.text[:70] for strip in app.screen._compositor.render_strips()]
@@ -100,7 +104,8 @@ async def test_only_what_is_near_the_view_is_drawn_and_reading_keeps_its_place()
 
 def asleep_in_view(app: Page) -> bool:
     view = app.transcript.region
-    return any(each.asleep and each.region.overlaps(view) for each in app.query(Section))
+    parts = (*app.query(Reply), *app.query(Section))
+    return any(each.asleep and each.region.overlaps(view) for each in parts)
 
 
 async def test_an_answer_that_streams_is_the_same_as_the_whole() -> None:
@@ -116,3 +121,26 @@ async def test_an_answer_that_streams_is_the_same_as_the_whole() -> None:
         await pilot.pause()
         assert grown.source == whole.source == LONG
         assert [s.words for s in grown.query(Section)] == [s.words for s in whole.query(Section)]
+
+
+async def test_a_reply_that_slept_is_drawn_as_before() -> None:
+    app = Page()
+    async with app.run_test(size=(80, 24)) as pilot:
+        transcript = app.transcript
+        talk = messages(("First", "I think.", "So **it** is."), ("Second", "", LONG))
+        await transcript.show(talk)
+        await until(pilot, lambda: not transcript._tending)
+        first = app.query(Reply).first()
+        assert first.asleep
+        assert first.answer_text == "So **it** is."
+        assert first.thinking.text == "I think."
+        # Whatever is done with it wakes it.
+        assert await first.find("think") == 1
+        assert [each.source for each in first.query(Answer)] == ["So **it** is."]
+        await first.sleep()
+        assert first.asleep
+        assert not first.children
+        await first.wake()
+        assert first.thinking.is_open
+        await first.action_thinking()
+        assert not first.thinking.is_open

@@ -33,6 +33,7 @@ from localr1.tui.app import LocalR1App
 from localr1.tui.widgets.question import Question
 from localr1.tui.widgets.reply import Reply
 from localr1.tui.widgets.thinking import TAIL_LINES
+from localr1.tui.widgets.thinking import Page as ThinkingPage
 from localr1.tui.widgets.transcript import MOUNTED_MESSAGES, Earlier, Transcript
 
 EVIL = "\x1b[31mred\x1b]0;title\x07 [bold]not bold[/] \u202egnol [link=https://x.y]z"
@@ -102,8 +103,11 @@ async def test_a_long_thought_is_whole_when_opened() -> None:
         await think(app, pilot, 900)
         await app.reply.thinking.toggle()
         await pilot.pause()
-        pages = list(app.query("ThinkingText Static"))
+        pages = list(app.query(ThinkingPage))
         assert len(pages) > 3
+        assert pages[0].asleep
+        for page in pages:
+            await page.wake()
         whole = "\n".join(str(page.render()) for page in pages)
         assert [line for line in whole.split("\n") if line] == [f"line {n}" for n in range(900)]
 

@@ -23,7 +23,7 @@ LAYERS = (
     ("chat",),
     ("engine",),
     ("fit",),
-    ("settings",),
+    ("settings", "state"),
     ("models",),
     ("gguf",),
     ("machine",),

@@ -103,3 +103,31 @@ def test_the_shares_are_of_a_size(window: int) -> None:
 
 def test_what_is_left_out_is_counted_in_messages() -> None:
     assert budget.left_out_words(6) == "6 earliest messages no longer in the window"
+
+
+@given(
+    st.integers(0, 200),
+    st.lists(st.integers(1, 3000), max_size=20),
+    st.integers(1, 300),
+    st.integers(512, 16384),
+)
+def test_a_summary_leaves_out_nothing_while_a_short_reply_has_room(
+    opening: int, turns: list[int], asked: int, window: int
+) -> None:
+    share = budget.share_out(opening, turns, asked, window, whole=True)
+    everything = opening + sum(turns) + asked
+    if everything + 2 * budget.answer_reserve(window) <= window:
+        assert share == budget.Budget(0, everything, fits=True)
+    else:
+        assert share == budget.share_out(opening, turns, asked, window)
+
+
+@given(openings, turns, st.integers(0, 5000), st.integers(1, 4000), windows)
+def test_what_surely_fits_leaves_out_no_more(
+    opening: int, turns: list[int], thought: int, question: int, window: int
+) -> None:
+    before = budget.share_out(opening, turns[:-1], 0, window).left_out_turns
+    used = opening + sum(turns[before:]) + thought
+    if budget.surely_fits(used, question, window):
+        form = 60
+        assert budget.share_out(opening, turns, question + form, window).left_out_turns == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +16,19 @@ from talking import Heard, ask, demo_model
 from localr1.chat import budget, template
 from localr1.chat.reply import FULL_BY_SETTING, FULL_FOR_GOOD, FULL_IN_THINKING
 from localr1.chat.session import ChatSession, ReplyOptions
-from localr1.chat.types import AnswerDelta, Finished, LoopNotice, Notice
+from localr1.chat.types import (
+    AnswerDelta,
+    Ask,
+    Edit,
+    Event,
+    Failed,
+    Finished,
+    LoopNotice,
+    NoRoom,
+    Notice,
+    ThinkAgain,
+    Wish,
+)
 from localr1.config import Preferences
 from localr1.engine import protocol
 from localr1.errors import ContextFull
@@ -348,3 +361,60 @@ async def test_an_engine_that_dies_while_idle_is_told_by_the_next_reply() -> Non
     await session.settle()
     assert unhandled == []
     assert died((await ask(session, "two", OPTIONS)).error)
+
+
+async def heard_of(session: ChatSession, wish: Wish, *, may_leave_out: bool) -> list[Event]:
+    options = replace(OPTIONS, may_leave_out=may_leave_out)
+    async with aclosing(session.carry_out(wish, options)) as events:
+        return [event async for event in events]
+
+
+async def test_nothing_is_left_out_where_it_may_not_be() -> None:
+    """For every kind of wish: what is foretold is what the request lacks once it may."""
+    said = [Says("hm", f"answer {n} " + "." * 60) for n in range(40)]
+    scripted = Scripted(1024, said)
+    session = session_with(scripted)
+    foretold = []
+    for n in range(12):
+        lately, before, asked = session.left_out_messages, session.messages, len(scripted.asked)
+        heard = await heard_of(session, Ask(f"question {n}"), may_leave_out=False)
+        if isinstance(heard[0], NoRoom):
+            assert len(heard) == 1
+            assert (session.messages, len(scripted.asked)) == (before, asked), "nothing was asked"
+            assert not session.busy
+            await heard_of(session, Ask(f"question {n}"), may_leave_out=True)
+            assert heard == [NoRoom(session.left_out_messages)]
+            foretold.append(session.left_out_messages)
+        assert session.left_out_messages == (foretold[-1] if foretold else 0)
+        assert session.left_out_messages >= lately
+    assert len(foretold) >= 2
+    again = await heard_of(session, ThinkAgain(session.messages[-1].id), may_leave_out=False)
+    assert not isinstance(again[0], NoRoom), "the same that was agreed to"
+    first = session.messages[0]
+    heard = await heard_of(session, Edit(first.id, "other words"), may_leave_out=False)
+    assert isinstance(heard[-1], Finished)
+    heard = await heard_of(session, Ask("x" * 5000), may_leave_out=False)
+    assert isinstance(heard[-1], Failed), "that does not fit at all, and says so itself"
+
+
+async def test_a_question_that_surely_fits_needs_no_counting() -> None:
+    scripted = Scripted(16384, [Says("hm", "one"), Says("hm", "two"), Says("hm", "three")])
+    session = session_with(scripted)
+    await ask(session, "first", OPTIONS)
+    await session.settle()
+    counted = 0
+    plain = scripted.engine.count_tokens
+
+    async def count_tokens(prompts: object) -> tuple[int, ...]:
+        nonlocal counted
+        counted += 1
+        return await plain(prompts)  # type: ignore[arg-type]
+
+    scripted.engine.count_tokens = count_tokens  # type: ignore[method-assign]
+    await heard_of(session, Ask("second"), may_leave_out=False)
+    await session.settle()
+    with_look = counted
+    counted = 0
+    await heard_of(session, Ask("third " * 2000), may_leave_out=False)
+    await session.settle()
+    assert counted == with_look + 1

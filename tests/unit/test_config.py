@@ -14,15 +14,13 @@ from localr1.amount import ThinkingBudget, parse_thinking_budget
 from localr1.config import (
     Directories,
     Preferences,
-    State,
     ensure,
     load_preferences,
-    load_state,
     network_allowed,
-    save_state,
     write_atomically,
 )
 from localr1.errors import FileError, SettingsError, UsageError
+from localr1.state import State, load_state, save_state
 
 
 @pytest.fixture

@@ -39,13 +39,22 @@ def test_the_parts_are_told_apart_without_colours() -> None:
     assert "4 earliest messages no longer in the window. Nothing is deleted." in words
 
 
+def test_what_is_offered_follows_what_is_asked_and_what_was_chosen() -> None:
+    status = Status(context_used=8000, context_window=16384)
+    asked = choices(status, 0.0, None, None, said=True, leaving_out=4)
+    assert [each.way for each in asked] == ["leave_out", "always", "summarise", "from_here"]
+    assert asked[0].label == "Leave out the 4 oldest messages"
+    chosen = choices(status, 0.0, None, None, said=True, unasked=True)
+    assert [each.way for each in chosen] == ["ask", "summarise", "from_here"]
+
+
 def test_a_bigger_window_is_offered_with_what_it_takes() -> None:
     status = Status(context_used=8000, context_window=16384)
     now = ADVICE.plans[1]
     extra = replace(now.devices[0], kv_cache_bytes=now.devices[0].kv_cache_bytes + (3 << 29))
     bigger = replace(now, devices=(extra,), settings=Settings(32768))
     offered = choices(status, 100.0, now, bigger, said=True)
-    assert [each.way for each in offered] == ["leave_out", "summarise", "window", "from_here"]
+    assert [each.way for each in offered] == ["always", "summarise", "window", "from_here"]
     window = offered[2]
     assert window.label == "A window of 32k tokens"
     assert window.cost == (

@@ -101,6 +101,24 @@ def test_the_clock() -> None:
     assert finding.status == "warning"
     assert "1970" in finding.what
     assert "Set the clock" in finding.todo
+    (finding,) = doctor.clock(time.time() + 30 * 365 * 86_400)
+    assert finding.status == "warning"
+    assert "can hardly be" in finding.what
+
+
+@pytest.mark.parametrize(
+    ("newest", "now", "status"),
+    [
+        (1.8e9, 1.8e9 + 3 * 3.2e7, "ok"),  # three years without a new release
+        (1.8e9, 1.8e9 + 6 * 3.2e7, "warning"),
+        (1.8e9, 1.8e9 - 2 * 86_400, "warning"),
+        (1.0, 1.77e9, "ok"),  # Nix and Guix give every file the first second of 1970
+        (1.0, 1.6e9, "warning"),
+        (1.0, 1.77e9 + 9 * 3.2e7, "warning"),
+    ],
+)
+def test_a_clock_is_held_against_the_newest_files(newest: float, now: float, status: str) -> None:
+    assert [one.status for one in doctor.clock(now, newest)] == [status]
 
 
 def test_the_cache(directories: Directories) -> None:
@@ -109,6 +127,10 @@ def test_the_cache(directories: Directories) -> None:
     (directories.cache / "probe.json").write_text("{}", encoding="utf-8")
     assert [one.status for one in doctor.cache(directories)] == ["ok"]
     (directories.cache / "bandwidth.json").write_text("{", encoding="utf-8")
+    for text in ("[]", "null", "3", '"probe"'):
+        (directories.cache / "probe.json").write_text(text, encoding="utf-8")
+        assert "probe.json is damaged." in [one.what for one in doctor.cache(directories)], text
+    (directories.cache / "probe.json").write_text("{}", encoding="utf-8")
     folder = directories.models / "owner--repository"
     folder.mkdir()
     for name, size in (("whole.gguf", 3), ("cut.gguf", 4)):

@@ -14,7 +14,7 @@ from localr1.models.fetch import Segments
 from localr1.models.journal import Content, WrittenRange
 from localr1.models.patience import Patience
 from localr1.models.place import size_text, target_path
-from localr1.models.progress import RateMeter
+from localr1.models.progress import RateMeter, seconds_left
 from localr1.models.ranges import Ranges
 
 SIZE = 200
@@ -142,6 +142,13 @@ def test_the_rate_is_that_of_the_last_seconds() -> None:
         now = float(second)
         rate = meter.sample(2000)
     assert rate == 0
+
+
+def test_a_stuck_connection_says_nothing_of_the_time_left() -> None:
+    assert seconds_left(700 * 10**9, 1e6) == 700_000
+    assert seconds_left(4 * 10**9, 5.0) is None
+    assert seconds_left(4 * 10**9, 0.0) is None
+    assert seconds_left(0, 5.0) == 0
 
 
 def test_a_file_lies_in_its_repositorys_folder(tmp_path: Path) -> None:

@@ -76,6 +76,26 @@ def test_the_equal_columns_of_a_sum_are_no_loop() -> None:
     assert noticed([*range(100, 120), *column * 5, *range(200, 300)]) == []
 
 
+GRID = """+------------------+------------------+------------------+
+| a                | b                | the sum of a, b  |
++------------------+------------------+------------------+
+| 1                | 2                | 3                |
++------------------+------------------+------------------+
+"""
+TABLE = """| number of the case | what is known of it | what follows |
+| :----------------- | :------------------ | :----------- |
+| %d | x | y |
+"""
+
+
+@pytest.mark.parametrize("text", [GRID, "".join(TABLE % n for n in range(4))])
+def test_tables_are_no_loop(text: str) -> None:
+    watch = LoopWatch()
+    assert [watch.feed(n, f"{line}\n") for n, line in enumerate(text.splitlines())].count(None) == (
+        len(text.splitlines())
+    )
+
+
 def test_a_second_loop_is_told_again() -> None:
     cycle = list(range(20)) * 8
     assert len(noticed([*cycle, *range(100, 400), *cycle])) == 2

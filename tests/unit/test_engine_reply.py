@@ -99,7 +99,7 @@ def test_limits() -> None:
     assert reason(ThinkingLimits(budget_tokens=5), wanted="user") == "user"
     assert reason(ThinkingLimits(budget_tokens=5)) == "budget"
     assert reason(ThinkingLimits(budget_tokens=6)) is None
-    assert reason(ThinkingLimits(budget_tokens=0), tokens=0) == "budget"
+    assert reason(ThinkingLimits(budget_tokens=0), tokens=0) == "user"
     assert reason(ThinkingLimits(budget_seconds=0.5)) == "budget"
     assert reason(ThinkingLimits(answer_reserve_tokens=100)) == "room"
     assert reason(ThinkingLimits(answer_reserve_tokens=99)) is None

@@ -333,8 +333,62 @@ def test_the_demo_fits_nearly_everywhere() -> None:
     for where in (TINY, LAPTOP_8, M2_16, LAPTOP_4060):
         plan = place(demo, demo.variants[0], where)
         assert plan.fits
-        assert plan.settings.context_window == 2048
+        assert plan.settings.context_window == 1024
         assert any("demonstration" in reason for reason in plan.reasons)
+
+
+def test_a_window_that_cuts_a_hard_question_short_is_said() -> None:
+    one, file = model("r1-0528-qwen3-8b"), variant("r1-0528-qwen3-8b", "Q4_K_M")
+    where = machine(32, 28, features=AVX512)
+
+    def said(window: int | None) -> list[str]:
+        plan = place(one, file, where, context_window=window)
+        return [line for line in plan.reasons if "cuts short" in line]
+
+    assert said(None) == said(32768) == []
+    assert "23,000" in said(16384)[0]
+    assert "16,384" in said(16384)[0]
+    assert said(2048)[0].startswith("A typical question")
+
+
+@pytest.mark.parametrize(
+    ("model_id", "kind", "words"),
+    [
+        ("r1-distill-qwen-14b", "q8_0", None),
+        ("r1-distill-qwen-14b", "q4_0", "costs this model a little"),
+        ("r1-distill-qwen-7b", "q4_0", "known to harm"),
+    ],
+)
+def test_what_a_smaller_cache_costs_is_said(model_id: str, kind: str, words: str | None) -> None:
+    where = machine(64, 60, features=AVX512)
+    plan = place(model(model_id), variant(model_id, "Q4_K_M"), where, kv_cache_type=kind)
+    told = [line for line in plan.reasons if line.startswith("KV cache")]
+    assert told == [] if words is None else (len(told) == 1 and words in told[0])
+
+
+def test_old_671b_files_go_to_cards_without_flash_attention() -> None:
+    one = replace(model("r1-671b"), architecture=replace(model("r1-671b").architecture, mla=False))
+    file = variant("r1-671b", "Q4_K_M")
+    where = machine(1024, 1000, *(cuda(i, "H100", 80, 79, 3350.0) for i in range(8)))
+    plan = place(one, file, where)
+    assert plan.fits
+    assert (plan.settings.flash_attention, plan.settings.kv_cache_type) == (False, "f16")
+    assert plan.settings.gpu_layers == one.architecture.layers + 1
+    assert any("Without flash attention" in line for line in plan.reasons)
+    # What was asked for decides: without flash attention llama.cpp takes no other cache.
+    asked = place(one, file, where, kv_cache_type="q8_0")
+    assert (asked.settings.flash_attention, asked.settings.gpu_layers) == (True, 0)
+    newer = replace(one, architecture=replace(one.architecture, mla=True))
+    assert place(newer, file, where).settings.flash_attention
+
+
+def test_many_cards_are_one_phrase() -> None:
+    where = machine(1024, 1000, *(cuda(i, "H100", 80, 79, 3350.0) for i in range(8)))
+    plan = place(model("r1-0528-671b"), variant("r1-0528-671b", "Q4_K_M"), where)
+    told = " ".join(plan.reasons)
+    assert "on CUDA0 to CUDA7" in told
+    assert "CUDA3" not in told
+    assert "of 632.0 GiB free" in plan.reasons[0]
 
 
 def test_nothing_lacks_on_a_machine_with_plenty() -> None:
@@ -344,7 +398,9 @@ def test_nothing_lacks_on_a_machine_with_plenty() -> None:
             plan = place(one, file, where)
             assert plan.fits
             assert not shortages(plan.devices, where)
-            assert plan.settings.context_window == min(16384, one.architecture.context_length)
+            # What its longest thinking needs, where that is published or assumed as longer.
+            wished = 1024 if one.demo else 32768 if "0528" in one.id else 16384
+            assert plan.settings.context_window == min(wished, one.architecture.context_length)
             assert plan.settings.kv_cache_type == "f16"
 
 

@@ -85,6 +85,8 @@ def test_estimate_has_the_keys_of_the_contract() -> None:
     times = data["time_to_answer_seconds"]
     assert {"typical", "hard", "long_document"} <= set(times)
     assert all(set(times[kind]) == INTERVAL for kind in ("typical", "hard", "long_document"))
+    assert (times["assumed"], times["hard_assumed"]) == (True, True)
+    assert times["thinking_tokens"]["hard"] > times["thinking_tokens"]["typical"] > 0
     assert [device["name"] for device in data["devices"]] == ["CPU", "CUDA0"]
     for device in data["devices"]:
         assert set(device) == DEVICE

@@ -31,9 +31,10 @@ def broken(words: str, *cards: Device) -> Machine:
 
 def test_what_could_not_be_looked_at_is_no_clean_bill() -> None:
     here = replace(machine(), problems=("Driver/library version mismatch",))
-    findings = doctor.engine(here, BENCH)
-    assert [one.what for one in findings if one.status == "warning"] == list(here.problems)
-    assert not any("No GPU was found" in one.what for one in findings)
+    unseen = doctor.unseen(here)
+    assert [(one.what, one.status) for one in unseen] == [(here.problems[0], "warning")]
+    assert not any("No GPU was found" in one.what for one in doctor.engine(here, BENCH))
+    assert doctor.unseen(machine()) == []
 
 
 def test_a_sound_engine_without_a_gpu_has_no_trouble() -> None:
@@ -99,6 +100,28 @@ def test_the_missing_cuda_runtime_is_all_that_is_installed() -> None:
     ways = doctor.ways(here, BENCH)
     assert ways[0].command.arguments[-2:] == ("nvidia-cuda-runtime-cu12", "nvidia-cublas-cu12")
     assert ways[1].backend == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("cards", "backend"),
+    [((), "cpu"), ((RADEON,), "rocm"), ((ARC,), "vulkan"), ((APPLE,), "metal")],
+)
+def test_cuda_libraries_are_not_for_a_computer_without_nvidias_cards(
+    cards: tuple[Device, ...], backend: str
+) -> None:
+    here = broken("libcudart.so.12: cannot open shared object file", *cards)
+    assert {way.backend for way in doctor.ways(here, BENCH)} == {backend}
+    (finding, *_) = doctor.engine(here, BENCH)
+    assert "nvidia-cuda-runtime" not in finding.command
+    assert "file. It is a build for NVIDIA cards, and this computer has none" in finding.why
+
+
+def test_cuda_libraries_are_of_no_use_while_the_driver_fails() -> None:
+    reason = "the driver does not work: Driver Not Loaded."
+    here = broken("libcudart.so.12: cannot open shared object", replace(RTX, reason=reason))
+    (finding, *_) = doctor.engine(here, BENCH)
+    assert finding.todo.startswith("Install or repair NVIDIA's driver")
+    assert doctor.ways(here, BENCH)[0].backend == "cpu"
 
 
 def test_without_nvidias_driver_the_driver_comes_first() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import platform
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from localr1.machine.gpu_table import (
     shown_name,
     vendor_of,
 )
+from localr1.machine.owner import Owner, anonymous
 from localr1.machine.profile import from_json, load_profile, to_json, what_if
 from localr1.machine.reconcile import reconcile
 from localr1.machine.system import detect
@@ -93,14 +95,19 @@ def test_json_has_the_contracts_keys() -> None:
 
 
 _count = st.integers(0, 1 << 50)
-_speed = st.none() | st.floats(0, 1e13, allow_nan=False)
+_speed = st.none() | st.floats(1, 1e13, allow_nan=False)
 _text = st.text(max_size=20).filter(lambda t: "home" not in t)
 _kind = st.sampled_from(["cpu", "gpu", "igpu", "accelerator"])
 _engine_device = st.builds(EngineDevice, _text, _text, _kind, _count, _count)
 _machine = st.builds(
     Machine,
     operating_system=_text,
-    cpu=st.builds(Cpu, _text, _count, _count, _count, st.lists(_text).map(tuple)),
+    cpu=st.builds(
+        Cpu,
+        _text,
+        *(st.integers(1, 1 << 16), st.integers(1, 1 << 16), st.integers(1, 1 << 16)),
+        st.lists(_text).map(tuple),
+    ),
     memory=st.builds(Memory, _count, _count, _speed),
     devices=st.lists(
         st.builds(
@@ -133,9 +140,75 @@ _machine = st.builds(
 )
 
 
-@given(_machine)
+def possible(machine: Machine) -> Machine:
+    """The machine with its figures in an order that can be."""
+    cpu, memory = machine.cpu, machine.memory
+    fast, cores, threads = sorted((cpu.physical_cores, cpu.logical_cores, cpu.performance_cores))
+    total = max(memory.total_bytes, memory.available_bytes)
+    first, *others = (
+        replace(
+            one,
+            total_bytes=min(total, one.total_bytes) if one.unified else one.total_bytes,
+            free_bytes=min(total, one.free_bytes, one.total_bytes),
+        )
+        for one in machine.devices
+    )
+    return replace(
+        machine,
+        cpu=replace(cpu, physical_cores=cores, logical_cores=threads, performance_cores=fast),
+        memory=replace(memory, total_bytes=total, available_bytes=min(total, memory.total_bytes)),
+        devices=(replace(first, kind="cpu"), *others),
+    )
+
+
+@given(_machine.map(possible))
 def test_json_and_back_is_the_same_machine(machine: Machine) -> None:
     assert from_json(json.loads(json.dumps(to_json(machine)))) == machine
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"memory": {"total_bytes": 8, "available_bytes": 80}}, "memory.available_bytes"),
+        ({"memory": {"total_bytes": 10**30}}, "memory.total_bytes"),
+        (
+            {"memory": {"total_bytes": 8, "bandwidth_bytes_per_second": 0}},
+            "memory.bandwidth_bytes_per_second",
+        ),
+        ({"cpu": {"name": "x", "physical_cores": 0}}, "cpu.physical_cores"),
+        ({"cpu": {"name": "x", "physical_cores": 10**9}}, "cpu.physical_cores"),
+        ({"cpu": {"name": "x", "physical_cores": 8, "logical_cores": 4}}, "cpu.logical_cores"),
+        (
+            {"cpu": {"name": "x", "physical_cores": 8, "performance_cores": 9}},
+            "cpu.performance_cores",
+        ),
+        (
+            {"devices": [{"name": "A", "kind": "gpu", "total_bytes": 8, "free_bytes": 80}]},
+            "devices[0].free_bytes",
+        ),
+        (
+            {"devices": [{"name": "A", "kind": "igpu", "total_bytes": 33 * GIB, "unified": True}]},
+            "devices[0].total_bytes",
+        ),
+    ],
+)
+def test_a_profile_of_what_cannot_be_is_refused(change: dict[str, Any], key: str) -> None:
+    with pytest.raises(ProfileError) as caught:
+        from_json({**HAND_WRITTEN, **change})
+    assert f"`{key}`" in caught.value.why
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_a_profile_that_any_shell_wrote_is_read(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "machine.json"
+    path.write_bytes((json.dumps(to_json(mac()), indent=2) + "\r\n").encode(encoding))
+    assert load_profile(path) == mac()
+
+
+def test_a_graphics_card_alone_has_main_memory_beside_it() -> None:
+    card = {"name": "CUDA0", "kind": "gpu", "total_bytes": 8 * GIB}
+    devices = from_json({**HAND_WRITTEN, "devices": [card]}).devices
+    assert [one.name for one in devices] == ["CPU", "CUDA0"]
 
 
 @pytest.mark.parametrize(
@@ -144,15 +217,50 @@ def test_json_and_back_is_the_same_machine(machine: Machine) -> None:
         "/home/ada/.venv/lib/libggml.so",
         "/Users/ada/lib/libggml.dylib",
         r"C:\Users\ada\AppData\ggml.dll",
+        r"C:\Users\Ada Lovelace\AppData\ggml.dll",
+        r"C:\\Users\\Ada Lovelace\\AppData\\ggml.dll",
+        "c:/users/ada lovelace/ggml.dll",
+        # Where only the account itself tells that it is a home.
+        "/srv/people/ada/lib/libggml.so",
+        r"D:\\Profiles\\Ada\\ggml.dll",
+        "/data/ada",
     ],
 )
 def test_json_names_no_user(path: str) -> None:
     machine = h100()
-    machine = replace(machine, engine=replace(machine.engine, problem=f"cannot open {path}: no"))
-    text = to_json(machine)["engine"]["problem"]
+    words = f"cannot open {path}: no; ada@engine2.example.org"
+    machine = replace(
+        machine,
+        engine=replace(machine.engine, problem=words, words=words),
+        devices=tuple(replace(one, reason=words) for one in machine.devices),
+        problems=(words,),
+    )
+    owner = Owner(("/srv/people/ada", r"D:\Profiles\Ada"), ("ada",), "engine2.example.org")
+    text = json.dumps(to_json(machine, owner)).lower()
 
-    assert "ada" not in text
-    assert text.startswith("cannot open ~")
+    assert "cannot open" in text
+    for name in ("ada", "lovelace", "engine2"):
+        assert name not in text
+
+
+def test_json_names_not_the_one_who_runs_this(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "mrs somerville"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "mrs somerville"))
+    monkeypatch.setenv("USERNAME", "Mary Somerville")
+    words = f"no {tmp_path}/mrs somerville/lib.so, says Mary Somerville at {platform.node()}"
+    text = to_json(replace(h100(), problems=(words,)))["problems"][0]
+
+    assert text.startswith("no ~/lib.so, says USER at ")
+
+
+def test_what_names_nobody_stays() -> None:
+    words = "open failed: /usr/lib/x86_64-linux-gnu/libcudart.so.12 (root), max 3 of canada's"
+    owner = Owner(("/",), ("root", "ada", "x"), "localhost")
+    assert anonymous(words, owner) == words
+    card = "GPU-8f6d0c5e-1c6b-4d6e-9f0a-0123456789ab is lost"
+    assert anonymous(card, Owner()) == "GPU-… is lost"
 
 
 def test_profile_can_be_written_by_hand() -> None:
@@ -324,6 +432,13 @@ def test_unknown_gpu_asks_for_its_memory(name: str) -> None:
     device = what_if(h100(), gpu=name, gpu_memory_bytes=16 * GIB).gpus[0]
     assert device.total_bytes == 16 * GIB
     assert device.bandwidth_bytes_per_second is None
+
+
+@pytest.mark.parametrize("name", ["Intel Iris Xe", "Intel UHD Graphics 630"])
+def test_graphics_without_memory_of_their_own_are_told(name: str) -> None:
+    with pytest.raises(ProfileError, match="no memory of its own") as caught:
+        what_if(h100(), gpu=name)
+    assert "Leave it out" in caught.value.todo
 
 
 @pytest.mark.parametrize("text", ["", "x2", "RTX 4090 x0", "RTX 4090 x99", "RTX 4090 x9999"])

@@ -97,6 +97,9 @@ def test_broken_driver_is_the_reason() -> None:
     machine = reconcile(system(broken), engine(backends=("CUDA",)))
 
     assert machine.devices[1].reason == "the driver does not work: Driver Not Loaded."
+    # An engine that does not start either must not hide that.
+    dead = EngineInfo("", (), (), problem="libcudart.so.12: cannot open")
+    assert reconcile(system(broken), dead).devices[1].reason == machine.devices[1].reason
     assert machine.devices[1].total_bytes == 0
 
 

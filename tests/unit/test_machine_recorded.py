@@ -40,7 +40,11 @@ def test_there_are_twenty_and_each_names_where_it_comes_from() -> None:
 def test_seen_as_it_is(name: str) -> None:
     system, expected = seen(name), RECORDED[name]["expected"]
     assert system.problems == ()
-    found: dict[str, Any] = {**asdict(system.cpu), "total_bytes": system.memory.total_bytes}
+    found: dict[str, Any] = {
+        **asdict(system.cpu),
+        **asdict(system.power),
+        "total_bytes": system.memory.total_bytes,
+    }
     for key in expected.keys() - {"gpus"}:
         assert found[key] == expected[key], key
     gpus = [asdict(gpu) for gpu in system.gpus]
@@ -60,6 +64,22 @@ def test_no_memory_twice_and_back_again_from_json(name: str) -> None:
         assert device.reason
     text = json.dumps(to_json(machine))
     assert from_json(json.loads(text)) == machine
+
+
+def test_a_container_in_its_hosts_tree_has_no_more() -> None:
+    # With --cgroupns host the limit is not at the root: vertti/preflight 226.
+    recording = RECORDED["container-512m"]
+    group = "/system.slice/docker-0123abcd.scope"
+    files = {
+        path.replace("/sys/fs/cgroup", f"/sys/fs/cgroup{group}"): text
+        for path, text in recording["files"].items()
+    }
+    files["/proc/self/cgroup"] = f"0::{group}\n"
+    system = detect(RecordedHost({**recording, "files": files}))
+    assert system.memory.total_bytes == 512 << 20
+    assert system.memory.available_bytes <= 512 << 20
+    assert system.cpu.physical_cores == 6
+    assert system.operating_system.endswith("(container)")
 
 
 # --- what other programs got wrong; the numbers are of AlexsJones/llmfit unless they say otherwise

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from recorded_host import MACHINES, RecordedHost, RecordedNvml
 
+from localr1.cli.machine import describe
 from localr1.machine import cpu, gpu_amd, gpu_apple, gpu_intel, gpu_nvidia, memory, power
 from localr1.machine.bandwidth import (
     Reading,
@@ -21,7 +22,7 @@ from localr1.machine.bandwidth import (
 )
 from localr1.machine.cgroup import cpu_quota
 from localr1.machine.findings import Findings
-from localr1.machine.host import Host, ProbeError, parse_cpu_list
+from localr1.machine.host import Host, ProbeError, SlowProgramError, parse_cpu_list
 from localr1.machine.profile import to_json
 from localr1.machine.reconcile import reconcile
 from localr1.machine.system import detect
@@ -199,6 +200,126 @@ def test_amd_card_without_its_driver_says_so() -> None:
     assert gpu.problem == "No driver runs it."
 
 
+def test_an_accelerator_of_amd_is_a_card_and_one_of_intel_is_none() -> None:
+    # AMD's documentation of the MI300X shows lspci's class and name.
+    slot, npu = "0000:05:00.0", "0000:00:0b.0"
+    files = {
+        **pci(
+            slot,
+            vendor="0x1002",
+            class_="0x120000",
+            device="0x74a1",
+            uevent="DRIVER=amdgpu",
+            mem_info_vram_total=str(196592 << 20),
+        ),
+        **pci(npu, vendor="0x8086", class_="0x120000", device="0x7d1d", uevent="DRIVER=intel_vpu"),
+    }
+    name = "Device:\tAqua Vanjaram [Instinct MI300X]\n"
+    (gpu,) = detect(linux(files=files, commands={f"lspci -vmm -s {slot}": name})).gpus
+
+    assert gpu.name == "AMD Instinct MI300X"
+    assert (gpu.total_bytes, gpu.unified) == (196592 << 20, False)
+    assert gpu.bandwidth_bytes_per_second == 5300e9
+
+
+def four_cards(**more: str) -> dict[str, str]:
+    return {
+        path: text
+        for bus in ("03", "43", "83", "c3")
+        for path, text in pci(
+            f"0000:{bus}:00.0",
+            vendor="0x1002",
+            class_="0x030000",
+            device="0x744c",
+            uevent="DRIVER=amdgpu",
+            **more,
+        ).items()
+    }
+
+
+def test_an_lspci_that_hangs_loses_no_card_that_sysfs_knows() -> None:
+    host = linux(files=four_cards(mem_info_vram_total="25753026560"))
+    asked = []
+
+    def hang(*command: str, limit_seconds: float = 0) -> str:
+        asked.append(command)
+        time.sleep(0.1)
+        raise SlowProgramError(f"{command[0]} did not answer in {limit_seconds:g} s.")
+
+    host.run = hang  # type: ignore[method-assign]
+    system = detect(host)
+
+    assert [gpu.total_bytes for gpu in system.gpus] == [25753026560] * 4
+    assert len([command for command in asked if command[0] == "lspci"]) == 1
+    assert system.problems == ()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+def test_a_program_that_hangs_is_left_behind() -> None:
+    began = time.monotonic()
+    with pytest.raises(SlowProgramError, match=r"did not answer in 0\.1 s"):
+        # Its child keeps the pipe open when it is killed.
+        Host().run("sh", "-c", "sleep 3; echo late", limit_seconds=0.1)
+    assert time.monotonic() - began < 2
+
+
+# bacalhau-project/bacalhau's recording of an MI210, at its address; marimo-team/marimo 9237 has
+# the same of an RX 7900 XT; amd-smi's forms are those of the documentation.
+ROCM_SMI = "rocm-smi --showbus --showproductname --showmeminfo vram --json"
+MI210 = (
+    "\nWARNING: AMD GPU device(s) is/are in a low-power state. Check power control/runtime_status\n\n"
+    '{"card0": {"PCI Bus": "0000:E7:00.0", "VRAM Total Memory (B)": "68702699520", '
+    '"VRAM Total Used Memory (B)": "10960896", "Card series": "Instinct MI210", '
+    '"Card model": "0x0c34"}, "system": {"Driver version": "6.7.0"}}\n'
+)
+LISTED = '[{"gpu": 0, "bdf": "0000:e7:00.0", "uuid": "c2ff740f-0000-1000-8017-1ff77417f1d6"}]'
+USED = (
+    '{"gpu": 0, "mem_usage": {"total_vram": {"value": 65520, "unit": "MB"},'
+    ' "used_vram": {"value": 10, "unit": "MB"}}}'
+)
+
+
+@pytest.mark.parametrize(
+    ("commands", "source", "free_bytes"),
+    [
+        ({ROCM_SMI: MI210}, "rocm-smi", 68702699520 - 10960896),
+        (
+            {
+                "amd-smi list --json": LISTED,
+                "amd-smi metric --mem-usage --json": f"[{USED}]",
+                "lspci -vmm -s 0000:e7:00.0": "Device:\tAldebaran/MI200 [Instinct MI210]\n",
+            },
+            *("amd-smi", 65510 << 20),
+        ),
+        (
+            {
+                ROCM_SMI: "ERROR: no such option",
+                "amd-smi list --json": LISTED,
+                "amd-smi metric --mem-usage --json": f'{{"gpu_data": [{USED}]}}',
+                "lspci -vmm -s 0000:e7:00.0": "Device:\tAldebaran/MI200 [Instinct MI210]\n",
+            },
+            *("amd-smi", 65510 << 20),
+        ),
+    ],
+)
+def test_rocms_programs_tell_what_sysfs_does_not(
+    commands: dict[str, str], source: str, free_bytes: int
+) -> None:
+    slot = "0000:e7:00.0"
+    files = pci(slot, vendor="0x1002", class_="0x038000", device="0x740f", uevent="DRIVER=amdgpu")
+    (gpu,) = gpu_amd.probe(linux(files=files, commands=commands)).gpus
+
+    assert (gpu.name, gpu.source) == ("AMD Instinct MI210", source)
+    assert (gpu.total_bytes, gpu.free_bytes) == (65520 << 20, free_bytes)
+    assert (gpu.unified, gpu.bandwidth_bytes_per_second) == (False, 1638e9)
+
+
+def test_a_card_whose_memory_nobody_tells_says_so() -> None:
+    (first, *_) = gpu_amd.probe(linux(files=four_cards(), commands={ROCM_SMI: "{}"})).gpus
+    assert first.total_bytes is None
+    assert first.problem == "Its driver, amdgpu, does not say how much memory it has."
+
+
 def test_intel_graphics_share_memory_and_cards_do_not() -> None:
     igpu, card = "0000:00:02.0", "0000:03:00.0"
     files = {
@@ -267,6 +388,46 @@ def test_driver_without_card_is_a_problem_in_its_words() -> None:
 
     assert findings.gpus == ()
     assert findings.problems == ("NVIDIA's driver does not answer: Driver Not Loaded.",)
+
+
+@pytest.mark.parametrize(
+    ("directories", "words"),
+    [
+        ({"/dev": ["nvidiactl", "nvidia0"]}, "its library libnvidia-ml.so.1 is not found"),
+        ({"/dev": ["dxg"]}, "needs its driver in Windows"),
+        (
+            {"/dev": ["dxg"], "/usr/lib/wsl/drivers": ["nv_dispi.inf_amd64_1a2b"]},
+            "needs its driver in Windows",
+        ),
+    ],
+)
+def test_a_driver_whose_library_is_missing_is_said(
+    directories: dict[str, list[str]], words: str
+) -> None:
+    system = detect(linux(directories=directories))
+    assert system.gpus == ()
+    (problem,) = system.problems
+    assert words in problem
+    machine = reconcile(system, EngineInfo("0.3.36", ("CPU",), (), compiled=("CPU",)))
+    assert machine.problems == (problem,)
+    assert problem in dict(describe(machine)).values()
+
+
+def test_a_wsl_without_nvidias_driver_has_nothing_to_tell() -> None:
+    drivers = ["u0388365.inf_amd64_8c4b", "iigd_dch.inf_amd64_0f2e"]
+    assert (
+        gpu_nvidia.probe(linux(directories={"/dev": ["dxg"], "/usr/lib/wsl/drivers": drivers}))
+        == Findings()
+    )
+
+
+def test_a_driver_that_lists_no_card_is_said() -> None:
+    findings = gpu_nvidia.probe(linux(nvml={"cards": []}))
+    assert findings.gpus == ()
+    assert "lists no card" in findings.problems[0]
+    files = pci("0000:01:00.0", vendor="0x10de", class_="0x030000", device="0x2684")
+    (gpu,) = gpu_nvidia.probe(linux(nvml={"cards": []}, files=files)).gpus
+    assert gpu.problem == "NVIDIA's driver does not list the card."
 
 
 def test_one_lost_card_does_not_hide_the_other_and_nvml_is_closed() -> None:

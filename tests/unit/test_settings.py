@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 from localr1 import settings
 from localr1.config import (
     Directories,
+    KeySetting,
     Preferences,
+    ensure,
+    flat_keys,
     load_preferences,
     load_usable_preferences,
 )
@@ -49,7 +52,7 @@ def directories(tmp_path: Path) -> Directories:
 
 def test_every_setting_has_its_sentence_and_a_place_in_the_file() -> None:
     names = {field.name for field in dataclasses.fields(Preferences)}
-    assert set(settings.BY_KEY) == names
+    assert set(settings.BY_KEY) == names - {"keys"}
     text = settings.template()
     assert tomllib.loads(text) == {}
     for setting in settings.SETTINGS:
@@ -121,3 +124,63 @@ def test_what_is_typed_is_understood(key: str, text: str, value: object) -> None
 def test_what_cannot_be_is_refused(key: str, text: str) -> None:
     with pytest.raises(UsageError):
         settings.understood(settings.BY_KEY[key], text)
+
+
+def keys_of(text: str) -> dict[str, Any]:
+    return flat_keys(tomllib.loads(text).get("keys", {}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        settings.template(),
+        MINE,
+        '[keys]\nchat.stop = "f11"  # mine\n',
+        '[keys.chat]\nstop = "f2"\n',
+    ],
+)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["chat.stop", "chat.new", "app.help", 'a"b\\.ü']),
+            st.sampled_from(["", "f1", "ctrl+k,f12"]),
+        )
+    )
+)
+def test_keys_change_line_by_line_and_everything_else_stays(
+    text: str, changes: list[tuple[str, str]]
+) -> None:
+    rest = {k: v for k, v in tomllib.loads(text).items() if k != "keys"}
+    comments = [line for line in text.splitlines() if line.startswith("#") and "[keys]" not in line]
+    wanted = keys_of(text)
+    for command, keys in changes:
+        text = settings.with_keys(text, command, keys)
+        wanted[command] = keys
+        if not keys:
+            del wanted[command]
+        assert keys_of(text) == wanted
+        assert {k: v for k, v in tomllib.loads(text).items() if k != "keys"} == rest
+    assert [line for line in comments if line not in text.splitlines()] == []
+
+
+def test_keys_that_only_their_owner_can_change_stay(directories: Directories) -> None:
+    path = ensure(directories.settings) / "settings.toml"
+    path.write_text('keys = { "chat.stop" = "f2", "chat.new" = "f3" }\n', encoding="utf-8")
+    with pytest.raises(SettingsError, match="on a line each") as caught:
+        settings.write_keys(directories, "chat.stop", "f9")
+    assert "cannot be changed" in caught.value.what
+    assert keys_of(path.read_text(encoding="utf-8"))["chat.stop"] == "f2"
+
+
+def test_a_line_of_keys_that_is_no_text_is_named_and_the_others_hold(
+    directories: Directories,
+) -> None:
+    path = ensure(directories.settings) / "settings.toml"
+    text = 'goal = "fast"\n[keys]\n"chat.new" = ["f2", "ctrl+k"]\nchat.stop = 5\n'
+    path.write_text(text, encoding="utf-8")
+    preferences, broken = load_usable_preferences(directories)
+    assert broken is not None
+    assert "line 4: `chat.stop` must be keys in quotes, not 5" in broken.why
+    assert preferences.goal == "fast"
+    assert preferences.keys == (KeySetting("chat.new", "f2, ctrl+k", 3),)

@@ -13,16 +13,18 @@ from localr1.chat.types import (
     Failed,
     GoOn,
     Message,
+    NoRoom,
     ReplyStats,
     ThinkAgain,
     Wish,
 )
-from localr1.errors import EngineError, LocalR1Error
+from localr1.errors import EngineDied, EngineError, LocalR1Error
 from localr1.fit.types import NOTHING, Asked
 from localr1.models.types import LocalModel
 from localr1.printable import printable
 from localr1.tui import editor
 from localr1.tui.attention import Attention
+from localr1.tui.keymap import key
 from localr1.tui.prompt_cost import with_files
 from localr1.tui.runner import Runner
 from localr1.tui.screens.answer_again import AnswerAgainChoice
@@ -85,9 +87,10 @@ class Asking(ModelScreen):
         """Send now, or when the model is ready; a text that cannot be sent stays."""
         edited = self._edited
         if self._talk.busy or not self._idle.is_set():
-            self.notify("A reply is being written. Esc stops it.", markup=False)
+            self._say_busy()
         elif self._waiting:
-            self.notify("One message waits already. Esc takes it back.", markup=False)
+            stop = key(self.app, "chat.stop")
+            self.notify(f"One message waits already. {stop} takes it back.", markup=False)
         elif edited is not None and not self._talk.ready:
             self._not_ready()
         else:
@@ -111,28 +114,43 @@ class Asking(ModelScreen):
         self._carry_out(Ask(text))
 
     @work(exclusive=True, group="reply")
-    async def _carry_out(self, wish: Wish) -> None:
+    async def _carry_out(self, wish: Wish, *, may_leave_out: bool = False) -> None:
         self._idle.clear()
+        # A cursor that blinks has the screen drawn twice a second more.
+        blinks, self.composer.cursor_blink = self.composer.cursor_blink, False
         reply: Reply | None = None
-        attention = Attention(self.app, self._to_terminal)
+        attention = Attention(self.app, self._to_terminal, self._services.home.preferences.call)
         try:
             reply = await self._make_room(wish)
-            async for event in self._talk.carry_out(wish):
+            no_room: NoRoom | None = None
+            async for event in self._talk.carry_out(wish, may_leave_out=may_leave_out):
+                if isinstance(event, NoRoom):
+                    no_room = event
+                    continue
                 await reply.receive(event)
                 self._live.follow(event)
                 attention.follow(event)
                 if isinstance(event, Failed):
                     await self._explain(event.error)
-            self.transcript.settle(self._talk.messages)
+            if no_room is None:
+                self.transcript.settle(self._talk.messages)
+            else:
+                await self._redraw()
+                self._ask_for_room(wish, no_room.messages)
         except LocalR1Error as error:
             await self._refused(wish, reply, error)
         finally:
             self._idle.set()
+            self.composer.cursor_blink = blinks
             if self.is_attached:
                 self.refresh_bindings()
                 if self._quiet_timer is not None:
                     self._quiet_timer.stop()
                 self._quiet_timer = self.set_timer(_QUIET_SECONDS, self._quiet)
+
+    def _ask_for_room(self, wish: Wish, messages: int) -> object:
+        """Nothing was asked, for want of room: let the user choose."""
+        raise NotImplementedError
 
     def _quiet(self) -> None:
         """A while after a reply nobody sees a pause."""
@@ -202,13 +220,18 @@ class Asking(ModelScreen):
         await self._explain(error)
 
     def _not_ready(self) -> None:
-        state = "is being loaded" if self._loading.running else "is not loaded; Ctrl+R loads it"
+        restart = f"is not loaded; {key(self.app, 'chat.restart')} loads it"
+        state = "is being loaded" if self._loading.running else restart
         self.notify(f"The model {state}.", markup=False)
+
+    def _say_busy(self) -> None:
+        stop = key(self.app, "chat.stop")
+        self.notify(f"A reply is being written. {stop} stops it.", markup=False)
 
     def _can_ask(self) -> bool:
         """Whether a reply can be begun now; says why not."""
         if self._talk.busy or not self._idle.is_set():
-            self.notify("A reply is being written. Esc stops it.", markup=False)
+            self._say_busy()
         elif not self._talk.ready:
             self._not_ready()
         else:
@@ -216,8 +239,12 @@ class Asking(ModelScreen):
         return False
 
     async def _explain(self, error: LocalR1Error) -> None:
-        if isinstance(error, EngineError) and not self._talk.ready:
-            await self._offer_restart(error, "Restart the engine", "Ctrl+R")
+        if isinstance(error, EngineDied) and self._services.home.pool:
+            # Perhaps one of the other computers is lost: this one alone may do.
+            await self.transcript.add(Note.of(error))
+            self.load_model()
+        elif isinstance(error, EngineError) and not self._talk.ready:
+            await self._offer_restart(error, "Restart the engine", key(self.app, "chat.restart"))
         else:
             await self.transcript.add(Note.of(error))
 
@@ -315,7 +342,7 @@ class Asking(ModelScreen):
         """Show another branch."""
         event.stop()
         if self._talk.busy or not self._idle.is_set():
-            self.notify("A reply is being written. Esc stops it.", markup=False)
+            self._say_busy()
             return
         try:
             await self._talk.show_branch(event.message_id)

@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import replace
 from typing import ClassVar
 
-from textual import work
+from textual import events, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widgets import Footer, TextArea
 from textual.worker import WorkerError
 
+from localr1 import settings
 from localr1.chat.task import SUMMARY_QUESTION
-from localr1.chat.types import Ask, ThinkAgain
+from localr1.chat.types import ThinkAgain
 from localr1.errors import LocalR1Error
 from localr1.fit.types import NOTHING, Asked
 from localr1.models.types import LocalModel
 from localr1.printable import printable
 from localr1.tui.command import CHAT, COMPOSER, bindings
+from localr1.tui.keymap import key, keymap_of
 from localr1.tui.runner import Runner
-from localr1.tui.screens.asking import Asking
 from localr1.tui.screens.compare import Compare
-from localr1.tui.screens.context import ContextWindow, choices
 from localr1.tui.screens.conversations import Conversations, Outcome
+from localr1.tui.screens.making_room import MakingRoom
 from localr1.tui.screens.manner import MannerForm
 from localr1.tui.screens.pick_model import PickModel
+from localr1.tui.screens.settings import Settings
 from localr1.tui.services import Services
 from localr1.tui.widgets.blank import Blank
 from localr1.tui.widgets.chosen import Chosen
 from localr1.tui.widgets.heading import Heading
 from localr1.tui.widgets.leaving import Leaving
 from localr1.tui.widgets.note import Note
+from localr1.tui.widgets.side_panel import FEWEST_COLUMNS
 
 _QUIT_SECONDS = 2.0
 # A conversation's cache that takes longer to write is not kept; leaving it must not become a wait.
@@ -39,7 +43,7 @@ _KEEP_SECONDS = 10.0
 _KEEP_AT_QUIT_SECONDS = 0.5
 
 
-class Chat(Asking):
+class Chat(MakingRoom):
     """One conversation at a time with one loaded model.
 
     Args:
@@ -73,6 +77,7 @@ class Chat(Asking):
         yield self._load_line
         yield self.composer
         yield self.status
+        yield self.panel
         yield Footer(show_command_palette=False)
 
     def update_node_styles(self, animate: bool = True) -> None:
@@ -93,13 +98,39 @@ class Chat(Asking):
     async def on_mount(self) -> None:
         """The prompt works at once; the model is loaded meanwhile."""
         self.composer.focus()
+        self.panel.wanted = self._services.home.preferences.panel
         await self.show_conversation()
         self.load_model()
 
+    def on_resize(self, _event: events.Resize) -> None:
+        """The panel is there while there is room for it."""
+        self.panel.fit()
+
+    @work(exclusive=True, group="panel")
+    async def action_panel(self) -> None:
+        """Show the live figures or hide them, now and at the next start."""
+        preferences = self._services.home.preferences
+        wanted = not self.panel.wanted
+        if wanted and not self.panel.has_room:
+            words = f"The live figures need {FEWEST_COLUMNS} columns; here are {self.size.width}."
+            self.notify(words, severity="warning", markup=False)
+        self.post_message(Settings.Changed(replace(preferences, panel=wanted)))
+        try:
+            directories = self._services.home.directories
+            await asyncio.to_thread(settings.write, directories, "panel", wanted or None)
+        except LocalR1Error as error:
+            self.notify(printable(str(error)), severity="warning", markup=False)
+
     def load_model(self) -> None:
         """As ever, and say where the model is if it is not here."""
-        self.query_one(Leaving).show(self._talk.local)
+        self._say_where()
         super().load_model()
+
+    def _loaded(self) -> None:
+        self._say_where()
+
+    def _say_where(self) -> None:
+        self.query_one(Leaving).show(self._talk.local, self._services.home.pool)
 
     # Conversations
 
@@ -122,12 +153,23 @@ class Chat(Asking):
                 earlier = len(await self._services.summaries())
             except LocalR1Error:
                 earlier = 0  # said in full where the list is opened
-            blank = Blank(self._talk.local, earlier, private=self._services.private)
+            blank = Blank(
+                self._talk.local, earlier, keymap_of(self.app), private=self._services.private
+            )
         await self.transcript.show(messages, blank)
-        self.composer.remember([m.text for m in messages if m.role == "user"])
+        await self._remember_prompts([m.text for m in messages if m.role == "user"])
         heading = self.query_one(Heading)
         heading.private = self._services.private
         heading.show(messages)
+
+    async def _remember_prompts(self, here: list[str]) -> None:
+        """For the prompt's memory: first of this conversation, then of the others."""
+        try:
+            before = await self._services.prompts()
+        except LocalR1Error:
+            before = ()  # said in full where the list is opened
+        known = {*here, SUMMARY_QUESTION}
+        self.composer.remember([*(each for each in before if each not in known), *here])
 
     @work(exclusive=True, group="switch")
     async def action_new(self) -> None:
@@ -188,7 +230,8 @@ class Chat(Asking):
             await self.transcript.add(Note.of(error))
             return
         if not others:
-            self.notify("There is no other model on this disk; F2 has more.", markup=False)
+            more = key(self.app, "chat.models")
+            self.notify(f"There is no other model on this disk; {more} has more.", markup=False)
             return
         other = await self.app.push_screen_wait(PickModel(others))
         if other is None or not self._can_ask():
@@ -218,33 +261,6 @@ class Chat(Asking):
             names = {model.id: model.name for model in self._services.home.catalogue.models}
             names[self.local.model.id] = self.local.model.name
             self.app.push_screen(Compare((earlier, later), names))
-
-    @work(exclusive=True, group="context")
-    async def action_context(self) -> None:
-        """Show what fills the context window, and do what is chosen."""
-        now, bigger = await self._talk.plans()
-        stats, said = self._talk.last_stats, bool(self._talk.messages)
-        offered = choices(
-            self.status.status, stats.prompt_tps if stats else 0.0, now, bigger, said=said
-        )
-        left_out = self._talk.session.left_out_messages if self._talk.session else 0
-        choice = await self.app.push_screen_wait(
-            ContextWindow(self.status.status, left_out, offered)
-        )
-        if choice is None:
-            return
-        if choice.way == "window":
-            self.use(self.local, replace(self.asked, context_window=choice.context_window))
-        elif choice.way == "from_here":
-            self._from_here()
-        elif choice.way == "summarise" and self._can_ask():
-            try:
-                await self._carry_out(Ask(SUMMARY_QUESTION)).wait()
-            except WorkerError:
-                return  # another conversation came
-            stats = self._talk.last_stats
-            if stats is not None and stats.finish_reason == "stop":
-                self._from_here()
 
     @work(exclusive=True, group="switch")
     async def _from_here(self) -> None:
@@ -313,4 +329,5 @@ class Chat(Asking):
             await self.run_action("app.quit")
         else:
             self._quit_asked = time.monotonic()
-            self.notify("Press Ctrl+C again to quit.", timeout=_QUIT_SECONDS, markup=False)
+            words = f"Press {key(self.app, 'chat.interrupt')} again to quit."
+            self.notify(words, timeout=_QUIT_SECONDS, markup=False)

@@ -23,7 +23,7 @@ from localr1.tui.widgets.status_line import Status, gauge_content
 
 _COMMANDS = (Command("context.close", "escape,f5", "close", "Close", "Leave it.", palette=False),)
 _CELLS = 40
-Way = Literal["leave_out", "summarise", "window", "from_here"]
+Way = Literal["leave_out", "always", "ask", "summarise", "window", "from_here"]
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,15 @@ class Choice:
     """With `window`: how many tokens it would hold."""
 
 
-def choices(
-    status: Status, prompt_tps: float, now: Plan | None, bigger: Plan | None, *, said: bool
+def choices(  # noqa: PLR0913 - what is not plain is by keyword
+    status: Status,
+    prompt_tps: float,
+    now: Plan | None,
+    bigger: Plan | None,
+    *,
+    said: bool,
+    leaving_out: int = 0,
+    unasked: bool = False,
 ) -> tuple[Choice, ...]:
     """What can be done, with its cost; a pure function.
 
@@ -50,15 +57,12 @@ def choices(
         now: How the model is loaded; None where it is not.
         bigger: The same with a larger window; None where the model knows no larger one.
         said: Whether there is an exchange to go on from.
+        leaving_out: How many messages a question that waits leaves no room for; 0 for none.
+        unasked: Whether the user has chosen that the oldest are left out without asking.
     """
     history = status.context_used - status.thinking_tokens - status.answer_tokens
     found = [
-        Choice(
-            "leave_out",
-            "Go on, and leave out the oldest messages",
-            "Happens by itself when room is needed. They stay on the screen and in the search; "
-            "the model no longer knows them.",
-        ),
+        *_leaving(leaving_out, unasked=unasked),
         Choice(
             "summarise",
             "Let the model summarise, and go on in a new conversation",
@@ -81,7 +85,7 @@ def choices(
         again = f"the model is loaded again and reads {_read_words(history, prompt_tps)}"
         reason = bigger.would_fit_if[0] if bigger.would_fit_if else "it does not fit"
         found.insert(
-            2,
+            -1,
             Choice(
                 "window",
                 f"A window of {wording.short_count(window)} tokens",
@@ -93,6 +97,24 @@ def choices(
             ),
         )
     return tuple(found)
+
+
+def _leaving(messages: int, *, unasked: bool) -> list[Choice]:
+    """The choices about the oldest messages."""
+    stay = "They stay on the screen and in the search; the model no longer knows them."
+    if unasked:
+        words = "Now the oldest are left out without asking, and you are told."
+        return [Choice("ask", "Ask before messages are left out", words)]
+    always = Choice(
+        "always",
+        "Leave out the oldest from now on, in this conversation",
+        "You are told each time, and not asked again."
+        if messages
+        else f"Else you are asked. {stay}",
+    )
+    if not messages:
+        return [always]
+    return [Choice("leave_out", f"Leave out the {messages} oldest messages", stay), always]
 
 
 def parts_content(status: Status, left_out_messages: int) -> Content:
@@ -128,6 +150,7 @@ class ContextWindow(ModalScreen[Choice | None]):
         status: What fills the window.
         left_out_messages: Of the oldest, those that were not sent lately.
         offered: What can be done.
+        leaving_out: How many messages a question that waits leaves no room for; 0 for none.
     """
 
     DEFAULT_CSS = """
@@ -154,8 +177,15 @@ class ContextWindow(ModalScreen[Choice | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = bindings(_COMMANDS)
 
-    def __init__(self, status: Status, left_out_messages: int, offered: Sequence[Choice]) -> None:
+    def __init__(
+        self,
+        status: Status,
+        left_out_messages: int,
+        offered: Sequence[Choice],
+        leaving_out: int = 0,
+    ) -> None:
         super().__init__()
+        self._leaving_out = leaving_out
         self._status, self._left_out_messages, self._offered = status, left_out_messages, offered
 
     def compose(self) -> ComposeResult:
@@ -164,14 +194,27 @@ class ContextWindow(ModalScreen[Choice | None]):
             box.can_focus = False
             window = wording.count(self._status.context_window)
             box.border_title = f"Context window: {window} tokens"
-            box.border_subtitle = "Enter takes it · Esc leaves it"
+            box.border_subtitle = (
+                "Enter takes it · Esc does not ask yet"
+                if self._leaving_out
+                else "Enter takes it · Esc leaves it"
+            )
             yield Static(parts_content(self._status, self._left_out_messages), markup=False)
-            yield Static("When it is full", classes="title", markup=False)
+            title = (
+                f"Your question needs the room of the {self._leaving_out} oldest messages"
+                if self._leaving_out
+                else "When it is full"
+            )
+            yield Static(title, classes="title", markup=False)
             yield OptionList(*(self._option(each) for each in self._offered), markup=False)
 
     def on_mount(self) -> None:
         """The choices have the keyboard."""
-        self.query_one(OptionList).focus()
+        options = self.query_one(OptionList)
+        options.focus()
+        if self._leaving_out:
+            # A second Enter behind the question, pressed a moment too late, chooses nothing.
+            options.highlighted = None
 
     @staticmethod
     def _option(choice: Choice) -> Option:

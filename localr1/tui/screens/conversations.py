@@ -27,6 +27,7 @@ from localr1.errors import LocalR1Error
 from localr1.printable import one_line, printable
 from localr1.tui import wording
 from localr1.tui.command import bindings
+from localr1.tui.keymap import key
 from localr1.tui.list_command import CONVERSATIONS
 from localr1.tui.screens.type_value import TypeValue
 from localr1.tui.services import Services
@@ -143,8 +144,10 @@ class Conversations(ModalScreen[Outcome]):
         """Search line and list."""
         with Vertical() as box:
             box.border_title = "Conversations"
-            box.border_subtitle = (
-                "Enter opens · F5 pins · Ctrl+D deletes · F1 all keys · Esc closes"
+            does = {"open": "opens", "pin": "pins", "delete": "deletes", "help": "all keys"}
+            does["close"] = "closes"
+            box.border_subtitle = " · ".join(
+                f"{key(self.app, f'conversations.{name}')} {words}" for name, words in does.items()
             )
             yield Input(placeholder="Search questions, answers, thinking and #tags", compact=True)
             yield OptionList()
@@ -237,7 +240,8 @@ class Conversations(ModalScreen[Outcome]):
         if await self._done(self._services.discard_conversation(summary.id)):
             self._deleted.append(summary.id)
             title = one_line(summary.title, 40)
-            self.notify(f"Deleted “{title}”. Ctrl+Z brings it back.", markup=False)
+            undo = key(self.app, "conversations.undo")
+            self.notify(f"Deleted “{title}”. {undo} brings it back.", markup=False)
             self.refill()
 
     @work(exclusive=True, group="change")

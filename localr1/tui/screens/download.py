@@ -19,6 +19,7 @@ from localr1.printable import one_line, printable
 from localr1.tui import wording
 from localr1.tui.command import bindings
 from localr1.tui.download_command import DOWNLOAD
+from localr1.tui.keymap import key
 from localr1.tui.services import Services
 from localr1.tui.widgets.note import Note
 from localr1.tui.widgets.progress import Bar
@@ -132,7 +133,9 @@ class Download(Screen[LocalModel | None]):
             return
         self._fetching.cancel()
         self.notify(
-            f"{self._model.name} comes in the background. F3 shows how far it is.", markup=False
+            f"{self._model.name} comes in the background. "
+            f"{key(self.app, 'app.downloads')} shows how far it is.",
+            markup=False,
         )
         self.dismiss(None)
 

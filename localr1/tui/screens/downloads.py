@@ -24,6 +24,7 @@ from localr1.printable import one_line, printable
 from localr1.tui import wording
 from localr1.tui.command import bindings
 from localr1.tui.download_command import DOWNLOADS
+from localr1.tui.keymap import key
 
 LIMITS: Final = (0, 1_000_000, 2_000_000, 5_000_000, 10_000_000, 20_000_000, 50_000_000)
 """Bytes per second that the key offers one after the other; 0 is no limit."""
@@ -185,7 +186,10 @@ class DownloadQueue(ModalScreen[None]):
     def _explain(self) -> None:
         item, status = self._item, self._downloads.status
         if item is None:
-            text = "Nothing is being downloaded. F2 shows the models; b there, while one comes, lets it come in the background."
+            text = (
+                f"Nothing is being downloaded. {key(self.app, 'chat.models')} shows the models; "
+                "b there, while one comes, lets it come in the background."
+            )
         elif item.problem:
             text = f"{item.problem} Space tries again."
         elif not self._online:

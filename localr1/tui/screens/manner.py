@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import ClassVar, TypeVar
 
 from textual.app import ComposeResult
@@ -46,7 +47,7 @@ class MannerForm(ModalScreen[Manner | None]):
     }
     MannerForm Horizontal { height: auto; margin: 0 0 1 0; }
     MannerForm .label { width: 15; color: $text-muted; }
-    MannerForm Input { width: 1fr; border: none; height: 1; padding: 0 1; }
+    MannerForm Input { width: 1fr; padding: 0 1; }
     MannerForm Select { width: 1fr; }
     MannerForm .hint { height: auto; color: $text-muted; }
     MannerForm .problem { height: auto; color: $warning; }
@@ -89,7 +90,7 @@ class MannerForm(ModalScreen[Manner | None]):
     def _line(label: str, name: str, value: str, usual: str) -> ComposeResult:
         with Horizontal():
             yield Static(label, classes="label", markup=False)
-            yield Input(value, placeholder=usual, id=name, select_on_focus=True)
+            yield Input(value, placeholder=usual, id=name, select_on_focus=True, compact=True)
 
     def on_mount(self) -> None:
         """Say at once what there is to say."""
@@ -132,8 +133,13 @@ class MannerForm(ModalScreen[Manner | None]):
         seed = _number("The seed", self._text("seed"), int, 0, 2**31 - 1)
         temperature = _number("The temperature", self._text("temperature"), float, 0, 2)
         top_p = _number("Top-p", self._text("top_p"), float, 0.01, 1)
-        return Manner(
-            self._text("system"), str(self.query_one(Select).value), temperature, top_p, seed
+        return replace(
+            self._manner,
+            system=self._text("system"),
+            preset=str(self.query_one(Select).value),
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
         )
 
     def _text(self, name: str) -> str:

@@ -13,6 +13,7 @@ from localr1.models.types import LocalModel
 from localr1.printable import printable
 from localr1.tui.draft import Draft
 from localr1.tui.garbage import GARBAGE
+from localr1.tui.keymap import key
 from localr1.tui.live import Live
 from localr1.tui.loading import Loading
 from localr1.tui.prompt_cost import PromptCost
@@ -24,6 +25,7 @@ from localr1.tui.waiting import Waiting
 from localr1.tui.widgets.composer import Composer
 from localr1.tui.widgets.note import Note, RestartNote
 from localr1.tui.widgets.progress import LoadLine
+from localr1.tui.widgets.side_panel import SidePanel
 from localr1.tui.widgets.status_line import StatusLine
 from localr1.tui.widgets.transcript import Transcript
 
@@ -51,6 +53,7 @@ class ModelScreen(Reading):
         self._load_line = LoadLine()
         self._talk = Talk(services, runner, local, asked)
         self._live = Live(self.status, self._talk)
+        self.panel = SidePanel(self._talk, runner, self._live)
         self._loading = Loading(self._talk, self.transcript, self._load_line)
         self._waiting = Waiting(self.transcript, self.composer)
         self._garbage = GARBAGE
@@ -107,6 +110,8 @@ class ModelScreen(Reading):
         if not self._loading.running:
             self._loading.begin()
             self._live.rest("loading")
+            if doubt := self.local.doubt:
+                self.notify(printable(doubt), severity="warning", timeout=15, markup=False)
             self._follow_load()
 
     @work(exclusive=True, group="load")
@@ -118,13 +123,18 @@ class ModelScreen(Reading):
             await self._waiting.give_back()
             stopped = isinstance(error, Interrupted)
             label, severity = ("Load it", "warning") if stopped else ("Try again", "error")
-            await self._offer_restart(error, label, "Ctrl+R · F2 another model", severity)
+            hint = f"{key(self.app, 'chat.restart')} · {key(self.app, 'chat.models')} another model"
+            await self._offer_restart(error, label, hint, severity)
         else:
             self._live.rest()
+            self._loaded()
             self._remembering = self._remember()
             await self._talk.resume()
             if text := await self._waiting.take():
                 self._send(text)
+
+    def _loaded(self) -> None:
+        """The model is there; perhaps without computers that are lost."""
 
     @work(exclusive=True, group="remember")
     async def _remember(self) -> None:
@@ -143,7 +153,8 @@ class ModelScreen(Reading):
         if self._talk.ready:
             self.notify("The engine is running.", markup=False)
         elif self._loading.running:
-            self.notify("The model is being loaded. Esc stops that.", markup=False)
+            stop = key(self.app, "chat.stop")
+            self.notify(f"The model is being loaded. {stop} stops that.", markup=False)
         else:
             self.load_model()
             self.composer.focus()

@@ -16,6 +16,7 @@ from localr1.models.types import LocalModel
 from localr1.printable import one_line
 from localr1.tui import wording
 from localr1.tui.command import Command, bindings
+from localr1.tui.keymap import key
 
 _COMMANDS = (Command("pick.close", "escape", "close", "Close", "Leave it.", palette=False),)
 
@@ -60,7 +61,8 @@ class PickModel(ModalScreen[LocalModel | None]):
             box.border_subtitle = "Enter takes it · Esc leaves it"
             yield OptionList(*(Option(self._line(each)) for each in self._models), markup=False)
             yield Static(
-                "It takes the place of the loaded model, which F2 brings back. Both replies stay, "
+                f"It takes the place of the loaded model, which {key(self.app, 'chat.models')} "
+                "brings back. Both replies stay, "
                 "as versions of each other.",
                 classes="hint",
                 markup=False,

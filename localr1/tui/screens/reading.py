@@ -31,7 +31,7 @@ class Reading(Screen[None]):
         """Open or fold the thinking of the last reply."""
         reply = self.transcript.last_reply
         if reply is not None:
-            self.run_worker(reply.thinking.toggle(), group="thinking", exclusive=True)
+            self.run_worker(reply.action_thinking(), group="thinking", exclusive=True)
 
     @work(exclusive=True, group="find")
     async def action_find(self) -> None:
@@ -51,7 +51,7 @@ class Reading(Screen[None]):
         )
         if words:
             self._sought = words
-            places = await reply.thinking.find(words)
+            places = await reply.find(words)
             told = wording.plural(places, "place") if places else "Not in this thinking."
             self.notify(told, markup=False)
 

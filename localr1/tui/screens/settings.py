@@ -20,13 +20,16 @@ from localr1 import settings
 from localr1.config import Preferences, load_usable_preferences
 from localr1.errors import LocalR1Error
 from localr1.printable import one_line, printable
-from localr1.settings import SETTINGS, Setting
+from localr1.settings import KEYS, SETTINGS, Setting
+from localr1.tui import keymap
 from localr1.tui.command import bindings
 from localr1.tui.list_command import SETTINGS as COMMANDS
+from localr1.tui.screens.keys import Keys
 from localr1.tui.screens.type_value import TypeValue
 from localr1.tui.services import Services
 
 _TITLE_CELLS = 22
+_ROWS = (*SETTINGS, KEYS)
 
 
 def setting_content(setting: Setting, preferences: Preferences, width: int) -> Content:
@@ -58,17 +61,17 @@ class Settings(ModalScreen[None]):
         width: 90;
         max-width: 96%;
         height: auto;
-        max-height: 94%;
-        padding: 1 1 0 1;
+        max-height: 100%;
+        padding: 0 1;
         border: round $primary;
         background: $surface;
     }
     Settings OptionList {
-        height: auto; border: none; padding: 0; background: $surface; scrollbar-size-vertical: 1;
-        text-wrap: nowrap;
+        height: auto; border: none; padding: 0; margin: 0 0 1 0; background: $surface;
+        scrollbar-size-vertical: 1; text-wrap: nowrap;
     }
     Settings OptionList:focus { border: none; }
-    Settings .help { height: 3; margin: 1 1 0 1; color: $text-muted; }
+    Settings .help { height: 3; margin: 0 1; color: $text-muted; }
     Settings .problem { height: auto; margin: 0 1 1 1; color: $warning; display: none; }
     Settings .path { height: auto; margin: 0 1; color: $text-muted; }
     """
@@ -123,22 +126,22 @@ class Settings(ModalScreen[None]):
 
     def _show(self, broken: LocalR1Error | None = None) -> None:
         problem = self.query_one(".problem", Static)
-        problem.display = broken is not None
-        if broken is not None:
-            problem.update(printable(f"{broken.why}. The usual value holds there."))
+        wrong = broken.why if broken else "; ".join(keymap.read(self._preferences.keys).problems)
+        problem.display = bool(wrong)
+        problem.update(printable(f"{wrong}. The usual value holds there."))
         options = self.query_one(OptionList)
         at = options.highlighted or 0
         width = max(30, options.size.width - 4)
         options.clear_options()
         options.add_options(
-            [Option(setting_content(each, self._preferences, width)) for each in SETTINGS]
+            [Option(setting_content(each, self._preferences, width)) for each in _ROWS]
         )
         options.highlighted = at
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
         """Say what the setting does, and when."""
         event.stop()
-        setting = SETTINGS[event.option_index]
+        setting = _ROWS[event.option_index]
         also = f" One of: {', '.join(setting.choices)}." if setting.choices else ""
         text = f"{setting.help}{also} A change holds {setting.takes_effect}."
         self.query_one(".help", Static).update(text)
@@ -150,7 +153,7 @@ class Settings(ModalScreen[None]):
 
     @property
     def _chosen(self) -> Setting:
-        return SETTINGS[self.query_one(OptionList).highlighted or 0]
+        return _ROWS[self.query_one(OptionList).highlighted or 0]
 
     @work(exclusive=True, group="settings")
     async def action_change(self) -> None:
@@ -159,6 +162,10 @@ class Settings(ModalScreen[None]):
             await self._step(1)
             return
         setting = self._chosen
+        if setting is KEYS:
+            await self.app.push_screen_wait(Keys(self._services))
+            await self._read()
+            return
         screen = TypeValue[tuple[object]](
             setting.title,
             setting.help,
@@ -177,6 +184,9 @@ class Settings(ModalScreen[None]):
     @work(exclusive=True, group="settings")
     async def action_reset(self) -> None:
         """The usual value."""
+        if self._chosen is KEYS:
+            await self.action_change().wait()
+            return
         await self._set(self._chosen, None)
 
     def action_close(self) -> None:

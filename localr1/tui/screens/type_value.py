@@ -39,7 +39,7 @@ class TypeValue(ModalScreen[Value | None], Generic[Value]):
         border: round $primary;
         background: $surface;
     }
-    TypeValue Input { border: none; height: 1; padding: 0 1; }
+    TypeValue Input { padding: 0 1; }
     TypeValue .hint { height: auto; margin: 1 0 0 0; color: $text-muted; }
     TypeValue .problem { height: auto; color: $warning; display: none; }
     """
@@ -58,7 +58,7 @@ class TypeValue(ModalScreen[Value | None], Generic[Value]):
         with Vertical() as box:
             box.border_title = self._title
             box.border_subtitle = "Enter takes it · Esc leaves it"
-            yield Input(self._value, select_on_focus=True)
+            yield Input(self._value, select_on_focus=True, compact=True)
             yield Static(self._hint, classes="hint", markup=False)
             yield Static("", classes="problem", markup=False)
 

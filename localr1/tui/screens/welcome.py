@@ -110,7 +110,9 @@ class Welcome(Screen[Taken | None]):
         self._wanted = wanted
         self._can_go_back = can_go_back
         self._scenario = Scenario(preferences.goal, asked.context_window, asked.kv_cache_type)
-        self._panel = MachinePanel()
+        self._panel = MachinePanel(
+            "This machine" if services.home.profile is None else "The profile's machine"
+        )
         self._idle = Static("", id="idle", markup=False)
         self._offer = Static("", id="offer", markup=False)
         self._line = Static("", id="ranking", markup=False)

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
-from textual.containers import Vertical
 from textual.widgets import Markdown
 from textual.widgets.markdown import MarkdownBlock
 
 from localr1 import markdown as maths
 from localr1.printable import printable
 from localr1.tui.sections import lines_of, split
-from localr1.tui.widgets import formula
+from localr1.tui.widgets import formula, listing
 from localr1.tui.widgets.code_block import CodeBlock
+from localr1.tui.widgets.laid_out import Column, LaidOutOnce, look_of
+from localr1.tui.widgets.table import Table
 
 _BLOCKS: Final[dict[str, type[MarkdownBlock]]] = {
     **formula.BLOCKS,
+    **listing.BLOCKS,
+    "table_open": Table,
     "fence": CodeBlock,
     "code_block": CodeBlock,
 }
 
 
-class Section(Markdown):
+class Section(LaidOutOnce, Markdown):
     """A part of an answer as Markdown, with its formulas drawn; asleep it only keeps its place.
 
     Args:
@@ -33,15 +37,17 @@ class Section(Markdown):
         asleep: Whether it is drawn only when it comes near the view.
     """
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"formula"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"formula", "mark"}
     BLOCKS = _BLOCKS
     DEFAULT_CSS = """
     Section { height: auto; padding: 0; margin: 0; background: $background; }
     Section MarkdownH1 { content-align: left middle; }
-    Section MarkdownFence { margin: 0 0 1 0; background: $surface; }
+    Section MarkdownFence { margin: 0 0 1 0; padding: 0 0 1 0; background: $surface; }
     Section MarkdownParagraph { margin: 0 0 1 0; }
     Section MarkdownTable { margin: 0 0 1 0; }
     Section > .formula { color: $text-primary; }
+    Section > .mark { color: $text-primary; }
+    Section:light > .mark { color: $text-secondary; }
     """
 
     def __init__(
@@ -58,7 +64,7 @@ class Section(Markdown):
         self._growing = growing
         self._as_source = formulas_as_source
         if asleep:
-            self.styles.height = lines_of(text, _USUAL_WIDTH)
+            self.styles.height = lines_of(text)
 
     def _parser(self) -> MarkdownIt:
         return maths.MathsParser(as_source=self._as_source, growing=self._growing)
@@ -75,11 +81,19 @@ class Section(Markdown):
         await self.append(text)
 
     async def end(self, text: str) -> None:
-        """Show it for good: appending blocks can leave traces of half-read Markdown."""
-        again = text != self.words or any(mark in text for mark in _STRUCTURE)
+        """Show it for good: what came last was perhaps not the half of what it looked like."""
+        more = text.removeprefix(self.words) if text.startswith(self.words) else ""
         self.words, self._growing = text, False
-        if again and not self.asleep:
+        if self.asleep:
+            return
+        if more:
+            await self.append(more)
+        looks = [look_of(block) for block in self._build_from_source(text)]
+        there = list(self.children)
+        if None in looks or [look_of(block) for block in there[: len(looks)]] != looks:
             await self.update(text)
+        else:
+            await self.remove_children(there[len(looks) :])
 
     async def sleep(self) -> None:
         """Keep only its place."""
@@ -108,7 +122,7 @@ class Section(Markdown):
         self.notify(printable(event.href), title="Link copied, not opened", markup=False)
 
 
-class Answer(Vertical):
+class Answer(Column):
     """An answer in sections.
 
     Args:
@@ -119,7 +133,7 @@ class Answer(Vertical):
     """
 
     DEFAULT_CSS = """
-    Answer { height: auto; padding: 0; margin: 0; background: $background; }
+    Answer { padding: 0; margin: 0; background: $background; }
     """
 
     def __init__(
@@ -130,20 +144,31 @@ class Answer(Vertical):
         formulas_as_source: bool = False,
         asleep: bool = False,
     ) -> None:
-        self._waiting = ""
         self._as_source = formulas_as_source
         parts = split(printable(text))
+        # What grows is appended from its beginning: else its last block would count as over.
+        self._waiting = parts[-1] if growing else ""
         # The end of an answer is what is looked at first.
         awake = 0 if asleep else len(parts) - _AWAKE_SECTIONS
         self._sections = [
-            self._section(part, growing=growing and number == len(parts) - 1,
-                          asleep=asleep or number < awake)
-            for number, part in enumerate(parts)
-        ]  # fmt: skip
+            self._section(part, asleep=asleep or number < awake)
+            for number, part in enumerate(parts[:-1] if growing else parts)
+        ]
+        if growing:
+            self._sections.append(self._section("", growing=True))
         super().__init__(*self._sections)
 
-    def _section(self, text: str, *, growing: bool, asleep: bool = False) -> Section:
+    async def on_mount(self) -> None:
+        """Show the beginning of what grows."""
+        await self.draw()
+
+    def _section(self, text: str, *, growing: bool = False, asleep: bool = False) -> Section:
         return Section(text, growing=growing, formulas_as_source=self._as_source, asleep=asleep)
+
+    @property
+    def sections(self) -> Sequence[Section]:
+        """Its parts."""
+        return self._sections
 
     @property
     def source(self) -> str:
@@ -160,15 +185,15 @@ class Answer(Vertical):
             return
         text, self._waiting = self._waiting, ""
         last = self._sections[-1]
-        parts = split(last.words + text)
-        if len(parts) == 1:
-            await last.add(text)
-            return
-        # A section that is over is never drawn again while the answer goes on.
-        await last.end(parts[0])
-        for number, part in enumerate(parts[1:], start=2):
-            self._sections.append(self._section(part, growing=number == len(parts)))
-            await self.mount(self._sections[-1])
+        *over, rest = split(last.words + text)
+        if over:
+            # A section that is over is never drawn again while the answer goes on.
+            await last.end(over[0])
+            last = self._section("", growing=True)
+            more = [*(self._section(part) for part in over[1:]), last]
+            self._sections += more
+            await self.mount_all(more)
+        await last.add(rest.removeprefix(last.words))
 
     async def complete(self) -> None:
         """No more will come."""
@@ -184,8 +209,5 @@ class Answer(Vertical):
                 await section.show_formulas(as_source=as_source)
 
 
-_USUAL_WIDTH: Final = 76
 _AWAKE_SECTIONS: Final = 2
 _FORMULA: Final = ("\\", "$")
-_STRUCTURE: Final = ("\n", "`", "|", "*", "_", "[", "<", "#", *_FORMULA)
-"""Without any of these the answer is one plain paragraph, which needs no second drawing."""

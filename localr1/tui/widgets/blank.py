@@ -9,16 +9,24 @@ from localr1.models.types import LocalModel
 from localr1.printable import printable
 from localr1.remote.model import RemoteModel
 from localr1.tui import wording
+from localr1.tui.keymap import COMMANDS, Keymap
 
 
-def blank_content(local: LocalModel, conversations: int, *, private: bool = False) -> Content:
+def blank_content(
+    local: LocalModel, conversations: int, keys: Keymap, *, private: bool = False
+) -> Content:
     """The words of the empty page.
 
     Args:
         local: The model that is used.
         conversations: How many earlier conversations there are.
+        keys: As the user has them.
         private: Whether the conversation that begins is never written.
     """
+
+    def key(command_id: str) -> str:
+        return keys.of(COMMANDS[command_id]).keys_text
+
     elsewhere = isinstance(local, RemoteModel)
     where = "" if elsewhere else " · on this machine, nothing leaves it"
     if local.model.demo and not elsewhere:
@@ -29,7 +37,9 @@ def blank_content(local: LocalModel, conversations: int, *, private: bool = Fals
             ),
             Content(""),
             Content.assemble(("Try  ", "dim"), "What is 347 + 589?"),
-            Content.assemble(("Then ", "dim"), "F2 shows which R1 fits this machine."),
+            Content.assemble(
+                ("Then ", "dim"), f"{key('chat.models')} shows which R1 fits this machine."
+            ),
         ]
     else:
         lines = [
@@ -37,10 +47,13 @@ def blank_content(local: LocalModel, conversations: int, *, private: bool = Fals
             Content.styled(f"{printable(local.variant.quantization)}{where}", "dim"),
             Content(""),
             Content(
-                "R1 thinks before it answers. Ctrl+O opens its thinking"
-                + ("." if elsewhere else ", Ctrl+T ends it early.")
+                f"R1 thinks before it answers. {key('chat.thinking')} opens its thinking"
+                + ("." if elsewhere else f", {key('chat.answer_now')} ends it early.")
             ),
-            Content("Alt+↑ chooses what was said: edit it, think again, answer again, quote."),
+            Content(
+                f"{key('chat.walk_up')} chooses what was said: edit it, think again, answer again, "
+                "quote."
+            ),
         ]
     if private:
         lines += [
@@ -52,7 +65,7 @@ def blank_content(local: LocalModel, conversations: int, *, private: bool = Fals
         ]
     elif conversations:
         earlier = wording.plural(conversations, "earlier conversation")
-        lines += [Content(""), Content.assemble((f"{earlier}: ", "dim"), "Ctrl+L")]
+        lines += [Content(""), Content.assemble((f"{earlier}: ", "dim"), key("chat.list"))]
     return Content("\n").join(lines)
 
 
@@ -63,5 +76,7 @@ class Blank(Static):
     Blank { width: 1fr; height: auto; margin: 1 0; padding: 0 2; text-align: center; }
     """
 
-    def __init__(self, local: LocalModel, conversations: int, *, private: bool = False) -> None:
-        super().__init__(blank_content(local, conversations, private=private), markup=False)
+    def __init__(
+        self, local: LocalModel, conversations: int, keys: Keymap, *, private: bool = False
+    ) -> None:
+        super().__init__(blank_content(local, conversations, keys, private=private), markup=False)

@@ -8,9 +8,10 @@ from textual.widget import Widget
 from localr1.chat.types import Message, Wish
 from localr1.printable import printable
 from localr1.tui import wording
+from localr1.tui.widgets.laid_out import LaidOutOnce
 
 
-class Chosen(Widget):
+class Chosen(LaidOutOnce, Widget):
     """A message that the keyboard can choose; a click does not, so that typing stays typing."""
 
     FOCUS_ON_CLICK = False

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import asyncio
+import re
+from functools import partial
+from typing import ClassVar, Final
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -10,12 +13,20 @@ from textual.content import Content
 from textual.message import Message
 from textual.style import Style
 from textual.widget import Widget
-from textual.widgets import Static
-from textual.widgets.markdown import MarkdownFence
+from textual.widgets import Label, Static
+from textual.widgets.markdown import MarkdownBlock, MarkdownFence
 
 from localr1.printable import one_line, printable
 from localr1.tui import wording
 from localr1.tui.command import Command, bindings
+from localr1.tui.widgets.laid_out import LaidOutOnce
+
+_LONG_CHARACTERS: Final = 3_000
+_LINES: Final = re.compile(r"(?:[^\n]*\n){50}(?=.)", re.DOTALL)
+_GROWTH: Final = 1.25
+"""Long code is coloured again when so much has come: together that is a few times its length."""
+_STILL_SECONDS: Final = 1.0
+"""Or when nothing has come for so long."""
 
 CODE = (
     Command("code.copy", "c,y,enter", "copy", "Copy", "Copy the code.", shown=True, palette=False,
@@ -31,7 +42,21 @@ CODE = (
 )  # fmt: skip
 
 
-class Bar(Static):
+class Code(LaidOutOnce, Label):
+    """Some lines of the code; those that are over are not drawn again."""
+
+    def __init__(self, lines: Content) -> None:
+        super().__init__(lines, expand=True)
+        self._lines = lines
+
+    def show(self, lines: Content) -> None:
+        """Show other lines, if they are."""
+        if (lines.plain, lines.spans) != (self._lines.plain, self._lines.spans):
+            self._lines = lines
+            self.update(lines)
+
+
+class Bar(LaidOutOnce, Static):
     """The line above the code.
 
     Args:
@@ -51,7 +76,7 @@ class Bar(Static):
         self._block.action_save()
 
 
-class CodeBlock(MarkdownFence, can_focus=True):
+class CodeBlock(LaidOutOnce, MarkdownFence, can_focus=True):
     """Code in an answer; the line above it says what it is and what can be done with it."""
 
     FOCUS_ON_CLICK = False
@@ -59,10 +84,13 @@ class CodeBlock(MarkdownFence, can_focus=True):
     COMMANDS_HELPED = CODE
     DEFAULT_CSS = """
     CodeBlock > .bar { height: 1; padding: 0 2; color: $text-muted; }
-    CodeBlock > Label { padding: 0 2 1 2; }
+    CodeBlock > Label { padding: 0 2; }
     CodeBlock:focus > .bar { background: $block-cursor-blurred-background; color: $text; }
     """
     BINDINGS: ClassVar[list[BindingType]] = bindings(CODE)
+
+    _coloured: tuple[str, Content] = ("", Content())
+    """Long code as far as it is in colours, and its look."""
 
     class SaveWanted(Message):
         """The code is to be saved."""
@@ -72,10 +100,61 @@ class CodeBlock(MarkdownFence, can_focus=True):
             self.code = code
             self.language = language
 
+    @classmethod
+    def highlight(cls, code: str, language: str, ansi: bool = False, dark: bool = False) -> Content:
+        """The code in colours; plain where no language is named: guessing reads all of them in.
+
+        Long code is plain at first; see `_colour`.
+        """
+        if len(code) > _LONG_CHARACTERS:
+            return Content.styled(code, "$text")
+        return super().highlight(code, language or "text", ansi, dark)
+
+    def set_content(self, content: Content) -> None:
+        """Show the code; what of it is in colours stays so."""
+        known, coloured = self._coloured
+        if known and self.code.startswith(known):
+            content = coloured + Content.styled(self.code[len(known) :], "$text")
+        self._content, pieces = content, _pieces(content)
+        there = list(self.query_children(Code))
+        for shown, lines in zip(there, pieces, strict=False):
+            shown.show(lines)
+        if there:  # else they are about to be composed
+            self.mount_all(Code(lines) for lines in pieces[len(there) :])
+
+    def on_mount(self) -> None:
+        """Colour what is long."""
+        self._colour_later(0)
+
+    def _colour_later(self, seconds: float) -> None:
+        if len(self.code) > _LONG_CHARACTERS and self.code != self._coloured[0]:
+            self.run_worker(self._colour(seconds), exclusive=True, group="colour")
+
+    async def _colour(self, seconds: float) -> None:
+        """Colour long code while other things go on, after a pause: it takes 5 ms per 1,000 signs."""
+        await asyncio.sleep(seconds)
+        code, dark = self.code, self.app.current_theme.dark
+        colour = partial(super().highlight, code, self.lexer or "text", dark=dark)
+        self._coloured = code, await asyncio.to_thread(colour, ansi=self.app.native_ansi_color)
+        self.set_content(Content.styled(self.code, "$text"))
+
     def compose(self) -> ComposeResult:
         """What it is, and the code."""
         yield Bar(self)
-        yield from super().compose()
+        for lines in _pieces(self._highlighted_code):
+            yield Code(lines)
+
+    @property
+    def look(self) -> tuple[str, str]:
+        """What it shows."""
+        return self.code, self.lexer
+
+    async def _update_from_block(self, block: MarkdownBlock) -> None:
+        await super()._update_from_block(block)
+        for bar in self.query_children(Bar):
+            bar.update(_bar(self.lexer), layout=False)
+        grown = len(self.code) > _GROWTH * len(self._coloured[0])
+        self._colour_later(0 if grown else _STILL_SECONDS)
 
     def action_copy(self) -> None:
         """Copy the code."""
@@ -107,6 +186,12 @@ class CodeBlock(MarkdownFence, can_focus=True):
             if isinstance(above, Widget) and above.can_focus:
                 return list(above.query(CodeBlock))
         return [self]
+
+
+def _pieces(code: Content) -> list[Content]:
+    """The code in pieces that can be drawn each by itself."""
+    ends = [match.end() for match in _LINES.finditer(code.plain)]
+    return [piece[:-1] if piece.plain.endswith("\n") else piece for piece in code.divide(ends)]
 
 
 def _bar(language: str) -> Content:

@@ -13,11 +13,13 @@ from textual.widgets import TextArea
 from localr1.config import expanded
 from localr1.printable import printable
 from localr1.tui.folding import Folds, as_attachment, completions, dropped_path
+from localr1.tui.keymap import key, keymap_of
 
-_NEW_LINE = frozenset({"shift+enter", "ctrl+j", "alt+enter"})
+# Where Enter sends no longer, it is what it is in every text.
+_NEW_LINE = frozenset({"alt+enter", "enter"})
 _NAME_BEFORE: Final = re.compile(r"""(?<!\S)@"?(?P<name>[^\s"]*)$""")
 _SHOWN_NAMES = 12
-_RECALL = {"up": -1, "down": 1}
+_PLACEHOLDER = "Ask anything. {} sends, {} begins a new line, @ attaches a file."
 
 
 class Composer(TextArea):
@@ -47,7 +49,7 @@ class Composer(TextArea):
 
     def __init__(self) -> None:
         super().__init__(
-            placeholder="Ask anything. Enter sends, Ctrl+J begins a new line, @ attaches a file.",
+            placeholder=_PLACEHOLDER.format("Enter", "Ctrl+J"),
             show_line_numbers=False,
             soft_wrap=True,
             highlight_cursor_line=False,
@@ -57,6 +59,17 @@ class Composer(TextArea):
         self._folds = Folds()
         self._sent: list[str] = []
         self._at: int | None = None
+
+    def show_keys(self) -> None:
+        """Say with which keys it is sent, as the user has them now."""
+        keys = keymap_of(self.app)
+        send = key(self.app, "composer.send")
+        line = key(self.app, "composer.newline") if "composer.newline" in keys.changed else "Ctrl+J"
+        self.placeholder = _PLACEHOLDER.format(send, line)
+
+    def on_mount(self) -> None:
+        """Say it from the beginning."""
+        self.show_keys()
 
     def remember(self, prompts: list[str]) -> None:
         """Take the prompts of a conversation as what was sent before, oldest first."""
@@ -73,14 +86,16 @@ class Composer(TextArea):
         self.move_cursor(self.document.end)
 
     async def _on_key(self, event: events.Key) -> None:
-        if event.key == "enter":
+        keys = keymap_of(self.app).keys
+        step = -1 if event.key in keys("composer.earlier") else 1 if event.key == "down" else 0
+        if event.key in keys("composer.send"):
             self._take(event)
             self.send()
-        elif event.key in _NEW_LINE:
+        elif event.key in keys("composer.newline") or event.key in _NEW_LINE:
             self._take(event)
             self.insert("\n")
-        elif (event.key == "tab" and self._complete()) or (
-            event.key in _RECALL and self._recall(_RECALL[event.key])
+        elif (event.key in keys("composer.attach") and self._complete()) or (
+            step and self._recall(step)
         ):
             self._take(event)
         else:

@@ -161,7 +161,11 @@ def _problem(text: str, width: int) -> list[Content]:
 
 
 class MachinePanel(Static):
-    """The computer at a glance; it fills in when the machine has been examined."""
+    """The computer at a glance; it fills in when the machine has been examined.
+
+    Args:
+        title: What it is.
+    """
 
     DEFAULT_CSS = """
     MachinePanel {
@@ -175,8 +179,9 @@ class MachinePanel(Static):
     MachinePanel.-elsewhere { border: round $warning; border-title-color: $warning; }
     """
 
-    def __init__(self) -> None:
+    def __init__(self, title: str = "This machine") -> None:
         super().__init__("", markup=False, id="machine")
+        self._title = title
         self._machine: Machine | None = None
         self._elsewhere = False
 
@@ -185,11 +190,11 @@ class MachinePanel(Static):
 
         Args:
             machine: None while it is being examined.
-            elsewhere: Whether it is not this one.
+            elsewhere: Whether it is another than the one that is planned for.
         """
         self._machine = machine
         self._elsewhere = elsewhere
-        self.border_title = "What if: not this machine" if elsewhere else "This machine"
+        self.border_title = "What if: not this machine" if elsewhere else self._title
         self.set_class(elsewhere, "-elsewhere")
         self._draw()
 

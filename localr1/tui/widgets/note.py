@@ -154,14 +154,14 @@ class LoopNote(ActionNote):
     class Wanted(ActionNote.Wanted):
         """The thinking is to end."""
 
-    def __init__(self, notice: LoopNotice) -> None:
+    def __init__(self, notice: LoopNotice, keys: str = ANSWER_NOW.keys_text) -> None:
         super().__init__(
             loop_words(notice),
             "",
             "",
             "warning",
             label=ANSWER_NOW.label,
-            hint=f"{ANSWER_NOW.keys_text} ends the thinking",
+            hint=f"{keys} ends the thinking",
         )
 
     def tell(self, notice: LoopNotice) -> None:

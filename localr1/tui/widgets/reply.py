@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -30,7 +30,8 @@ from localr1.chat.types import (
     ThinkingDelta,
 )
 from localr1.tui import wording
-from localr1.tui.command import CONTEXT, bindings
+from localr1.tui.command import ANSWER_NOW, CONTEXT, bindings
+from localr1.tui.keymap import key
 from localr1.tui.message_command import REPLY
 from localr1.tui.reply_words import (
     Reading,
@@ -40,14 +41,17 @@ from localr1.tui.reply_words import (
     thought_text,
     thought_words,
 )
-from localr1.tui.widgets.answer import Answer
+from localr1.tui.sections import lines_of
+from localr1.tui.widgets.answer import Answer, Section
 from localr1.tui.widgets.chosen import Chosen
 from localr1.tui.widgets.code_block import CodeBlock
 from localr1.tui.widgets.note import LoopNote, Note
-from localr1.tui.widgets.thinking import ThinkingBlock
+from localr1.tui.widgets.thinking import Page, ThinkingBlock
 
-_DRAW_SECONDS = 0.25
-"""As often as the engine sends more; every drawing takes from what a CPU model has."""
+_DRAW_SECONDS = 0.3
+"""With what else is drawn at most four times a second: each takes from what a CPU model has."""
+_AROUND_LINES = 3
+"""Of a reply, besides its answer and its thinking."""
 _SHARE = 0.1
 """Of a core, what drawing a reply may take: a page that is costly to draw is drawn less often."""
 
@@ -62,7 +66,7 @@ class Reply(Chosen, Vertical, can_focus=True):
         formulas_as_source: Whether formulas are shown as LaTeX.
         growing: Whether it is about to stream.
         versions: The messages in its place on all branches.
-        asleep: Whether its answer is drawn only when it comes near the view.
+        asleep: Whether it is drawn only when it comes near the view.
     """
 
     HELP_TITLE = "A reply"
@@ -87,7 +91,8 @@ class Reply(Chosen, Vertical, can_focus=True):
         asleep: bool = False,
     ) -> None:
         super().__init__()
-        self._asleep = asleep
+        self.asleep = asleep
+        """Whether it only keeps its place."""
         self.on_draw: Callable[[], None] = lambda: None
         """Called at every drawing, for what is drawn elsewhere with it."""
         self.usual = ""
@@ -108,6 +113,9 @@ class Reply(Chosen, Vertical, can_focus=True):
         self._answer_text = message.text if message else ""
         self._last_thinking: ThinkingDelta | None = None
         self._ticker: Timer | None = None
+        if asleep and message is not None:
+            hidden = message.thinking if display == "open" else ""
+            self.styles.height = _AROUND_LINES + lines_of(f"{message.text}\n{hidden}")
 
     @property
     def answer_text(self) -> str:
@@ -127,26 +135,55 @@ class Reply(Chosen, Vertical, can_focus=True):
 
     def compose(self) -> ComposeResult:
         """The parts that there are."""
+        if not self.asleep:
+            yield from self._parts(asleep=False)
+
+    def _parts(self, *, asleep: bool) -> Iterator[Widget]:
         yield self._thinking
         message = self.message
         if message is None:
             return
+        self._thinking.label(thought_text(message.stats or ReplyStats()))
+        self._thinking.display = self._growing or bool(message.thinking)
         if message.text:
             self._answer = Answer(
                 message.text,
                 growing=self._growing,
                 formulas_as_source=self._as_source,
-                asleep=self._asleep,
+                asleep=asleep,
             )
             yield self._answer
         if not self._growing and (figures := self._figures_text(message.stats or ReplyStats())):
             yield Static(figures, classes="figures", markup=False)
 
+    @property
+    def parts(self) -> Sequence[Page | Section]:
+        """What it is made of, as far as it can sleep by itself."""
+        sections = self._answer.sections if self._answer is not None else ()
+        return (*self._thinking.pages, *sections)
+
+    async def wake(self) -> None:
+        """Draw it; its answer is drawn as far as it comes near the view."""
+        if self.asleep:
+            self.asleep = False
+            self.styles.height = "auto"
+            await self.mount_all(self._parts(asleep=True))
+
+    async def sleep(self) -> None:
+        """Keep only its place, if what it shows can be drawn again from what is stored."""
+        told = any(isinstance(child, Note) for child in self.children)
+        if self._growing or self.message is None or told or self.has_focus_within:
+            return
+        self.asleep = True
+        self.styles.height = self.size.height
+        self._answer = None
+        self._thinking = ThinkingBlock(
+            self.message.thinking, "open" if self._thinking.is_open else "folded"
+        )
+        await self.remove_children()
+
     def on_mount(self) -> None:
         """Begin to draw at most four times a second; a finished reply is never drawn again."""
-        if self.message is not None:
-            self._thinking.label(thought_text(self.message.stats or ReplyStats()))
-            self._thinking.display = self._growing or bool(self.message.thinking)
         if self._growing:
             self._label()
             self._ticker = self.set_interval(_DRAW_SECONDS, self._tick)
@@ -173,7 +210,11 @@ class Reply(Chosen, Vertical, can_focus=True):
             case LoopNotice():
                 await self._tell_loop(event)
             case Notice():
-                todo = f"{CONTEXT.keys_text} shows what can be done." if event.about_window else ""
+                todo = (
+                    f"{key(self.app, CONTEXT.id)} shows what can be done."
+                    if event.about_window
+                    else ""
+                )
                 await self._add(Note(event.text, todo=todo))
             case Finished() | Failed():
                 await self._complete(event.stats if isinstance(event, Finished) else None)
@@ -192,14 +233,15 @@ class Reply(Chosen, Vertical, can_focus=True):
 
     async def draw(self) -> None:
         """Show what came since the last drawing."""
-        self.on_draw()
-        self._label()
-        if not self._dirty:
-            return
-        self._dirty = False
-        await self._thinking.draw()
-        if self._answer is not None:
-            await self._answer.draw()
+        with self.app.batch_update():  # else the screen is drawn before all of it is ready
+            self.on_draw()
+            self._label()
+            if not self._dirty:
+                return
+            self._dirty = False
+            await self._thinking.draw()
+            if self._answer is not None:
+                await self._answer.draw()
 
     async def _extend_answer(self, text: str) -> None:
         if self._phase != "answer":
@@ -216,7 +258,7 @@ class Reply(Chosen, Vertical, can_focus=True):
         if self._loop_note is not None:
             self._loop_note.tell(notice)
         elif self._answer is None:
-            self._loop_note = LoopNote(notice)
+            self._loop_note = LoopNote(notice, key(self.app, ANSWER_NOW.id))
             await self._add(self._loop_note)
 
     async def _end_thinking(self, stats: ReplyStats) -> None:
@@ -235,6 +277,7 @@ class Reply(Chosen, Vertical, can_focus=True):
         self._thinking.display = bool(self._thinking.text)
 
     async def _complete(self, stats: ReplyStats | None) -> None:
+        self._growing = False
         if self._ticker is not None:
             self._ticker.stop()
         await self._end_thinking(stats or ReplyStats())
@@ -311,7 +354,13 @@ class Reply(Chosen, Vertical, can_focus=True):
 
     async def action_thinking(self) -> None:
         """Open or fold its thinking."""
+        await self.wake()
         await self._thinking.toggle()
+
+    async def find(self, words: str) -> int:
+        """Show where words are in its thinking; see `ThinkingText.find`."""
+        await self.wake()
+        return await self._thinking.find(words)
 
     def action_code(self) -> None:
         """Choose its first code block."""

@@ -36,6 +36,8 @@ class Status:
     """Of the reply that is being written."""
     answer_tokens: int = 0
     """The same."""
+    read_tokens: int = 0
+    """Of the prompt, those that are read."""
 
 
 def status_content(status: Status, width: int, beside: str = "") -> Content:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
 from localr1.printable import printable
 from localr1.tui.command import Command, bindings
+from localr1.tui.sections import lines_of
+from localr1.tui.widgets.laid_out import Column, LaidOutOnce
 
 TAIL_LINES = 8
 # As much text as can be in the tail, whatever the width: older text is never laid out.
@@ -61,17 +63,55 @@ class ThinkingHeader(Static, can_focus=True):
         self.action_open_or_fold()
 
 
-class ThinkingText(Vertical):
+class Page(LaidOutOnce, Static):
+    """A page of it; asleep it only keeps its place.
+
+    Args:
+        text: The page.
+        asleep: Whether it is drawn only when it comes near the view.
+    """
+
+    DEFAULT_CSS = """
+    Page { height: auto; color: $text-muted; }
+    """
+
+    def __init__(self, text: str, *, asleep: bool = False) -> None:
+        self._words = Content(text.rstrip("\n"))
+        super().__init__("" if asleep else self._words, markup=False)
+        self.asleep = asleep
+        if asleep:
+            self.styles.height = lines_of(text)
+
+    def show(self, words: Content) -> None:
+        """Have it say something else."""
+        self._words = words
+        if not self.asleep:
+            self.update(words)
+
+    async def wake(self) -> None:
+        """Draw it."""
+        self.asleep = False
+        self.styles.height = "auto"
+        self.update(self._words)
+
+    async def sleep(self) -> None:
+        """Keep only its place."""
+        self.asleep = True
+        self.styles.height = self.size.height
+        self.update("")
+
+
+class ThinkingText(Column):
     """The whole thinking as plain text, in pages."""
 
     DEFAULT_CSS = """
-    ThinkingText { height: auto; padding: 0 0 0 1; border-left: solid $border-blurred; }
-    ThinkingText > Static { height: auto; color: $text-muted; }
+    ThinkingText { padding: 0 0 0 1; border-left: solid $border-blurred; }
     """
 
     def __init__(self, text: str) -> None:
         pages = _pages(text)
-        super().__init__(*(self._page(page) for page in pages))
+        last = len(pages) - 1
+        super().__init__(*(Page(page, asleep=n < last) for n, page in enumerate(pages)))
         self._last = pages[-1]
         self._found: tuple[str, int] = ("", -1)
         """The words last looked for, and the page that was shown."""
@@ -80,10 +120,10 @@ class ThinkingText(Vertical):
         """Add what came since."""
         first, *more = _pages(self._last + text)
         page = self.children[-1]
-        if isinstance(page, Static):
-            page.update(Content(first.rstrip("\n")))
+        if isinstance(page, Page):
+            page.show(Content(first.rstrip("\n")))
         if more:
-            self.mount_all([self._page(text) for text in more])
+            self.mount_all([Page(text) for text in more])
         self._last = more[-1] if more else first
 
     def find(self, text: str, words: str) -> int:
@@ -98,13 +138,13 @@ class ThinkingText(Vertical):
         """
         pages, places, hits = _pages(text), 0, []
         needle = re.compile(re.escape(words), re.IGNORECASE)
-        for number, (page, shown) in enumerate(zip(pages, self.query(Static), strict=False)):
+        for number, (page, shown) in enumerate(zip(pages, self.query(Page), strict=False)):
             found = list(needle.finditer(page.rstrip("\n")))
             places += len(found)
             content = Content(page.rstrip("\n"))
             for match in found:
                 content = content.stylize("reverse", match.start(), match.end())
-            shown.update(content)
+            shown.show(content)
             if found:
                 hits.append(number)
         before = self._found[1] if self._found[0] == words else -1
@@ -114,12 +154,8 @@ class ThinkingText(Vertical):
             self.children[at].scroll_visible(animate=False, top=True)
         return places
 
-    @staticmethod
-    def _page(text: str) -> Static:
-        return Static(Content(text.rstrip("\n")), markup=False)
 
-
-class ThinkingBlock(Vertical):
+class ThinkingBlock(Column):
     """The thinking of one reply.
 
     Folded it is one line; while it streams, a tail of at most eight lines hangs under it; the
@@ -131,7 +167,7 @@ class ThinkingBlock(Vertical):
     """
 
     DEFAULT_CSS = """
-    ThinkingBlock { height: auto; margin: 0 0 1 0; }
+    ThinkingBlock { margin: 0 0 1 0; }
     ThinkingBlock > .tail {
         color: $text-muted;
         text-style: dim;
@@ -158,6 +194,11 @@ class ThinkingBlock(Vertical):
     def is_open(self) -> bool:
         """Whether the whole text is shown."""
         return self._body is not None
+
+    @property
+    def pages(self) -> Sequence[Page]:
+        """The pages that there are, but for the last, which may grow."""
+        return list(self._body.query_children(Page))[:-1] if self._body is not None else ()
 
     @property
     def text(self) -> str:

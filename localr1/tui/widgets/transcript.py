@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
+from textual.geometry import Size
 from textual.widget import Widget
 from textual.widgets import Button
 
@@ -15,11 +16,17 @@ from localr1.chat.types import Message
 from localr1.tui import wording
 from localr1.tui.widgets.answer import Section
 from localr1.tui.widgets.chosen import Chosen
+from localr1.tui.widgets.laid_out import Column, LaidOutOnce
 from localr1.tui.widgets.question import Question
 from localr1.tui.widgets.reply import Reply
+from localr1.tui.widgets.thinking import Page
 
 MOUNTED_MESSAGES = 20
 """Messages drawn at first, and more at each request: cost grows with what is mounted."""
+
+
+Part = Reply | Section | Page
+"""What can sleep."""
 
 
 class Earlier(Vertical):
@@ -41,7 +48,7 @@ class Earlier(Vertical):
         )
 
 
-class Transcript(VerticalScroll, can_focus=False):
+class Transcript(LaidOutOnce, VerticalScroll, can_focus=False):
     """Questions, replies and notes, newest last.
 
     Args:
@@ -57,7 +64,7 @@ class Transcript(VerticalScroll, can_focus=False):
         scrollbar-size-vertical: 1;
     }
     /* At least as high as the view, so that a short conversation begins at the top. */
-    Transcript > #page { height: auto; min-height: 100%; max-width: 120; padding: 1 2 0 2; }
+    Transcript > #page { min-height: 100%; max-width: 120; padding: 1 2 0 2; }
     """
 
     def __init__(self, display: str = "folded", budget: ThinkingBudget | None = None) -> None:
@@ -72,7 +79,7 @@ class Transcript(VerticalScroll, can_focus=False):
         """Whether something moved since the last look."""
         self.versions_of: Callable[[int], tuple[int, ...]] = lambda _number: ()
         """The messages in a message's place on all branches."""
-        self._page = Vertical(id="page")
+        self._page = Column(id="page")
 
     def use(self, display: str, budget: ThinkingBudget) -> None:
         """Show the thinking of replies from now on in another way."""
@@ -95,6 +102,11 @@ class Transcript(VerticalScroll, can_focus=False):
             self._tending = True
             self.run_worker(self._tend(), group="tend")
 
+    def _scroll_update(self, virtual_size: Size) -> None:
+        """Set the scrollbar: the layout that changed it draws it too."""
+        super()._scroll_update(virtual_size)
+        self.vertical_scrollbar._repaint_required = False  # noqa: SLF001 - else it is drawn twice
+
     async def _tend(self) -> None:
         """Draw what came near the view, and let what went far from it keep only its place."""
         try:
@@ -102,30 +114,40 @@ class Transcript(VerticalScroll, can_focus=False):
                 self._unseen = False
                 # What was scrolled or added is laid out first.
                 await self._laid_out()
-                while section := self._next_to_wake():
-                    await self._wake(section)
-                for section in self._far_away():
-                    await section.sleep()
+                while found := self._next_to_wake():
+                    await self._wake(found)
+                for far in self._far_away():
+                    if far.is_attached:
+                        await far.sleep()
         finally:
             self._tending = False
 
-    def _next_to_wake(self) -> Section | None:
+    def _parts(self) -> Iterator[Part]:
+        """What can sleep; the last reply is at hand for whatever the user does next."""
+        last = self.last_reply
+        for child in self._page.children:
+            if isinstance(child, Reply):
+                if child is not last:
+                    yield child
+                yield from child.parts
+
+    def _next_to_wake(self) -> Part | None:
         near = self.region.grow((self.size.height // 4, 0, self.size.height // 4, 0))
-        asleep = (each for each in self.query(Section) if each.asleep)
+        asleep = (each for each in self._parts() if each.asleep)
         return next((each for each in asleep if each.region.overlaps(near)), None)
 
-    def _far_away(self) -> list[Section]:
+    def _far_away(self) -> list[Part]:
         wide = self.region.grow((self.size.height // 2, 0, self.size.height // 2, 0))
-        awake = (each for each in self.query(Section) if not each.asleep)
+        awake = (each for each in self._parts() if not each.asleep)
         return [each for each in awake if each.size and not each.region.overlaps(wide)]
 
-    async def _wake(self, section: Section) -> None:
-        """Draw a section; what is read stays in its place when another height shows above it."""
-        above, before = section.region.y < self.region.y, section.size.height
-        await section.wake()
+    async def _wake(self, part: Part) -> None:
+        """Draw it; what is read stays in its place when another height shows above it."""
+        above, before = part.region.y < self.region.y, part.size.height
+        await part.wake()
         await self._laid_out()
         if above and (self._anchor_released or not self._anchored):
-            moved = section.size.height - before
+            moved = part.size.height - before
             self.scroll_to(y=self.scroll_y + moved, animate=False, immediate=True)
             await self._laid_out()
 
