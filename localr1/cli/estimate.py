@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.table import Table
 
 from localr1 import exact, track_record, workflow
-from localr1.cli import opening, output
+from localr1.cli import columns, opening, output
 from localr1.cli.machine import machine_for
 from localr1.config import expanded
 from localr1.errors import UsageError
-from localr1.fit import advisor, explain, placement, report
+from localr1.fit import advisor, explain, placement, report, time_words
 from localr1.fit.types import DeviceMemory, Interval, Plan
 from localr1.fit.weights import origin
 from localr1.machine.types import Machine
@@ -121,7 +122,8 @@ def _print(plan: Plan, machine: Machine, words: str, *, asked: bool) -> None:
     for line in _remarks(plan, asked=asked):
         console.print(line)
     console.print(_speeds(plan))
-    console.print(_times(plan))
+    for line in _times(plan):
+        output.print_lines(columns.wrapped(line, columns.width()))
     if words:
         console.print(words)
     verdict = ("It fits.",) if plan.fits else plan.reasons[:1]
@@ -195,13 +197,30 @@ def _speeds(plan: Plan) -> str:
     )
 
 
-def _times(plan: Plan) -> str:
-    times = plan.time_to_answer
-    typical, hard, document = (
-        explain.duration(one.expected) for one in (times.typical, times.hard, times.long_document)
+def _times(plan: Plan) -> Iterator[str]:
+    times, thinking = plan.time_to_answer, plan.model.thinking_tokens
+    cut = ", cut short," if times.hard_cut_short else ""
+
+    def told(kind: str, time: Interval, *, assumed: bool) -> str:
+        star = "*" if assumed and not plan.model.demo else ""
+        return f"{kind} {time_words.time_range(time)}{star}"
+
+    answers = ", ".join(
+        (
+            told("a typical one in", times.typical, assumed=times.assumed),
+            told(f"a hard one{cut} in", times.hard, assumed=times.hard_assumed),
+            told("one on a long document in", times.long_document, assumed=times.assumed),
+        )
     )
-    assumed = " (assumed)" if times.assumed else ""
-    return f"Answers: typical {typical}, hard {hard}, on a long document {document}{assumed}."
+    yield f"Answers: {answers}."
+    if plan.model.demo or not (times.assumed or times.hard_assumed):
+        return
+    counts = (
+        (f"{thinking.typical:,} tokens on a typical question", times.assumed),
+        (f"{thinking.hard:,} on a hard one", times.hard_assumed),
+    )
+    thinks = " and ".join(text for text, assumed in counts if assumed)
+    yield f"* Assumed: it thinks {thinks}."
 
 
 def _range(interval: Interval) -> str:

@@ -25,7 +25,7 @@ def machine_for(arguments: argparse.Namespace, home: Home) -> Machine:
         ProfileError: A profile or option cannot be understood.
         UsageError: A size cannot be understood.
     """
-    base = _profile(arguments.profile) if arguments.profile else _this(home)
+    base = _this(home) if arguments.profile is None else _profile(arguments.profile)
     sizes = {
         name: parse_size(text) if text is not None else None
         for name, text in (("ram", arguments.ram), ("gpu_memory", arguments.gpu_memory))
@@ -49,6 +49,12 @@ def machine_for(arguments: argparse.Namespace, home: Home) -> Machine:
 def _profile(path: str) -> Machine:
     from localr1.machine.profile import load_profile  # noqa: PLC0415 - as above
 
+    if not path:
+        raise UsageError(
+            "--profile names no file.",
+            "Perhaps the variable that should name it is empty.",
+            "Write one with: localr1 machine --json > machine.json",
+        )
     return load_profile(expanded(path))
 
 

@@ -189,6 +189,9 @@ def _times(plan: Plan) -> dict[str, Any]:
         "hard": _interval(times.hard),
         "long_document": _interval(times.long_document),
         "assumed": times.assumed,
+        "hard_assumed": times.hard_assumed,
+        "typical_cut_short": times.typical_cut_short,
+        "hard_cut_short": times.hard_cut_short,
     }
 
 

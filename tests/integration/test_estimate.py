@@ -100,6 +100,8 @@ def test_the_table_fits_the_terminal_and_says_what_is_what(laptop: str) -> None:
         (("7b:Q9_9",), 2, "Q4_K_M"),
         (("--kv", "q2", "7b"), 2, "q8_0"),
         (("--gpu-layers", "-1", "7b"), 2, "less than none"),
+        (("--context", "nan", "7b"), 2, "'nan' is not a whole number"),
+        (("--profile", "", "7b"), 2, "names no file"),
         (("/no/such/file.gguf",), 1, "file.gguf"),
         (("--exact", "--gpu", "RTX 4090", "7b:Q4_K_M"), 2, "CUDA0"),
         (("owner/model-GGUF/model-Q4_K_M.gguf",), 4, "owner/model-GGUF"),
