@@ -45,12 +45,11 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         lines = _lines(advice, machine, columns.width(), every_variant=arguments.all)
         if (arguments.ram or arguments.gpu) and not arguments.profile:
-            output.print_lines(
-                columns.wrapped(
-                    f"Another machine, with this one's processor ({machine.cpu.name}).",
-                    columns.width(),
-                )
-            )
+            chip = next((gpu for gpu in machine.gpus if gpu.unified and arguments.gpu), None)
+            whose = f"this one's processor ({machine.cpu.name})"
+            if chip is not None:
+                whose = f"a processor of its own, whose graphics are {chip.description}"
+            output.print_lines(columns.wrapped(f"Another machine, with {whose}.", columns.width()))
         output.print_lines([*lines, *([record] if record else [])])
         output.print_lines(_idle_lines(idle, mended, columns.width()))
     return 0 if fits else NothingFits.exit_code

@@ -326,6 +326,21 @@ def test_unknown_gpu_asks_for_its_memory(name: str) -> None:
     assert device.bandwidth_bytes_per_second is None
 
 
+@pytest.mark.parametrize(
+    "name", ["Intel UHD Graphics 630", "Iris Xe", "UHD 770", "Intel(R) HD Graphics 520"]
+)
+def test_graphics_within_a_processor_are_told_to_have_no_memory(name: str) -> None:
+    for memory_bytes in (None, 8 * GIB):
+        with pytest.raises(ProfileError, match="uses the computer's") as caught:
+            what_if(h100(), gpu=name, gpu_memory_bytes=memory_bytes)
+        assert "--gpu none" in caught.value.todo
+
+
+@pytest.mark.parametrize("name", ["Iris Xe Max", "Arc 140V", "Arc A770"])
+def test_intel_graphics_of_the_table_are_cards_as_before(name: str) -> None:
+    assert what_if(h100(), gpu=name).gpus[0].vendor == "intel"
+
+
 @pytest.mark.parametrize("text", ["", "x2", "RTX 4090 x0", "RTX 4090 x99", "RTX 4090 x9999"])
 def test_gpu_text_that_names_nothing_is_refused(text: str) -> None:
     with pytest.raises(ProfileError):
