@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.table import Table
 
 from localr1 import exact, track_record, workflow
-from localr1.cli import opening, output
+from localr1.cli import columns, opening, output
 from localr1.cli.machine import machine_for
 from localr1.config import expanded
 from localr1.errors import UsageError
@@ -119,7 +120,8 @@ def _print(plan: Plan, machine: Machine, words: str, *, asked: bool) -> None:
     for line in _remarks(plan, asked=asked):
         console.print(line)
     console.print(_speeds(plan))
-    console.print(_times(plan))
+    for line in _times(plan):
+        output.print_lines(columns.wrapped(line, columns.width()))
     if words:
         console.print(words)
     verdict = ("It fits.",) if plan.fits else plan.reasons[:1]

@@ -153,6 +153,7 @@ def _details(plan: Plan, machine: Machine, asked: Asked, ranking: Ranking) -> It
     yield from _cut_short(plan)
     if plan.fits:
         yield from _chosen(plan, asked)
+        yield from _cut_short(plan)
     else:
         yield from _if_it_ran(plan, machine)
     yield from _model_facts(plan, machine)

@@ -146,7 +146,7 @@ def test_what_is_asked_for_is_done(
     assert settings.gpu_layers == expected
     if context > architecture.context_length:
         assert f"instead of {context:,}" in words
-    if kv not in one.kv_cache_types:
+    if kv not in (*one.kv_cache_types, *one.kv_cache_reserve):
         assert f"KV cache in {kv}" in words
     if layers != expected:
         assert f"{layers}" in words
