@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from rich.table import Table
@@ -120,8 +119,7 @@ def _print(plan: Plan, machine: Machine, words: str, *, asked: bool) -> None:
     for line in _remarks(plan, asked=asked):
         console.print(line)
     console.print(_speeds(plan))
-    for line in _times(plan):
-        output.print_lines(columns.wrapped(line, columns.width()))
+    output.print_lines(columns.wrapped(_times(plan), columns.width()))
     if words:
         console.print(words)
     verdict = ("It fits.",) if plan.fits else plan.reasons[:1]
@@ -199,7 +197,7 @@ def _times(plan: Plan) -> str:
     times = plan.time_to_answer
     kinds = (
         ("typical", times.typical, times.assumed),
-        ("hard", times.hard, times.hard_assumed),
+        (f"hard{', cut short,' if times.hard_cut_short else ''}", times.hard, times.hard_assumed),
         ("on a long document", times.long_document, times.assumed),
     )
     told = ", ".join(

@@ -287,14 +287,6 @@ def _whole(text: str, least: int) -> int:
     return value
 
 
-def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        # argparse would tell the name of the function instead.
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-
-
 def _positive(text: str) -> int:
     return _whole(text, 1)
 

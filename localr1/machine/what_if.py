@@ -14,12 +14,8 @@ from localr1.machine.gpu_table import (
     nearest_names,
     shown_name,
     vendor_of,
-    words_of,
 )
 from localr1.machine.types import Device, Machine, Memory
-
-_INTEGRATED = frozenset(("iris", "uhd", "hd"))
-"""In the names of graphics that are a part of an Intel processor."""
 
 _COUNTED = re.compile(r"(.*?)\s*(?:\s[x\N{MULTIPLICATION SIGN}]\s*(\d+))?", re.IGNORECASE)
 _COUNT_FIRST = re.compile(r"(\d+)\s*[x\N{MULTIPLICATION SIGN}]\s+(.*)", re.IGNORECASE)
@@ -167,12 +163,6 @@ def _named_gpu(machine: Machine, name: str, memory_bytes: int | None) -> Device:
 
 
 def _unknown(name: str) -> ProfileError:
-    if _INTEGRATED & set(words_of(name)):
-        return ProfileError(
-            f"The GPU {name!r} has no memory of its own.",
-            "It computes with the computer's, which is no faster for it than for the processor.",
-            "Leave it out: what is said of the processor holds for it too.",
-        )
     why = "It is not in localr1's table."
     if is_laptop(name):
         why += " A laptop's card has other memory than the desktop's of the same name."

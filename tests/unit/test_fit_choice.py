@@ -139,7 +139,7 @@ def test_four_bits_of_cache_that_localr1_chose_are_not_called_harmless() -> None
     plan = next(plan for plan in found if plan.fits)
     assert plan.settings.kv_cache_type == "q4_0"
     told = next(line for line in plan.reasons if line.startswith("KV cache"))
-    assert "about a point" in told
+    assert "costs this model a little" in told
     assert "not harm" not in told
 
 
