@@ -156,7 +156,9 @@ def _chosen(plan: Plan, asked: Asked) -> Iterator[str]:
     if asked.kv_cache_type is None and kv != "f16":
         # arXiv 2504.04823, table 1: 4 bits cost 0.1 to 1.1 points where a model bears them.
         harm = (
-            "costs this model about a point at most" if kv == "q4_0" else "does not harm this model"
+            "cost this model about a point at most in a published test"
+            if kv == "q4_0"
+            else "does not harm this model"
         )
         yield f"KV cache in {kv} to save memory, which {harm}"
 
