@@ -15,7 +15,7 @@ from localr1.models.downloaded import Partial
 from localr1.models.library import Library, Survey
 from localr1.models.place import read_sidecar, sidecar_path
 from localr1.models.places import OWN
-from localr1.models.records import COPIED, real, standing
+from localr1.models.records import COPIED, Recorded, real, standing
 from localr1.models.types import LocalModel
 
 UNUSED_DAYS: Final = 60
@@ -76,19 +76,11 @@ def rows(library: Library, survey: Survey) -> tuple[Row, ...]:
     }
     result = []
     for local in survey.models:
-        record, checked = recorded.of(local.path), recorded.checked(local.path)
+        record = recorded.of(local.path)
         ours = library.unit(local) is not None
-        since = verified = 0.0
+        since = 0.0
         with suppress(OSError):
-            facts = local.path.stat()
-            if standing(checked, facts) == "proven":
-                verified = checked.verified_seconds
-            note = read_sidecar(local.path) if ours else None
-            if note is not None:
-                since = sidecar_path(local.path).stat().st_mtime
-                vouched = note.sha256 and record.authority != COPIED
-                if vouched and note.modified_ns == facts.st_mtime_ns and not local.altered:
-                    verified = max(verified, since)
+            since = sidecar_path(local.path).stat().st_mtime if ours else 0.0
         result.append(
             Row(
                 local,
@@ -96,7 +88,7 @@ def rows(library: Library, survey: Survey) -> tuple[Row, ...]:
                 record.imported,
                 since,
                 record.last_used_seconds,
-                verified,
+                _verified_seconds(recorded, local, ours=ours),
                 record.generation_tps,
                 copies.get(local.path, ()),
                 _equal(library, local.path, copies.get(local.path, ())),
@@ -104,6 +96,25 @@ def rows(library: Library, survey: Survey) -> tuple[Row, ...]:
             )
         )
     return tuple(result)
+
+
+def _verified_seconds(recorded: Recorded, local: LocalModel, *, ours: bool) -> float:
+    """When every file of a model was found right; 0 where one was not, or has changed since."""
+    if local.altered:
+        return 0.0
+    times = []
+    for path in shard_paths(local.path):
+        seconds = 0.0
+        with suppress(OSError):
+            facts, checked = path.stat(), recorded.checked(path)
+            if standing(checked, facts) == "proven":
+                seconds = checked.verified_seconds
+            note = read_sidecar(path) if ours else None
+            vouched = note is not None and note.sha256 and recorded.of(path).authority != COPIED
+            if note is not None and vouched and note.modified_ns == facts.st_mtime_ns:
+                seconds = max(seconds, sidecar_path(path).stat().st_mtime)
+        times.append(seconds)
+    return min(times)
 
 
 def uncompared_bytes(known: Sequence[Row]) -> int:

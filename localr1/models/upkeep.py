@@ -16,6 +16,7 @@ from localr1.gguf.file import shard_paths
 from localr1.models import downloaded
 from localr1.models.copying import Span, check_room, copy, copy_errors, file_sha256
 from localr1.models.library import Library
+from localr1.models.lock import held_now
 from localr1.models.place import (
     read_sidecar,
     target_path,
@@ -151,6 +152,17 @@ def move(local: LocalModel, library: Library, folder: Path, on_progress: OnProgr
             "Move it with the program that put it there; localr1 finds it again.",
         )
     folder = expanded(folder).absolute()
+    try:
+        # Beside the folders of models, which are removed once they are empty.
+        with held_now(library.directory / f"{local.path.name}.moving", limit_seconds=0.0):
+            return _moved(unit, library, folder, on_progress)
+    except TimeoutError:
+        raise FileError(
+            f"{local.path} is not moved.", "Another localr1 moves it now.", "Wait for that."
+        ) from None
+
+
+def _moved(unit: downloaded.Unit, library: Library, folder: Path, on_progress: OnProgress) -> Path:
     sidecar = unit.sidecar
     names = [name for name, _ in sidecar.unit]
     targets = [target_path(folder, sidecar.repository, name) for name in names]
@@ -192,18 +204,20 @@ def _copy_unit(unit: downloaded.Unit, targets: list[Path], on_progress: OnProgre
 def _expected(path: Path, local: LocalModel, library: Library, size_bytes: int) -> tuple[str, str]:
     """What a file's sha256 should be, and who says so; empty where nobody does."""
     note = read_sidecar(path) if library.unit(local) is not None else None
-    if note is not None and note.sha256:
-        copied_from = library.records.read().of(path).authority
-        hub = "the hub" if downloaded.COMMIT.fullmatch(note.revision) else "the download"
-        return note.sha256, copied_from or (hub if note.modified_ns else "the download")
-    with suppress(OSError):
-        real = path.resolve(strict=True)
-        named = _BLOB_NAME.fullmatch(real.name)
-        if named and real.parent.name == "blobs":
-            return named[1], local.place
+    copied_from = library.records.read().of(path).authority
     hashes = local.variant.sha256
     paths = shard_paths(local.path)
-    if len(hashes) == len(paths) and local.variant.size_bytes == local.size_bytes:
+    listed = len(hashes) == len(paths) and local.variant.size_bytes == local.size_bytes
+    if listed and copied_from == COPIED:
+        return hashes[paths.index(path)], "the catalogue"
+    if note is not None and note.sha256:
+        hub = "the hub" if downloaded.COMMIT.fullmatch(note.revision) else "the download"
+        return note.sha256, copied_from or (hub if note.modified_ns else "the download")
+    blob = real(path)
+    named = _BLOB_NAME.fullmatch(blob.name)
+    if named and blob.parent.name == "blobs" and local.place not in {OWN, ADDED, IMPORTED}:
+        return named[1], local.place
+    if listed:
         return hashes[paths.index(path)], "the catalogue"
     record = library.records.read().checked(path)
     if record.sha256 and record.size_bytes == size_bytes:

@@ -18,7 +18,7 @@ from downloading import REPOSITORY
 from loopback_hub import LoopbackHub
 
 from localr1 import workflow
-from localr1.models import copying
+from localr1.models import copying, lock
 from localr1.models.copying import Span
 from localr1.models.downloaded import units
 from localr1.models.inventory import STOPPED_DAYS, UNUSED_DAYS, Row, deletable
@@ -298,6 +298,37 @@ def test_a_name_that_leaves_no_room_for_ours(run: Run, tmp_path: Path) -> None:
     code, _, err = run("import", "--copy", str(path))
     assert code == 1
     assert "shorter name" in err
+
+
+@pytest.mark.usefixtures("hub")
+def test_one_move_of_a_model_at_a_time(run: Run, tmp_path: Path) -> None:
+    run("import", f"hf:{REPOSITORY}")
+    models = workflow.open_home(offline=True).directories.models
+    with (
+        lock.held_now(models / f"{NAME}-F16.gguf.moving"),
+        lock.held_now(models / f"{NAME}.gguf.moving"),
+    ):
+        code, _, err = run("move", NAME, str(tmp_path / "disk"))
+    assert (code, "Another localr1 moves it now" in err) == (1, True)
+    assert run("move", NAME, str(tmp_path / "disk"))[0] == 0
+
+
+def test_a_set_of_shards_is_verified_when_every_one_is(run: Run, user: Path) -> None:
+    first = user / ".lmstudio/models/set-R1.gguf"
+    first.parent.mkdir(parents=True)
+    synthetic.write_tiny(first, shard_tensors=8, name="Some R1 Set")
+    *_, last = shards = sorted(first.parent.glob("*.gguf"))
+    assert len(shards) > 1
+    records = workflow.open_home(offline=True).library.records
+    (name,) = (name for name in listed(run) if name != "demo:F16")
+    for shard in shards:
+        assert listed(run)[name]["verified_seconds"] is None
+        facts = shard.stat()
+        stamp = {"size_bytes": facts.st_size, "modified_ns": facts.st_mtime_ns}
+        records.note(shard, verified_seconds=1.0, **stamp)
+    assert listed(run)[name]["verified_seconds"] == 1.0
+    os.utime(last, (5, 5))
+    assert listed(run)[name]["verified_seconds"] is None
 
 
 @pytest.mark.usefixtures("hub")
