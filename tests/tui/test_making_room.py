@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -51,18 +51,22 @@ def full() -> protocol.Generated:
     return replace(generated(), context_used=12030)
 
 
-async def four_thousand_a_turn(prompts: Sequence[object]) -> tuple[int, ...]:
-    """What stands before and behind the turns is short; each turn is a quarter of the window."""
-    return (10, 10, *(4000 for _ in prompts[2:]))[: len(prompts)]
+def counting(turn_tokens: int) -> Callable[[Sequence[object]], Awaitable[tuple[int, ...]]]:
+    """What stands before and behind the turns is short; each turn has so many tokens."""
+
+    async def counted(prompts: Sequence[object]) -> tuple[int, ...]:
+        return (10, 10, *(turn_tokens for _ in prompts[2:]))[: len(prompts)]
+
+    return counted
 
 
 @asynccontextmanager
 async def nearly_full(
-    size: tuple[int, int] = (80, 36),
+    size: tuple[int, int] = (80, 36), turn_tokens: int = 4000
 ) -> AsyncIterator[tuple[LocalR1App, Pilot[None], PlayedEngine]]:
     """A chat whose next question leaves no room for all that was said."""
     async with played_chat(size) as (app, pilot, engine):
-        engine.count_tokens = four_thousand_a_turn  # type: ignore[method-assign]
+        engine.count_tokens = counting(turn_tokens)  # type: ignore[method-assign, assignment]
         for n in range(1, 4):
             await asked(app, pilot, f"Question {n}?", answering(f"Answer {n}.", 2), full())
         yield app, pilot, engine
@@ -169,6 +173,17 @@ async def twice_as_large(*_: object) -> Plan:
     return replace(plan, devices=(memory,), settings=Settings(32768))
 
 
+async def test_a_summary_that_has_no_room_either_is_said_and_the_question_stays() -> None:
+    async with nearly_full(turn_tokens=4900) as (app, pilot, engine):
+        chat = chat_of(app)
+        await ask_again(app, pilot)
+        await choose(app, pilot, "summarise")
+        await until(pilot, lambda: any("no room" in n.message for n in app._notifications))
+        await until(pilot, lambda: chat.composer.text == "Question 4?" and chat._idle.is_set())
+        assert app.screen is chat
+        assert len(engine.asked) == 3
+
+
 async def test_with_a_bigger_window_the_question_waits_for_the_model() -> None:
     async with nearly_full() as (app, pilot, engine):
         services = app.services
@@ -200,7 +215,7 @@ def test_what_can_be_done_is_explained_before_anything_is_left_out(
         await to_chat(app, pilot)
         services = app.services
         assert isinstance(services, FrozenServices)
-        services.engines[-1].count_tokens = four_thousand_a_turn  # type: ignore[method-assign]
+        services.engines[-1].count_tokens = counting(4000)  # type: ignore[method-assign, assignment]
         running = app.runner.running
         assert running is not None
         app.runner.running = replace(running, plan=ADVICE.plans[1])

@@ -8,7 +8,8 @@ from localr1.markdown import MathsParser
 
 
 def shown(text: str) -> str:
-    return MathsParser().render(text).strip().replace("\n", "|")
+    html: str = MathsParser().render(text)
+    return html.strip().replace("\n", "|")
 
 
 @pytest.mark.parametrize(

@@ -41,9 +41,22 @@ class MakingRoom(Asking):
         screen = ContextWindow(self.status.status, left_out, offered, leaving_out)
         return await self.app.push_screen_wait(screen)
 
+    def _ask_for_room(self, wish: Wish, messages: int) -> None:
+        """Nothing was asked, for want of room: let the user choose, unless that was the choice."""
+        if isinstance(wish, Ask) and wish.whole:
+            self.notify(
+                "A summary of all of it has no room in this window any more. Take a larger one, or"
+                " leave out the oldest messages first.",
+                severity="warning",
+                timeout=10,
+                markup=False,
+            )
+        else:
+            self._choose_room(wish, messages)
+
     @work(exclusive=True, group="context")
-    async def _ask_for_room(self, wish: Wish, messages: int) -> None:
-        """Nothing was asked; what was typed is in the prompt until the user has chosen."""
+    async def _choose_room(self, wish: Wish, messages: int) -> None:
+        """What was typed is in the prompt until the user has chosen."""
         text = wish.text if isinstance(wish, Ask | Edit) else ""
         self._give_back(text)
         choice = await self._chosen_way(messages)
