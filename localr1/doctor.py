@@ -21,7 +21,7 @@ from localr1.config import Directories, load_preferences
 from localr1.errors import HubUnreachable, LocalR1Error
 from localr1.fit.explain import gib
 from localr1.install import recipes
-from localr1.install.diagnosis import best, diagnose
+from localr1.install.diagnosis import best, best_gpu, diagnose, rests
 from localr1.install.types import Backend, Bench, Build, Trouble
 from localr1.machine.terminal import Terminal
 from localr1.machine.types import Device, Machine
@@ -70,6 +70,8 @@ def engine(machine: Machine, bench: Bench) -> list[Finding]:
         found.append(Finding("engine", "ok", words))
     found += [_trouble(trouble, machine, bench) for trouble in troubles]
     found += [_used(gpu) for gpu in machine.gpus]
+    card = best_gpu(machine)
+    found += [_resting(one, card) for one in machine.devices if card and rests(one, machine)]
     # What could not be looked at may hide a card; `unseen` says what that was.
     if all(device.kind == "cpu" for device in machine.devices) and not machine.problems:
         found.append(Finding("gpu", "ok", "No GPU was found; models run on the CPU."))
@@ -105,6 +107,12 @@ def ways(machine: Machine, bench: Bench, wanted: Backend | None = None) -> tuple
 def _used(gpu: Device) -> Finding:
     room = f"{gib(gpu.free_bytes)} free of {gib(gpu.total_bytes)}"
     return Finding("gpu", "ok", f"{gpu.description or gpu.name}: {gpu.backend}, {room}.")
+
+
+def _resting(gpu: Device, card: Device) -> Finding:
+    name, other = (one.description or one.name for one in (gpu, card))
+    words = f"{name} rests: it shares main memory, and {other} is far faster."
+    return Finding("gpu", "ok", words)
 
 
 def _trouble(trouble: Trouble, machine: Machine, bench: Bench) -> Finding:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from localr1.install.types import TESTED_ENGINE, Backend, Kind, Place, Tools, Trouble
@@ -59,8 +60,10 @@ def diagnose(machine: Machine, place: Place, tools: Tools) -> tuple[Trouble, ...
                 current(info),
             )
         )
-    idle = (device for device in machine.devices if is_idle(device, machine))
-    found += [_idle(device, machine, place, tools) for device in idle]
+    idle = [device for device in machine.devices if is_idle(device, machine)]
+    wanted = best(machine, tools)
+    if not emulated(machine, place):  # no build mends that
+        found += [_beside(_idle(one, machine, place, tools), wanted) for one in idle]
     return tuple(found)
 
 
@@ -77,10 +80,14 @@ def best(machine: Machine, tools: Tools) -> Backend:
 
     The largest GPU that works decides: one build drives one maker's cards well.
     """
+    gpu = best_gpu(machine)
+    return "cpu" if gpu is None else backend_for(gpu, tools)
+
+
+def best_gpu(machine: Machine) -> Device | None:
+    """Return the largest GPU that works, cards before graphics of processors; None for none."""
     gpus = [one for one in machine.devices if one.kind != "cpu" and not _driver_fails(one)]
-    if not gpus:
-        return "cpu"
-    return backend_for(max(gpus, key=lambda one: (not one.unified, one.total_bytes)), tools)
+    return max(gpus, key=lambda one: (not one.unified, one.total_bytes), default=None)
 
 
 def emulated(machine: Machine, place: Place) -> bool:
@@ -252,11 +259,33 @@ def _driver_fails(device: Device) -> bool:
 
 def is_idle(device: Device, machine: Machine) -> bool:
     """Whether the engine leaves a GPU that it could use; not one that it knows by another name."""
-    if device.kind == "cpu" or device.usable_by_engine or "same card as" in device.reason:
-        return False
-    # A processor's own graphics are hardly faster than the processor; next to a card they rest.
-    cards = [one for one in machine.gpus if not one.unified]
-    return not (device.unified and cards)
+    return _unused(device) and not rests(device, machine)
+
+
+def rests(device: Device, machine: Machine) -> bool:
+    """Whether a GPU is a processor's own graphics, unused next to a card that works.
+
+    They are hardly faster than the processor, and no build for them is one for the card.
+    """
+    card = best_gpu(machine)
+    return device.unified and _unused(device) and card is not None and not card.unified
+
+
+def _unused(device: Device) -> bool:
+    return not (device.kind == "cpu" or device.usable_by_engine or "same card as" in device.reason)
+
+
+def _beside(trouble: Trouble, wanted: Backend) -> Trouble:
+    """Return a trouble with no other build than `wanted`, the one for the best GPU."""
+    if trouble.kind not in ("cpu_build", "other_build") or trouble.backend in (None, wanted):
+        return trouble
+    if wanted == "vulkan":  # it drives every maker's cards
+        return replace(trouble, backend=wanted)
+    words = (
+        f"The {wanted} build, which the best GPU here wants, cannot use it. One build for cards of"
+        " several makers: localr1 doctor --fix vulkan."
+    )
+    return replace(trouble, backend=None, advice=words)
 
 
 def _idle(device: Device, machine: Machine, place: Place, tools: Tools) -> Trouble:
