@@ -21,7 +21,7 @@ from localr1.config import Directories, load_preferences
 from localr1.errors import HubUnreachable, LocalR1Error
 from localr1.fit.explain import gib
 from localr1.install import recipes
-from localr1.install.diagnosis import best, best_gpu, diagnose, rests
+from localr1.install.diagnosis import best, best_gpu, diagnose, out_of_reach, rests
 from localr1.install.types import Backend, Bench, Build, Trouble
 from localr1.machine.terminal import Terminal
 from localr1.machine.types import Device, Machine
@@ -71,6 +71,7 @@ def engine(machine: Machine, bench: Bench) -> list[Finding]:
     found += [_trouble(trouble, machine, bench) for trouble in troubles]
     found += [_used(gpu) for gpu in machine.gpus]
     card = best_gpu(machine)
+    found += [_lost(one) for one in machine.devices if out_of_reach(one)]
     found += [_resting(one, card) for one in machine.devices if card and rests(one, machine)]
     # What could not be looked at may hide a card; `unseen` says what that was.
     if all(device.kind == "cpu" for device in machine.devices) and not machine.problems:
@@ -107,6 +108,11 @@ def ways(machine: Machine, bench: Bench, wanted: Backend | None = None) -> tuple
 def _used(gpu: Device) -> Finding:
     room = f"{gib(gpu.free_bytes)} free of {gib(gpu.total_bytes)}"
     return Finding("gpu", "ok", f"{gpu.description or gpu.name}: {gpu.backend}, {room}.")
+
+
+def _lost(gpu: Device) -> Finding:
+    why = gpu.reason.partition(": ")[2]
+    return Finding("gpu", "ok", f"{gpu.description or gpu.name} is not used. {why}")
 
 
 def _resting(gpu: Device, card: Device) -> Finding:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from localr1.install.types import TESTED_ENGINE, Backend, Kind, Place, Tools, Trouble
-from localr1.machine.reconcile import drives, gpu_backends
+from localr1.machine.reconcile import OUT_OF_REACH, drives, gpu_backends
 from localr1.machine.types import Device, EngineInfo, Machine
 
 # CUDA releases below this compute capability are in no prebuilt engine (llama-cpp-python's README).
@@ -254,12 +254,17 @@ def _emulated() -> Trouble:
 
 
 def _driver_fails(device: Device) -> bool:
-    return "driver does not work" in device.reason
+    return "driver does not work" in device.reason or out_of_reach(device)
+
+
+def out_of_reach(device: Device) -> bool:
+    """Whether nothing can or should be done for a GPU: too old, or given to a virtual machine."""
+    return device.reason.startswith(OUT_OF_REACH)
 
 
 def is_idle(device: Device, machine: Machine) -> bool:
     """Whether the engine leaves a GPU that it could use; not one that it knows by another name."""
-    return _unused(device) and not rests(device, machine)
+    return _unused(device) and not out_of_reach(device) and not rests(device, machine)
 
 
 def rests(device: Device, machine: Machine) -> bool:
@@ -268,7 +273,8 @@ def rests(device: Device, machine: Machine) -> bool:
     They are hardly faster than the processor, and no build for them is one for the card.
     """
     card = best_gpu(machine)
-    return device.unified and _unused(device) and card is not None and not card.unified
+    idle = _unused(device) and not out_of_reach(device)
+    return device.unified and idle and card is not None and not card.unified
 
 
 def _unused(device: Device) -> bool:

@@ -33,7 +33,7 @@ def _gpu(host: Host, card: PciGpu, names: ProductNames) -> SystemGpu:
     name = name if name.startswith("Intel") else f"Intel {name}"
     unified = card.slot == _INTEGRATED_SLOT
     total_bytes = None if unified else _dedicated_bytes(host, card)
-    problem = "" if card.driver else "No driver runs it."
+    problem = card.kept_for_guest or ("" if card.driver else "No driver runs it.")
     return SystemGpu(
         name,
         "intel",
@@ -43,6 +43,7 @@ def _gpu(host: Host, card: PciGpu, names: ProductNames) -> SystemGpu:
         bandwidth_of(name, total_bytes),
         "sysfs" if card.driver else "PCI bus",
         problem,
+        out_of_reach=bool(card.kept_for_guest),
     )
 
 

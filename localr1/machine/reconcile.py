@@ -26,6 +26,8 @@ _BACKEND_NAMES = {"mtl": "Metal", "metal": "Metal", "cuda": "CUDA", "rocm": "ROC
 _NOT_GPU_BACKENDS = frozenset(("CPU", "BLAS", "RPC", "AMX", "Accelerate"))
 _VENDOR_NAMES = {"nvidia": "NVIDIA", "amd": "AMD", "intel": "Intel", "apple": "Apple"}
 _SAME_MEMORY_SHARE = 0.1
+OUT_OF_REACH = "out of reach"
+"""How the reason of a device begins for which nothing can or should be done."""
 
 
 def reconcile(system: System, engine: EngineInfo) -> Machine:
@@ -182,6 +184,8 @@ def _unusable_device(
 
 
 def _unusable_reason(gpu: SystemGpu, engine: EngineInfo) -> str:
+    if gpu.out_of_reach:
+        return f"{OUT_OF_REACH}: {gpu.problem}"
     # An engine that is mended does not mend the card's driver.
     if gpu.problem:
         return f"the driver does not work: {gpu.problem}"

@@ -136,3 +136,136 @@ def test_one_build_is_advised_for_cards_of_two_makers() -> None:
     other = found["AMD Radeon RX 6400 is not used."]
     assert not other.command
     assert "doctor --fix vulkan" in other.todo
+
+
+# --- a card of two is missing; a card without its driver
+
+
+RTX_4090 = {"name": "NVIDIA GeForce RTX 4090", "memory": [24 * GIB, 23 * GIB], "capability": [8, 9]}
+TWO_SLOTS = ("0000:01:00.0", "0000:02:00.0")
+
+
+def two_cards(driver: str, slot: str | None, **more: Any) -> RecordedHost:
+    """An RTX 4090 that NVML lists, and a GTX 1080 Ti, which NVIDIA's driver 590 left behind."""
+    first, second = TWO_SLOTS
+    listed = {**RTX_4090, **({"slot": slot} if slot else {})}
+    files = {
+        **pci(first, "0x10de", "0x2684", "nvidia"),
+        **pci(second, "0x10de", "0x1b06", driver),
+        **more.pop("files", {}),
+    }
+    return a_host(files=files, nvml={"cuda": 13010, "cards": [listed]}, **more)
+
+
+@pytest.mark.parametrize("slot", [TWO_SLOTS[0], None])
+@pytest.mark.parametrize(
+    ("driver", "words"),
+    [
+        ("", "No driver runs it. NVIDIA's driver is there and leaves it out"),
+        ("nouveau", "It is run by nouveau, not by NVIDIA's driver."),
+    ],
+)
+def test_the_card_that_nvml_does_not_list_is_there(
+    driver: str, words: str, slot: str | None
+) -> None:
+    machine = seen(two_cards(driver, slot))
+    assert [one.description for one in machine.devices[1:]] == [
+        "NVIDIA GeForce RTX 4090",
+        "NVIDIA GPU 0x1b06",
+    ]
+    (second,) = [one for one in said(machine) if "0x1b06 is not used" in one.what]
+    assert second.status == "warning"
+    assert words in second.why
+    assert not second.command
+
+
+def test_a_card_of_nvidias_driver_that_it_does_not_list() -> None:
+    machine = seen(two_cards("nvidia", TWO_SLOTS[0]))
+    assert machine.devices[2].reason.endswith("NVIDIA's driver does not list the card.")
+    # Where NVML tells no addresses (and in a container, which has the cards it was given) the
+    # one that it does not list cannot be told.
+    assert len(seen(two_cards("nvidia", None)).devices) == 2
+    given = two_cards("nvidia", TWO_SLOTS[0], files={"/.dockerenv": ""})
+    assert len(seen(given).devices) == 2
+
+
+def test_a_card_for_a_virtual_machine_is_nothing_to_mend() -> None:
+    found = said(seen(two_cards("vfio-pci", TWO_SLOTS[0])))
+    (second,) = [one for one in found if "0x1b06" in one.what]
+    assert second.status == "ok"
+    assert second.what.endswith("is not used. It is kept for a virtual machine (vfio-pci).")
+
+
+def test_every_card_that_nvml_lists_is_there_once() -> None:
+    files = {f: t for slot in TWO_SLOTS for f, t in pci(slot, "0x10de", "0x2684", "nvidia").items()}
+    cards = [{**RTX_4090, "slot": slot} for slot in TWO_SLOTS]
+    machine = seen(a_host(files=files, nvml={"cuda": 13010, "cards": cards}))
+    assert len(machine.devices) == 3
+
+
+def test_a_card_without_any_driver_is_said_to_have_none() -> None:
+    machine = seen(a_host(files=pci("0000:01:00.0", "0x10de", "0x2684", "")))
+    (wrong,) = [one for one in said(machine) if one.status != "ok"]
+    assert wrong.why == "the driver does not work: No driver runs it."
+    assert "NVIDIA's driver" in wrong.todo
+
+
+# --- cards of AMD that the radeon driver runs
+
+
+def test_a_card_too_old_for_amdgpu_is_nothing_to_mend() -> None:
+    machine = seen(a_host(files=pci("0000:01:00.0", "0x1002", "0x6779", "radeon")))  # HD 6450
+    found = said(machine)
+    assert doctor.worst(found) == "ok"
+    assert any("the driver of AMD's old cards" in one.what for one in found)
+    assert not any("amdgpu" in one.todo for one in found)
+
+
+def test_a_card_that_amdgpu_could_run_is_told_how() -> None:
+    machine = seen(a_host(files=pci("0000:01:00.0", "0x1002", "0x6798", "radeon")))  # HD 7970
+    (wrong,) = [one for one in said(machine) if one.status != "ok"]
+    assert "amdgpu.si_support=1" in wrong.why
+
+
+# --- containers and Windows' Linux
+
+
+K8S = {
+    "/proc/self/cgroup": "0::/\n",
+    "/sys/fs/cgroup/memory.max": f"{8 * GIB}\n",
+    "/sys/fs/cgroup/memory.current": f"{GIB}\n",
+    "/sys/fs/cgroup/memory.swap.max": "0\n",
+}
+LXC = {"/run/systemd/container": "lxc\n", "/proc/self/cgroup": "0::/init.scope\n"}
+CONTAINERD = {
+    "/proc/self/cgroup": "11:memory:/kubepods/besteffort/pod1/cri-containerd-1.scope\n",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes": f"{8 * GIB}\n",
+    "/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes": f"{9 * GIB}\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("files", "swap_gib"), [(K8S, 0), (LXC, 32), (CONTAINERD, 1)], ids=["k8s", "lxc", "containerd"]
+)
+def test_a_container_is_one_and_has_the_swap_it_may_use(
+    files: dict[str, str], swap_gib: int
+) -> None:
+    system = detect(a_host(files=files, swap=32 * GIB))
+    assert system.operating_system.endswith("(container)")
+    assert system.memory.swap_bytes == swap_gib * GIB
+
+
+def test_a_plain_computer_is_no_container() -> None:
+    files = {
+        "/proc/self/cgroup": "0::/user.slice/user-1000.slice/session-2.scope\n",
+        "/run/systemd/container": "",
+    }
+    system = detect(a_host(files=files, swap=32 * GIB))
+    assert "(" not in system.operating_system
+    assert system.memory.swap_bytes == 32 * GIB
+
+
+def test_windows_linux_is_known_without_its_graphics() -> None:
+    files = {"/run/systemd/container": "wsl\n", "/proc/self/cgroup": "0::/init.scope\n"}
+    host = a_host(release="5.15.153.1-microsoft-standard-WSL2", files=files)
+    assert detect(host).operating_system.endswith("(WSL)")
