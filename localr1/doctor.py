@@ -19,7 +19,7 @@ from typing import Final, Literal
 
 from localr1.config import Directories, load_preferences
 from localr1.errors import HubUnreachable, LocalR1Error
-from localr1.fit.explain import gib
+from localr1.fit.explain import gib, room
 from localr1.install import recipes
 from localr1.install.diagnosis import best, best_gpu, diagnose, out_of_reach, rests
 from localr1.install.types import Backend, Bench, Build, Trouble
@@ -106,8 +106,7 @@ def ways(machine: Machine, bench: Bench, wanted: Backend | None = None) -> tuple
 
 
 def _used(gpu: Device) -> Finding:
-    room = f"{gib(gpu.free_bytes)} free of {gib(gpu.total_bytes)}"
-    return Finding("gpu", "ok", f"{gpu.description or gpu.name}: {gpu.backend}, {room}.")
+    return Finding("gpu", "ok", f"{gpu.description or gpu.name}: {gpu.backend}, {room(gpu)}.")
 
 
 def _lost(gpu: Device) -> Finding:

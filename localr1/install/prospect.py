@@ -65,5 +65,20 @@ def _mended(machine: Machine, bench: Bench) -> Machine:
             device = replace(  # noqa: PLW2901 - the same device, described anew
                 device, name=used, backend=name, usable_by_engine=True, reason="after the fix"
             )
+            device = _with_memory(device, machine)  # noqa: PLW2901
         devices.append(device)
     return replace(machine, devices=tuple(devices))
+
+
+def _with_memory(device: Device, machine: Machine) -> Device:
+    """Return a GPU that shares main memory with what it may use of it, where nobody said how much.
+
+    NVIDIA's chips list all of it. For others the systems' common limit is half (Windows' "shared
+    GPU memory", TTM's default on Linux).
+    """
+    if device.total_bytes or not device.unified:
+        return device
+    share = 1.0 if device.vendor == "nvidia" else 0.5
+    total_bytes = int(machine.memory.total_bytes * share)
+    free_bytes = min(total_bytes, machine.memory.available_bytes)
+    return replace(device, total_bytes=total_bytes, free_bytes=free_bytes)

@@ -8,7 +8,9 @@ import pytest
 from recorded_host import RecordedHost
 
 from localr1 import doctor
+from localr1.cli.machine import describe
 from localr1.install import look
+from localr1.install.prospect import prospect
 from localr1.machine.gpu_windows import CLASS_KEY
 from localr1.machine.reconcile import reconcile
 from localr1.machine.system import detect
@@ -269,3 +271,62 @@ def test_windows_linux_is_known_without_its_graphics() -> None:
     files = {"/run/systemd/container": "wsl\n", "/proc/self/cgroup": "0::/init.scope\n"}
     host = a_host(release="5.15.153.1-microsoft-standard-WSL2", files=files)
     assert detect(host).operating_system.endswith("(WSL)")
+
+
+# --- memory that nobody knows, or that is shared
+
+
+def gpu_lines(machine: Machine) -> list[str]:
+    return [text for label, text in describe(machine) if label == "GPU"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("dgx-spark", "shares main memory, not usable"),
+        ("jetson-orin-nx", "shares main memory, not usable"),
+        ("windows-arc-140v", "shares main memory, not usable"),
+        ("rtx-4090-lost", "its memory is not known, not usable"),
+    ],
+)
+def test_memory_that_is_shared_or_not_known_is_said_in_words(name: str, words: str) -> None:
+    lines = gpu_lines(seen(RecordedHost.load(name)))
+    assert any(line.endswith(words) for line in lines)
+    assert not any("0 MiB" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("resource", "gib"),
+    [
+        ("", 8),
+        ("0x00000000a0000000 0x00000000a0ffffff 0x0000000000140204", 8),
+        ("0x0000006000000000 0x00000063ffffffff 0x000000000014220c", 16),
+    ],
+    ids=["none", "small-bar", "resizable-bar"],
+)
+def test_an_arc_whose_driver_does_not_tell_its_memory(resource: str, gib: int) -> None:
+    slot = "0000:03:00.0"
+    machine = seen(
+        a_host(
+            files=pci(slot, "0x8086", "0x56a0", "i915", resource=resource),
+            commands={f"lspci -vmm -s {slot}": "Slot:\t03:00.0\nDevice:\tDG2 [Arc A770]\n"},
+        )
+    )
+    assert gpu_lines(machine) == [f"Intel Arc A770: {gib}.0 GiB free of {gib}.0 GiB, not usable"]
+
+
+@pytest.mark.parametrize(("name", "share"), [("dgx-spark", 1.0), ("windows-arc-140v", 0.5)])
+def test_after_the_fix_shared_graphics_have_main_memory(name: str, share: float) -> None:
+    machine = seen(RecordedHost.load(name))
+    found = prospect(machine, look.bench_of(machine))
+    assert found is not None
+    assert found.machine is not None
+    (gpu,) = found.machine.gpus
+    assert gpu.total_bytes == int(machine.memory.total_bytes * share)
+    assert gpu.unified
+    assert 0 < gpu.free_bytes <= machine.memory.available_bytes
+
+
+def test_one_core_is_one_core() -> None:
+    rows = describe(seen(a_host(cpu_counts=[1, 1])))
+    assert any(text.endswith("1 core (1 fast, 1 thread)") for _, text in rows)
