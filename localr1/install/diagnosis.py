@@ -17,6 +17,8 @@ from localr1.machine.types import Device, EngineInfo, Machine
 
 # CUDA releases below this compute capability are in no prebuilt engine (llama-cpp-python's README).
 OLDEST_CAPABILITY: Final = (6, 0)
+# Cards of one size report a little less or more.
+_AS_MUCH_SHARE: Final = 0.9
 _INSTALL_DRIVER: Final = {
     "nvidia": "Install or repair NVIDIA's driver, and restart the computer.",
     "amd": "Install the amdgpu driver (it is in the kernel and in linux-firmware), and restart.",
@@ -264,17 +266,34 @@ def out_of_reach(device: Device) -> bool:
 
 def is_idle(device: Device, machine: Machine) -> bool:
     """Whether the engine leaves a GPU that it could use; not one that it knows by another name."""
-    return _unused(device) and not out_of_reach(device) and not rests(device, machine)
+    return _unused(device) and not out_of_reach(device) and rests_beside(device, machine) is None
 
 
-def rests(device: Device, machine: Machine) -> bool:
-    """Whether a GPU is a processor's own graphics, unused next to a card that works.
+def rests_beside(device: Device, machine: Machine) -> Device | None:
+    """Return the card beside which an unused GPU is left in peace; None where there is none.
 
-    They are hardly faster than the processor, and no build for them is one for the card.
+    A processor's own graphics are hardly faster than the processor: the card is the one to mend or
+    to use. A card of another maker than the engine's is not worth a build that drives both less
+    well, as long as one in use has as much memory.
     """
-    card = best_gpu(machine)
-    idle = _unused(device) and not out_of_reach(device)
-    return device.unified and idle and card is not None and not card.unified
+    if not _unused(device) or out_of_reach(device):
+        return None
+    cards = [one for one in machine.devices if one.kind != "cpu" and not one.unified]
+    if device.unified:
+        cards = [one for one in cards if not out_of_reach(one)]
+    elif _driver_fails(device) or _able(device, machine.engine):
+        return None
+    else:
+        least_bytes = _AS_MUCH_SHARE * device.total_bytes
+        cards = [one for one in cards if one.usable_by_engine and one.total_bytes >= least_bytes]
+    return max(cards, key=lambda one: (one.usable_by_engine, one.total_bytes), default=None)
+
+
+def _able(device: Device, info: EngineInfo) -> list[str]:
+    """Return the engine's backends that can use a GPU; CUDA's builds leave out old cards."""
+    old = device.vendor == "nvidia" and capability(device) < OLDEST_CAPABILITY
+    backends = [one for one in gpu_backends(info) if drives(one, device.vendor)]
+    return [one for one in backends if not (old and one == "CUDA")]
 
 
 def _unused(device: Device) -> bool:
@@ -302,8 +321,7 @@ def _idle(device: Device, machine: Machine, place: Place, tools: Tools) -> Troub
         advice = _INSTALL_DRIVER.get(device.vendor, "Install its driver, and restart.")
         return Trouble("driver", what, device.reason, advice=advice, device=name, idle_bytes=size)
     wanted = backend_for(device, tools)
-    able = [one for one in gpu_backends(info) if drives(one, device.vendor)]
-    if able:
+    if able := _able(device, info):
         why = f"The engine is built for {', '.join(able)}, but does not find the card."
         heard = info.words or "It gives no reason."
         advice = _INSTALL_DRIVER.get(device.vendor, "Install its driver, and restart.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,10 +16,11 @@ from localr1.install.prospect import prospect
 from localr1.machine.gpu_windows import CLASS_KEY
 from localr1.machine.reconcile import reconcile
 from localr1.machine.system import detect
-from localr1.machine.types import EngineInfo, Machine
+from localr1.machine.types import EngineDevice, EngineInfo, Machine
 
 GIB = 1 << 30
 CPU_BUILD = EngineInfo("0.3.36", ("CPU",), (), "AVX2 = 1", compiled=("CPU",))
+RTX_4090 = {"name": "NVIDIA GeForce RTX 4090", "memory": [24 * GIB, 23 * GIB], "capability": [8, 9]}
 LAPTOP_4070 = {
     "name": "NVIDIA GeForce RTX 4070 Laptop GPU",
     "memory": [8 * GIB, 7 * GIB],
@@ -100,30 +103,80 @@ def test_beside_a_card_the_processors_graphics_rest(host: RecordedHost) -> None:
     assert doctor.ways(machine, look.bench_of(machine))[0].backend == "cuda"
 
 
-def test_graphics_beside_a_card_whose_driver_fails_are_all_there_is() -> None:
-    machine = seen(
-        a_host(
-            files={
-                **pci("0000:00:02.0", "0x8086", "0xa7a0", "i915"),
-                **pci("0000:01:00.0", "0x10de", "0x2820", "nouveau"),
-            }
-        )
+@pytest.mark.parametrize("backend", ["CPU", "CUDA"])
+def test_beside_a_card_whose_driver_fails_the_card_is_to_be_mended(backend: str) -> None:
+    host = a_host(
+        files={
+            **pci("0000:00:02.0", "0x8086", "0xa7a0", "i915"),
+            **pci("0000:01:00.0", "0x10de", "0x2820", "nvidia"),
+        },
+        nvml={"error": "Driver/library version mismatch"},
     )
-    card, graphics = [one for one in said(machine) if one.status != "ok"]
-    assert "driver" in card.todo
-    assert not card.command
-    assert "VULKAN" in graphics.command.upper()
+    machine = seen(host, replace(CPU_BUILD, compiled=("CPU", backend)))
+    bench = look.bench_of(machine)
+    (card,) = [one for one in doctor.engine(machine, bench) if one.status != "ok"]
+    assert "Driver/library version mismatch" in card.why
+    assert doctor.ways(machine, bench) == ()
+    found = prospect(machine, bench)
+    assert found is not None
+    assert found.words.endswith("its driver fails.")
+    assert found.machine is None
+
+
+def used_4090(*others: dict[str, Any], **recording: Any) -> Machine:
+    """An RTX 4090 at work in a CUDA build, beside other cards."""
+    engine = EngineInfo(
+        "0.3.36",
+        ("CUDA", "CPU"),
+        (EngineDevice("CUDA0", "NVIDIA GeForce RTX 4090", "gpu", 24 * GIB, 23 * GIB),),
+        "AVX2 = 1",
+        compiled=("CUDA", "CPU"),
+    )
+    return seen(a_host(nvml={"cuda": 12040, "cards": [RTX_4090, *others]}, **recording), engine)
+
+
+def radeon(name: str, gib: int) -> dict[str, str]:
+    return pci(
+        *("0000:03:00.0", "0x1002", "0x744c", "amdgpu"),
+        mem_info_vram_total=str(gib * GIB),
+        mem_info_vram_used="0",
+        mem_info_vram_vendor="samsung",
+        product_name=name,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "gib"), [("AMD Radeon RX 550", 2), ("AMD Radeon RX 7900 XTX", 24)]
+)
+def test_a_working_build_is_not_given_up_for_another_makers_card(name: str, gib: int) -> None:
+    machine = used_4090(files=radeon(name, gib))
+    bench = look.bench_of(machine)
+    found = doctor.engine(machine, bench)
+    assert doctor.worst(found) == "ok"
+    assert any(one.what.startswith(f"{name} rests: NVIDIA GeForce RTX 4090") for one in found)
+    assert doctor.ways(machine, bench) == ()
+    assert prospect(machine, bench) is None
+
+
+def test_a_build_gives_way_to_the_one_for_a_much_larger_card() -> None:
+    machine = used_4090(files=radeon("AMD Radeon AI PRO", 48))
+    (way, *_) = doctor.ways(machine, look.bench_of(machine))
+    assert way.backend == "vulkan"
+
+
+def test_a_card_too_old_for_the_cuda_build_has_no_broken_driver() -> None:
+    old = {"name": "NVIDIA GeForce GTX 970", "memory": [4 * GIB, 4 * GIB], "capability": [5, 2]}
+    machine = used_4090(old)
+    found = doctor.engine(machine, look.bench_of(machine))
+    assert doctor.worst(found) == "ok"
+    assert any("GTX 970 rests" in one.what for one in found)
 
 
 def two_makers(radeon_gib: int) -> Machine:
     files = {
         **pci("0000:01:00.0", "0x10de", "0x2820", "nvidia"),
-        **pci(
-            *("0000:03:00.0", "0x1002", "0x744c", "amdgpu"),
-            mem_info_vram_total=str(radeon_gib * GIB),
-            mem_info_vram_used="0",
-            mem_info_vram_vendor="samsung",
-            product_name="AMD Radeon RX 7900 XTX" if radeon_gib == 24 else "AMD Radeon RX 6400",
+        **radeon(
+            "AMD Radeon RX 7900 XTX" if radeon_gib == 24 else "AMD Radeon RX 6400", radeon_gib
         ),
     }
     return seen(a_host(files=files, nvml={"cuda": 12040, "cards": [LAPTOP_4070]}))
@@ -143,7 +196,6 @@ def test_one_build_is_advised_for_cards_of_two_makers() -> None:
 # --- a card of two is missing; a card without its driver
 
 
-RTX_4090 = {"name": "NVIDIA GeForce RTX 4090", "memory": [24 * GIB, 23 * GIB], "capability": [8, 9]}
 TWO_SLOTS = ("0000:01:00.0", "0000:02:00.0")
 
 
@@ -330,3 +382,44 @@ def test_after_the_fix_shared_graphics_have_main_memory(name: str, share: float)
 def test_one_core_is_one_core() -> None:
     rows = describe(seen(a_host(cpu_counts=[1, 1])))
     assert any(text.endswith("1 core (1 fast, 1 thread)") for _, text in rows)
+
+
+# --- several GPUs that lack the same
+
+
+def test_what_two_gpus_lack_is_said_once() -> None:
+    displays = {
+        "SPDisplaysDataType": [
+            {
+                "sppci_model": "Intel UHD Graphics 630",
+                "spdisplays_vendor": "Intel",
+                "spdisplays_vram_shared": "1536 MB",
+            },
+            {
+                "sppci_model": "AMD Radeon Pro 5500M",
+                "spdisplays_vendor": "sppci_vendor_amd",
+                "spdisplays_vram": "8 GB",
+            },
+        ]
+    }
+    commands = {"system_profiler -json SPDisplaysDataType": json.dumps(displays)}
+    mac = a_host(system="Darwin", release="23.5", cpu_counts=[16, 8], commands=commands)
+    machine = seen(mac)
+    found = doctor.engine(machine, look.bench_of(machine))
+    (wrong,) = [one for one in found if one.status != "ok"]
+    assert wrong.what == "AMD Radeon Pro 5500M is not used."
+
+    cards = [{**RTX_4090, "slot": slot} for slot in TWO_SLOTS]
+    (wrong,) = [
+        one
+        for one in said(seen(a_host(nvml={"cuda": 12040, "cards": cards})))
+        if one.status != "ok"
+    ]
+    assert wrong.what == "2 × NVIDIA GeForce RTX 4090 are not used."
+    other = {**RTX_4090, "name": "NVIDIA GeForce RTX 3060"}
+    (wrong,) = [
+        one
+        for one in said(seen(a_host(nvml={"cuda": 12040, "cards": [RTX_4090, other]})))
+        if one.status != "ok"
+    ]
+    assert wrong.what == "NVIDIA GeForce RTX 4090 and NVIDIA GeForce RTX 3060 are not used."
