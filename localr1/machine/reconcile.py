@@ -118,6 +118,11 @@ def _engine_device(
     if not device.total_bytes:
         free_bytes = total_bytes if gpu is None or gpu.free_bytes is None else gpu.free_bytes
     unified = gpu.unified if gpu else device.kind == "igpu" or backend == "Metal"
+    if device.kind == "igpu" and gpu and not unified and gpu.total_bytes:
+        # Vulkan counts main memory that a processor's graphics may use to their own: with the larger
+        # part shared all of it is taken for main memory, else the own part alone counts.
+        unified = total_bytes > 2 * gpu.total_bytes
+        total_bytes = total_bytes if unified else min(total_bytes, gpu.total_bytes)
     bandwidth = gpu.bandwidth_bytes_per_second if gpu else None
     if bandwidth is None and backend != "RPC":
         bandwidth = bandwidth_of(device.description, None if unified else total_bytes)

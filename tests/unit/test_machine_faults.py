@@ -14,7 +14,7 @@ from localr1.cli.machine import describe
 from localr1.install import look
 from localr1.install.prospect import prospect
 from localr1.machine.gpu_windows import CLASS_KEY
-from localr1.machine.reconcile import reconcile
+from localr1.machine.reconcile import distinct_memory_bytes, reconcile
 from localr1.machine.system import detect
 from localr1.machine.types import EngineDevice, EngineInfo, Machine
 
@@ -423,3 +423,87 @@ def test_what_two_gpus_lack_is_said_once() -> None:
         if one.status != "ok"
     ]
     assert wrong.what == "NVIDIA GeForce RTX 4090 and NVIDIA GeForce RTX 3060 are not used."
+
+
+# --- a processor's graphics with much memory of their own, once the engine counts what they share
+
+
+@pytest.mark.parametrize(
+    ("own_gib", "visible_gib", "listed_gib", "total_gib", "unified"),
+    [(16, 16, 24, 16, False), (96, 32, 112, 96, False), (4, 28, 18, 18, True)],
+    ids=["half", "strix-halo", "little"],
+)
+def test_no_memory_is_counted_twice_with_a_large_carve_out(
+    own_gib: int, visible_gib: int, listed_gib: int, total_gib: int, unified: bool
+) -> None:
+    registry = {
+        rf"{CLASS_KEY}\0000": {
+            "DriverDesc": "AMD Radeon 780M Graphics",
+            "HardwareInformation.qwMemorySize": own_gib * GIB,
+        }
+    }
+    host = a_host(
+        system="Windows", registry=registry, memory=[visible_gib * GIB, (visible_gib - 6) * GIB]
+    )
+    listed = EngineDevice(
+        *("Vulkan0", "AMD Radeon 780M Graphics", "igpu", listed_gib * GIB, listed_gib * GIB)
+    )
+    machine = seen(host, EngineInfo("0.3.36", ("Vulkan", "CPU"), (listed,)))
+    (gpu,) = machine.gpus
+    assert (gpu.total_bytes, gpu.unified) == (total_gib * GIB, unified)
+    assert distinct_memory_bytes(machine) <= (own_gib + visible_gib) * GIB
+
+
+# --- cores of Arm processors with a device tree
+
+
+def test_cores_whose_numbers_begin_anew_in_every_cluster_are_all_counted() -> None:
+    # RK3588 under Linux 6: clusters of 4, 2 and 2 cores, all in package 0.
+    files = {}
+    for cpu, core in enumerate((0, 1, 2, 3, 0, 1, 0, 1)):
+        folder = f"/sys/devices/system/cpu/cpu{cpu}"
+        files[f"{folder}/topology/core_id"] = f"{core}\n"
+        files[f"{folder}/topology/physical_package_id"] = "0\n"
+        files[f"{folder}/topology/thread_siblings_list"] = f"{cpu}\n"
+        files[f"{folder}/cpu_capacity"] = "530\n" if cpu < 4 else "1024\n"
+    cpu_seen = detect(a_host(architecture="aarch64", files=files)).cpu
+    assert (cpu_seen.logical_cores, cpu_seen.physical_cores) == (8, 8)
+    assert cpu_seen.performance_cores == 4
+
+
+# --- batteries that are not the computer's, or several
+
+
+def supply(name: str, **files: str) -> dict[str, str]:
+    return {f"/sys/class/power_supply/{name}/{key}": f"{text}\n" for key, text in files.items()}
+
+
+def test_a_mouses_battery_is_not_the_computers() -> None:
+    # AdnanHodzic/auto-cpufreq 327: a desktop was taken for a laptop on its battery.
+    mouse = supply(
+        "hidpp_battery_0", type="Battery", scope="Device", status="Discharging", capacity="55"
+    )
+    desktop = detect(a_host(files=mouse, battery=[False, 55.0])).power
+    assert (desktop.on_battery, desktop.percent) == (False, None)
+    laptop = supply("BAT0", type="Battery", status="Charging", energy_now="40", energy_full="50")
+    power = detect(a_host(files={**mouse, **laptop}, battery=[False, 55.0])).power
+    assert (power.on_battery, power.percent) == (False, 80.0)
+
+
+def test_two_batteries_count_together() -> None:
+    files = {
+        **supply("AC", type="Mains", online="0"),
+        **supply("BAT0", type="Battery", status="Unknown", energy_now="0", energy_full="24"),
+        **supply("BAT1", type="Battery", status="Discharging", energy_now="72", energy_full="72"),
+    }
+    power = detect(a_host(files=files, battery=[False, 0.0])).power
+    assert (power.on_battery, power.percent) == (True, 75.0)
+
+
+def test_a_battery_held_at_its_limit_is_on_the_mains() -> None:
+    files = {
+        **supply("ADP1", type="Mains", online="1"),
+        **supply("BAT0", type="Battery", status="Not charging", charge_now="80", charge_full="100"),
+    }
+    power = detect(a_host(files=files, battery=[None, 80.0])).power
+    assert (power.on_battery, power.percent) == (False, 80.0)
