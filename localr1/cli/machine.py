@@ -112,8 +112,11 @@ def describe(machine: Machine) -> list[tuple[str, str]]:
         ("", "llama.cpp uses: " + (", ".join(cpu.features) or "no special instructions")),
         (
             "Memory",
-            f"{gib(memory.available_bytes)} free of"
-            f" {gib(memory.total_bytes)}"
+            (
+                f"{gib(memory.available_bytes)} free of {gib(memory.total_bytes)}"
+                if memory.total_bytes
+                else "not known"
+            )
             + (f", reads {bandwidth / 1e9:.0f} GB/s" if bandwidth else "")
             + (f"; {gib(memory.swap_bytes)} swap" if memory.swap_bytes else ""),
         ),

@@ -51,7 +51,7 @@ def diagnose(machine: Machine, place: Place, tools: Tools) -> tuple[Trouble, ...
     found = []
     if emulated(machine, place):
         found.append(_emulated())
-    if info.version != TESTED_ENGINE:
+    if info.version.partition("+")[0] != TESTED_ENGINE:  # `0.3.36+cu124` is one of others' wheels
         found.append(_release(machine, tools))
     if "AVX2" in machine.cpu.features and "AVX2 = 1" not in info.system_info:
         found.append(
@@ -88,7 +88,7 @@ def best(machine: Machine, tools: Tools) -> Backend:
 
 def best_gpu(machine: Machine) -> Device | None:
     """Return the largest GPU that works, cards before graphics of processors; None for none."""
-    gpus = [one for one in machine.devices if one.kind != "cpu" and not _driver_fails(one)]
+    gpus = [one for one in machine.devices if one.kind != "cpu" and not driver_fails(one)]
     return max(gpus, key=lambda one: (not one.unified, one.total_bytes), default=None)
 
 
@@ -175,7 +175,7 @@ def _cuda_runtime(
         return _library(info.problem, "cuda", runtimes=int(match.group(1)))
     # The libraries alone would be of no use: the build asks for NVIDIA's driver next.
     cards = [one for one in machine.devices if one.vendor == "nvidia"]
-    failing = any(_driver_fails(one) for one in cards)
+    failing = any(driver_fails(one) for one in cards)
     ours = "It is a build for NVIDIA cards, and this computer has none that it can use."
     why = f"{_sentence(info.problem)} {ours}"
     return _library(why, wanted, advice=_INSTALL_DRIVER["nvidia"] if failing else "")
@@ -255,7 +255,8 @@ def _emulated() -> Trouble:
     )
 
 
-def _driver_fails(device: Device) -> bool:
+def driver_fails(device: Device) -> bool:
+    """Whether a GPU cannot be used by any engine before something else is mended."""
     return "driver does not work" in device.reason or out_of_reach(device)
 
 
@@ -281,7 +282,7 @@ def rests_beside(device: Device, machine: Machine) -> Device | None:
     cards = [one for one in machine.devices if one.kind != "cpu" and not one.unified]
     if device.unified:
         cards = [one for one in cards if not out_of_reach(one)]
-    elif _driver_fails(device) or _able(device, machine.engine):
+    elif driver_fails(device) or _able(device, machine.engine):
         return None
     else:
         least_bytes = _AS_MUCH_SHARE * device.total_bytes
@@ -306,8 +307,9 @@ def _beside(trouble: Trouble, wanted: Backend) -> Trouble:
         return trouble
     if wanted == "vulkan":  # it drives every maker's cards
         return replace(trouble, backend=wanted)
+    name = next(name for name, backend in _OF_BACKEND.items() if backend == wanted)
     words = (
-        f"The {wanted} build, which the best GPU here wants, cannot use it. One build for cards of"
+        f"The {name} build, which the best GPU here wants, cannot use it. One build for cards of"
         " several makers: localr1 doctor --fix vulkan."
     )
     return replace(trouble, backend=None, advice=words)
@@ -317,7 +319,7 @@ def _idle(device: Device, machine: Machine, place: Place, tools: Tools) -> Troub
     info, name = machine.engine, device.description or device.name
     what = f"{name} is not used."
     size = device.total_bytes
-    if _driver_fails(device):
+    if driver_fails(device):
         advice = _INSTALL_DRIVER.get(device.vendor, "Install its driver, and restart.")
         return Trouble("driver", what, device.reason, advice=advice, device=name, idle_bytes=size)
     wanted = backend_for(device, tools)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from localr1.fit.explain import gib
-from localr1.install.diagnosis import backend_for, best, diagnose, is_idle
+from localr1.install.diagnosis import backend_for, best, diagnose, driver_fails, is_idle
 from localr1.install.types import Backend, Bench, Trouble
 from localr1.machine.types import Device, Machine
 
@@ -59,7 +59,8 @@ def _mended(machine: Machine, bench: Bench) -> Machine:
     devices: list[Device] = []
     count = 0
     for device in machine.devices:
-        if name and is_idle(device, machine) and backend_for(device, bench.tools) == wanted:
+        gained = is_idle(device, machine) and not driver_fails(device)
+        if name and gained and backend_for(device, bench.tools) == wanted:
             used = name if wanted == "metal" else f"{name}{count}"
             count += 1
             device = replace(  # noqa: PLW2901 - the same device, described anew

@@ -507,3 +507,48 @@ def test_a_battery_held_at_its_limit_is_on_the_mains() -> None:
     }
     power = detect(a_host(files=files, battery=[None, 80.0])).power
     assert (power.on_battery, power.percent) == (False, 80.0)
+
+
+# --- what a build is advised for
+
+
+def test_an_old_card_keeps_no_other_from_the_prebuilt_engine() -> None:
+    old = {"name": "NVIDIA GeForce GTX 970", "memory": [4 * GIB, 4 * GIB], "capability": [5, 2]}
+    machine = seen(a_host(nvml={"cuda": 12040, "cards": [RTX_4090, old]}))
+    found = {one.what: one for one in said(machine) if one.status != "ok"}
+    assert "cu124" in found["NVIDIA GeForce RTX 4090 is not used."].command
+    assert found["NVIDIA GeForce GTX 970 is not used."].todo.startswith("The CUDA build")
+
+
+def test_a_lost_card_is_not_promised() -> None:
+    machine = seen(RecordedHost.load("rtx-4090-lost"))
+    found = prospect(machine, look.bench_of(machine))
+    assert found is not None
+    assert found.machine is not None
+    (gpu,) = found.machine.gpus
+    assert (gpu.name, gpu.description) == ("CUDA0", "NVIDIA GeForce RTX 4090")
+
+
+@pytest.mark.parametrize("name", ["VMware SVGA 3D", "Red Hat QXL controller"])
+def test_the_screens_of_virtual_machines_are_no_gpus(name: str) -> None:
+    registry = {rf"{CLASS_KEY}\0000": {"DriverDesc": name}}
+    assert detect(a_host(system="Windows", registry=registry)).gpus == ()
+
+
+def test_others_wheels_of_the_tested_release_are_of_that_release() -> None:
+    machine = seen(a_host(), replace(CPU_BUILD, version=f"{CPU_BUILD.version}+cu124"))
+    assert doctor.worst(doctor.engine(machine, look.bench_of(machine))) == "ok"
+
+
+def test_main_memory_that_nobody_knows_is_said_in_words() -> None:
+    machine = seen(a_host(memory=[0, 0]))
+    assert ("Memory", "not known") in describe(machine)
+
+
+def test_uv_is_let_into_a_python_of_the_system() -> None:
+    machine = seen(hybrid_linux())
+    bench = look.bench_of(machine)
+    system_python = replace(bench, place=replace(bench.place, manager="uv", managed=True))
+    (way, *_) = doctor.ways(machine, system_python)
+    assert way.command.arguments[0] == "uv"
+    assert "--break-system-packages" in way.command.arguments
