@@ -60,6 +60,9 @@ def _mended(machine: Machine, bench: Bench) -> Machine:
     count = 0
     for device in machine.devices:
         gained = is_idle(device, machine) and not driver_fails(device)
+        # CUDA gives one process one part of divided cards (NVIDIA's MIG User Guide).
+        part = " MIG " in device.description
+        gained = gained and not (part and any(" MIG " in one.description for one in devices))
         if name and gained and backend_for(device, bench.tools) == wanted:
             used = name if wanted == "metal" else f"{name}{count}"
             count += 1

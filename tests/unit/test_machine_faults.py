@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +13,11 @@ from recorded_host import RecordedHost
 
 from localr1 import doctor
 from localr1.cli.machine import describe
+from localr1.cli.main import main
 from localr1.install import look
 from localr1.install.prospect import prospect
 from localr1.machine.gpu_windows import CLASS_KEY
+from localr1.machine.profile import to_json
 from localr1.machine.reconcile import distinct_memory_bytes, reconcile
 from localr1.machine.system import detect
 from localr1.machine.types import EngineDevice, EngineInfo, Machine
@@ -552,3 +556,31 @@ def test_uv_is_let_into_a_python_of_the_system() -> None:
     (way, *_) = doctor.ways(machine, system_python)
     assert way.command.arguments[0] == "uv"
     assert "--break-system-packages" in way.command.arguments
+
+
+def test_one_part_of_a_divided_card_is_promised() -> None:
+    machine = seen(RecordedHost.load("a100-mig"))
+    assert len(machine.devices) == 4
+    found = prospect(machine, look.bench_of(machine))
+    assert found is not None
+    assert found.machine is not None
+    assert [gpu.name for gpu in found.machine.gpus] == ["CUDA0"]
+
+
+def test_advice_for_a_profile_tells_of_its_idle_card(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile = tmp_path / "hybrid.json"
+    profile.write_text(json.dumps(to_json(seen(hybrid_linux()))), encoding="utf-8")
+    assert main(["advise", "--profile", str(profile)]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "RTX 4070 Laptop GPU 8.0 GiB is not used: the engine is a CPU build." in told
+    assert "After the fix: " in told
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="Macs have Metal")
+def test_a_build_that_the_system_does_not_know_is_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["doctor", "--fix", "metal"]) == 2
+    assert "There is no metal build for" in capsys.readouterr().err
