@@ -264,8 +264,8 @@ def _silent_card(host: Host, card: PciGpu, names: ProductNames, why: str) -> Sys
         why = "No driver runs it."
     elif not card.driver and not why:
         why = (
-            "No driver runs it. NVIDIA's driver is there and leaves it out, as newer releases do"
-            " with old cards."
+            "No driver runs it. NVIDIA's driver is there and leaves it out, as releases after 580"
+            " do with cards older than the RTX 20 and GTX 16."
         )
     why = why or "NVIDIA's driver does not list the card."
     guest = bool(card.kept_for_guest)
