@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -12,7 +13,8 @@ from typing import Final, Protocol
 from localr1.config import Directories, Preferences, network_allowed
 from localr1.engine import confirm
 from localr1.engine.confirm import Confirmed
-from localr1.errors import LocalR1Error
+from localr1.engine.experience import read_entries, write_entries
+from localr1.errors import HubUnreachable, LocalR1Error
 from localr1.fit import placement
 from localr1.fit.types import Plan
 from localr1.gguf.file import recognise
@@ -32,6 +34,9 @@ Say = Callable[[str], None]
 
 _HEADER_PATIENCE: Final = Patience(connect_seconds=2.0, stall_seconds=2.0, attempts=2)
 """The recipe answers too: nobody waits long for a header."""
+_UNREACHED_NAME: Final = "unreached.json"
+_UNREACHED_SECONDS: Final = 300.0
+"""For so long a hub that did not answer is not asked for a mere header again."""
 _WORTH_BYTES: Final = 64 << 20
 """A smaller file is downloaded sooner than its header is read and llama.cpp asked."""
 
@@ -98,12 +103,26 @@ async def from_hub(
     headers = FileHeaders(directories.cache)
     known = await asyncio.to_thread(headers.known, variant)
     if known is None and network_allowed(offline) and await asyncio.to_thread(network.connected):
+        where, unreached = hub.endpoint_url(), directories.cache / _UNREACHED_NAME
+        if _just_unreached(unreached, where):
+            say(f"{where} could not be reached a moment ago: the file's size and recipe are used.")
+            return model, variant
         say(f"Reading the header of {model.name} {variant.quantization} on {variant.repository}.")
         try:
             known = await headers.fetch(variant, offline=offline, patience=_HEADER_PATIENCE)
         except LocalR1Error as error:
+            if isinstance(error, HubUnreachable):
+                write_entries(unreached, {where: time.time()})
             say(f"The header could not be read: {error.what} Its size and recipe are used.")
     return (model, variant) if known is None else known.applied(model, variant)
+
+
+def _just_unreached(path: Path, where: str) -> bool:
+    at_seconds = read_entries(path).get(where)
+    if not isinstance(at_seconds, int | float):
+        return False
+    # A clock that was set back must not keep it unasked.
+    return 0 <= time.time() - at_seconds < _UNREACHED_SECONDS
 
 
 async def from_reference(

@@ -14,7 +14,7 @@ from itertools import takewhile
 from typing import Any, Final
 
 from markdown_it import MarkdownIt
-from markdown_it.rules_block import StateBlock
+from markdown_it.rules_block import StateBlock, list_block
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
@@ -50,6 +50,8 @@ class MathsParser(MarkdownIt):
         self._growing = growing
         self.block.ruler.before("fence", "formula", self._block, {"alt": _ALTERNATES})
         self.inline.ruler.before("escape", "formula", self._inline)
+        self.inline.ruler.before("emphasis", "times", _times)
+        self.block.ruler.at("list", _list, {"alt": ["paragraph", "reference", "blockquote"]})
 
     def parse(self, src: str, env: MutableMapping[str, Any] | None = None) -> list[Token]:
         """Parse Markdown.
@@ -130,6 +132,42 @@ class MathsParser(MarkdownIt):
             token.meta = {INLINE: flat is not None, SOURCE: source[start : close[1]]}
         state.pos = close[1]
         return True
+
+
+# A letter by itself is one, a word is not: `*em*phasis`.
+_FACTOR_ENDS = re.compile(r"(?:[0-9)\]}]|(?<![^\W\d_])[A-Za-z])\Z")
+_FACTOR_BEGINS = re.compile(r"[0-9(\[\\]|[A-Za-z](?![^\W\d_])")
+_FIGURES = re.compile(
+    r"[-+]?[\d\s.,+*/=()\u2212\u00d7\u00f7-]*\d[\d\s.,+*/=()\u2212\u00d7\u00f7-]*"
+)
+
+
+def _times(state: StateInline, silent: bool) -> bool:
+    """Stars between factors, as in 2*3*4 or 2**3: no emphasis, which would take them away."""
+    start = end = state.pos
+    if state.src[start] != "*":
+        return False
+    while end < state.posMax and state.src[end] == "*":
+        end += 1
+    factors = _FACTOR_ENDS.search(state.src, max(0, start - 2), start) and (
+        _FACTOR_BEGINS.match(state.src, end, min(end + 2, state.posMax))
+    )
+    if not factors:
+        return False
+    if not silent:
+        state.pending += state.src[start:end]
+    state.pos = end
+    return True
+
+
+def _list(state: StateBlock, first: int, end: int, silent: bool) -> bool:
+    """A list; but `+ 30` below a line of figures is a sum, and a list would take the sign away."""
+    # Within a list it is the list's next item.
+    if silent and first and not state.blkIndent and _line(state, first)[:1] in {"+", "-"}:
+        here, above = _line(state, first), _line(state, first - 1)
+        if _FIGURES.fullmatch(here) and _FIGURES.fullmatch(above):
+            return False
+    return list_block(state, first, end, silent)
 
 
 def _line(state: StateBlock, line: int) -> str:

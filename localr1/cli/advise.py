@@ -192,12 +192,16 @@ def _star(plan: Plan, assumed: bool) -> str:
     return "*" if assumed and not plan.model.demo else ""
 
 
+def _cut(plan: Plan) -> str:
+    return ", cut short," if plan.time_to_answer.hard_cut_short else ""
+
+
 def _times(plan: Plan) -> Iterator[str]:
     """How long the kinds of question take."""
     times = plan.time_to_answer
     kinds = (
         ("A typical answer in", times.typical, times.assumed),
-        ("a hard one in", times.hard, times.hard_assumed),
+        (f"a hard one{_cut(plan)} in", times.hard, times.hard_assumed),
         ("one about a long document in", times.long_document, times.assumed),
     )
     yield (

@@ -24,7 +24,7 @@ from localr1.chat.types import (
     ThinkingDelta,
     Wish,
 )
-from localr1.cli import answer_form, elsewhere, opening, output
+from localr1.cli import answer_form, chosen, elsewhere, opening, output
 from localr1.cli.answer_form import Form
 from localr1.cli.loaded import Loaded
 from localr1.config import expanded
@@ -156,7 +156,7 @@ def choose(home: workflow.Home, wanted: str | None) -> LocalModel:
         FileError: It is not here.
     """
     if wanted is not None:
-        choice = home.catalogue.resolve(wanted)
+        choice = chosen.resolve(home, wanted)
         local = home.library.find(choice)
         if local is not None:
             return _told(local)

@@ -6,9 +6,9 @@ import shlex
 
 from localr1 import workflow
 from localr1.config import expanded
-from localr1.errors import FileError, LocalR1Error, OfflineError, UsageError
+from localr1.errors import FileError, LocalR1Error, OfflineError, UnknownModel, UsageError
 from localr1.models.library import Partial
-from localr1.models.types import LocalModel
+from localr1.models.types import Choice, LocalModel
 
 
 def local_model(home: workflow.Home, wanted: str, *, offline: bool = False) -> LocalModel:
@@ -32,7 +32,7 @@ def local_model(home: workflow.Home, wanted: str, *, offline: bool = False) -> L
         named = home.library.at(at, home.catalogue)
         found = [named] if named is not None else []
     if not found:
-        choice = home.catalogue.resolve(wanted)
+        choice = resolve(home, wanted)
         quantization = choice.variant.quantization.upper() if choice.variant else None
         found = [
             local
@@ -49,6 +49,20 @@ def local_model(home: workflow.Home, wanted: str, *, offline: bool = False) -> L
     if not found:
         raise missing(wanted, home.library.absence, offline=offline)
     return found[0]
+
+
+def resolve(home: workflow.Home, wanted: str) -> Choice:
+    """What a name means; where it means nothing, a disk that is not connected is named.
+
+    Raises:
+        UnknownModel: Nothing answers to the name.
+    """
+    try:
+        return home.catalogue.resolve(wanted)
+    except UnknownModel as error:
+        if not (absence := home.library.absence):
+            raise
+        raise UnknownModel(error.what, f"{error.why} {absence}".strip(), error.todo) from error
 
 
 def unlisted(home: workflow.Home, stopped: Partial) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.table import Table
 
 from localr1 import exact, track_record, workflow
-from localr1.cli import opening, output
+from localr1.cli import columns, opening, output
 from localr1.cli.machine import machine_for
 from localr1.config import expanded
 from localr1.errors import UsageError
@@ -119,7 +119,7 @@ def _print(plan: Plan, machine: Machine, words: str, *, asked: bool) -> None:
     for line in _remarks(plan, asked=asked):
         console.print(line)
     console.print(_speeds(plan))
-    console.print(_times(plan))
+    output.print_lines(columns.wrapped(_times(plan), columns.width()))
     if words:
         console.print(words)
     verdict = ("It fits.",) if plan.fits else plan.reasons[:1]
@@ -197,7 +197,7 @@ def _times(plan: Plan) -> str:
     times = plan.time_to_answer
     kinds = (
         ("typical", times.typical, times.assumed),
-        ("hard", times.hard, times.hard_assumed),
+        (f"hard{', cut short,' if times.hard_cut_short else ''}", times.hard, times.hard_assumed),
         ("on a long document", times.long_document, times.assumed),
     )
     told = ", ".join(

@@ -54,6 +54,11 @@ def run_models(arguments: argparse.Namespace) -> int:
     console.print(_table(home, known, every=arguments.all))
     told = _print_stopped(home)
     _print_absent(home)
+    for path in home.library.stopped_copies():
+        output.say(
+            f"Stopped while it was copied: {path}, {size_text(path.stat().st_size)}. The same"
+            f" command goes on with it; without it: localr1 rm {shlex.quote(str(path))}"
+        )
     unusable = tuple(one for one in survey.discovery.unusable if one.path not in told)
     survey = replace(survey, discovery=replace(survey.discovery, unusable=unusable))
     for line in _remarks(survey, known, every=arguments.all):
@@ -71,7 +76,14 @@ def run_remove(arguments: argparse.Namespace) -> int:
     left = expanded(arguments.model).absolute()
     if left in home.library.absent:
         home.library.records.drop_folder(left)
+        known = home.library.records.read().files
+        home.library.records.forget(*(Path(n) for n in known if Path(n).is_relative_to(left)))
         output.say(f"{left} is no longer looked for.")
+        return 0
+    if left in home.library.stopped_copies():
+        freed = left.stat().st_size
+        left.unlink()
+        output.say(f"Removed a copy that was stopped: {size_text(freed)} free again.")
         return 0
     if left.is_file() and (freed := home.library.remove_left(left)):
         output.say(
@@ -158,11 +170,14 @@ def _cells(row: Row) -> tuple[str, ...]:
     )
 
 
+def _sameness(row: Row, path: Path) -> str:
+    return "an ALTERED copy is at" if path in row.altered else _SAMENESS[row.equal.get(path)]
+
+
 def _remarks(survey: Survey, known: tuple[Row, ...], *, every: bool) -> list[str]:
     """What else was found: copies, files of no use, and models of other families."""
     lines = [
-        f"{row.name}: {_SAMENESS[row.equal.get(path)]} {path} ({tool});"
-        f" {row.local.place}'s is used."
+        f"{row.name}: {_sameness(row, path)} {path} ({tool}); {row.local.place}'s is used."
         for row in known
         for tool, path in row.copies
     ]

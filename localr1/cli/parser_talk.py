@@ -71,11 +71,11 @@ def add(command: AddCommand, model: str) -> None:
     serve.add_argument("--context", type=_positive, metavar="N", help="context window in tokens")
     serve.add_argument(
         "--parallel",
-        type=_positive,
-        default=4,
+        type=_at_once,
+        default=defaults.AT_ONCE,
         metavar="N",
         help="replies at once, each with a context window of its own, as far as memory has room"
-        " (default: 4)",
+        f" (default: {defaults.AT_ONCE})",
     )
     serve.add_argument(
         "--queue",
@@ -147,6 +147,13 @@ def _port(text: str) -> int:
     if not 0 <= number < 1 << 16:
         raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
     return number
+
+
+def _at_once(text: str) -> int:
+    value = _positive(text)
+    if value > defaults.MOST_AT_ONCE:
+        raise argparse.ArgumentTypeError(f"{value} is more than {defaults.MOST_AT_ONCE}")
+    return value
 
 
 def _positive(text: str) -> int:

@@ -155,6 +155,8 @@ def _waiting(home: workflow.Home, queue: Queue) -> tuple[list[tuple[Model, Varia
 
 def _say(local: LocalModel) -> None:
     output.say(f"{local.model.name} {local.variant.quantization} is here: {local.path}")
+    if local.doubt:
+        output.note(f"localr1: {local.doubt}")
 
 
 def with_progress(

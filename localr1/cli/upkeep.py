@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,14 +12,15 @@ from localr1.cli import chosen, opening, output
 from localr1.cli.bytes_done import counting
 from localr1.config import network_allowed
 from localr1.errors import ChecksumMismatch, FileError, Interrupted, LocalR1Error, UsageError
-from localr1.models import upkeep
+from localr1.models import downloaded, upkeep
+from localr1.models.places import ADDED, IMPORTED
 from localr1.models.types import LocalModel
 from localr1.models.upkeep import Verdict
 
 _SAID = {
     "sound": "is as {authority} says it should be",
     "altered": "is NOT as {authority} says it should be",
-    "unchanged": "is as it was at {authority}; nobody else says what it should be",
+    "unchanged": "is as it was {authority}; nobody else says what it should be",
     "recorded": "has nothing to be compared with; its checksum is kept for the next time",
 }
 
@@ -103,7 +105,10 @@ def _stepwise(on_bytes: Callable[[int], None]) -> upkeep.OnProgress:
 
 def _print(local: LocalModel, verdicts: tuple[Verdict, ...]) -> None:
     for verdict in verdicts:
-        said = _SAID[verdict.outcome].format(authority=verdict.authority)
+        said = _SAID[verdict.outcome]
+        if verdict.outcome == "altered" and not verdict.vouched:
+            said = "is NOT as it was {authority}"
+        said = said.format(authority=verdict.authority)
         name = f"{local.model.id}:{local.variant.quantization}"
         output.say(f"{name} {said}: {verdict.path}")
 
@@ -112,15 +117,30 @@ def _mismatch(home: workflow.Home, altered: list[tuple[LocalModel, Verdict]]) ->
     local, verdict = altered[0]
     name = f"{local.model.id}:{local.variant.quantization}"
     more = f" So have {len(altered) - 1} others." if len(altered) > 1 else ""
-    ours = home.library.unit(local) is not None
+    should = (
+        f"by {verdict.authority} it should be"
+        if verdict.vouched
+        else (f"{verdict.authority} it was")
+    )
     return ChecksumMismatch(
         f"{verdict.path} has changed.",
-        f"Its sha256 is {verdict.sha256}; by {verdict.authority} it should be"
-        f" {verdict.expected_sha256}.{more}",
-        f"Do not use it: localr1 rm {name}, then localr1 pull {name}."
-        if ours
-        else f"Have {local.place} download it again.",
+        f"Its sha256 is {verdict.sha256}; {should} {verdict.expected_sha256}.{more}",
+        _way_back(home, local, name),
     )
+
+
+def _way_back(home: workflow.Home, local: LocalModel, name: str) -> str:
+    """How to have an altered model as it should be."""
+    unit = home.library.unit(local)
+    if unit is None:
+        if local.place in {ADDED, IMPORTED}:
+            return "Do not use it; get it again from where it came."
+        return f"Have {local.place} download it again."
+    # By its path: a sound copy of the same name may be what the name means now.
+    remove = f"localr1 rm {shlex.quote(str(local.path))}"
+    if downloaded.COMMIT.fullmatch(unit.sidecar.revision):
+        return f"Do not use it: {remove}, then localr1 pull {name}."
+    return f"Do not use it: {remove}, then import it again from where it came."
 
 
 def _json(found: list[tuple[LocalModel, tuple[Verdict, ...]]]) -> dict[str, object]:

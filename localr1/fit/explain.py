@@ -15,7 +15,7 @@ from localr1.fit.mix import Mix, repacked_types
 from localr1.fit.network import alone
 from localr1.fit.pool import Shortage, gpu_pools, main_memory, pool_needs, shortages
 from localr1.fit.search import speed_of, wished_window
-from localr1.fit.speed import HARD, TYPICAL, typical_depth
+from localr1.fit.speed import typical_depth
 from localr1.fit.types import NOTHING, Asked, Interval, Plan
 from localr1.machine.types import Device, Machine
 
@@ -173,16 +173,18 @@ def _details(plan: Plan, machine: Machine, asked: Asked, ranking: Ranking) -> It
 
 def _cut_short(plan: Plan) -> Iterator[str]:
     """What a window does that is too small for a typical question, or for a hard one."""
-    thinking, window = plan.model.thinking_tokens, plan.settings.context_window
-    kinds = (("typical", thinking.typical, TYPICAL), ("hard", thinking.hard, HARD))
-    for kind, tokens, question in kinds:
-        if plan.model.demo or tokens + question.prompt_tokens + question.answer_tokens <= window:
-            continue
-        yield (
-            f"A {kind} question takes about {tokens:,} tokens of thinking, which a window of"
-            f" {window:,} cuts short; the time given is that until it is full"
-        )
-        return
+    times, thinking = plan.time_to_answer, plan.model.thinking_tokens
+    for kind, tokens, is_cut in (
+        ("typical", thinking.typical, times.typical_cut_short),
+        ("hard", thinking.hard, times.hard_cut_short),
+    ):
+        if is_cut:
+            yield (
+                f"A {kind} question takes about {tokens:,} tokens of thinking, which a window of"
+                f" {plan.settings.context_window:,} cuts short; the time given is that until it is"
+                " full"
+            )
+            return
 
 
 def _chosen(plan: Plan, asked: Asked) -> Iterator[str]:

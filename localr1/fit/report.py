@@ -190,6 +190,8 @@ def _times(plan: Plan) -> dict[str, Any]:
         "long_document": _interval(times.long_document),
         "assumed": times.assumed,
         "hard_assumed": times.hard_assumed,
+        "typical_cut_short": times.typical_cut_short,
+        "hard_cut_short": times.hard_cut_short,
         "thinking_tokens": {
             "typical": thinking.typical,
             "hard": thinking.hard,

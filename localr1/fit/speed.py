@@ -241,12 +241,19 @@ def time_to_answer(model: Model, speed: Speed, context_window: int) -> TimeToAns
     window leaves room for. Where the length of thinking is assumed, the interval is twice as wide.
     """
     thinking = model.thinking_tokens
+    counts = (thinking.typical, TYPICAL), (thinking.hard, HARD)
+    typical_cut, hard_cut = (
+        not model.demo and q.prompt_tokens + tokens + q.answer_tokens > context_window
+        for tokens, q in counts
+    )
     return TimeToAnswer(
         typical=_seconds(model, speed, context_window, TYPICAL),
         hard=_seconds(model, speed, context_window, HARD),
         long_document=_seconds(model, speed, context_window, LONG_DOCUMENT),
         assumed=thinking.assumed,
         hard_assumed=thinking.is_assumed(hard=True),
+        hard_cut_short=hard_cut,
+        typical_cut_short=typical_cut,
     )
 
 

@@ -63,6 +63,10 @@ class TimeToAnswer:
     """True where the number of thinking tokens is an assumption."""
     hard_assumed: bool = False
     """The same for the hard question, for which more counts are published."""
+    hard_cut_short: bool = False
+    """True where the context window ends the thinking on a hard question before the model does."""
+    typical_cut_short: bool = False
+    """The same for a typical question."""
 
 
 @dataclass(frozen=True)

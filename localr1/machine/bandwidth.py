@@ -120,9 +120,17 @@ def cached_bandwidth(cache_dir: Path, cpu_name: str) -> float | None:
     return max(_samples(cache_dir, cpu_name), default=busy)
 
 
-def measured_enough(cache_dir: Path, cpu_name: str) -> bool:
-    """Whether further measurements are not worth their time: one may have met a busy moment."""
-    return len(_samples(cache_dir, cpu_name)) >= _ENOUGH_SAMPLES
+def measured_enough(cache_dir: Path, cpu_name: str, *, busy: bool = False) -> bool:
+    """Whether further measurements are not worth their time: one may have met a busy moment.
+
+    Args:
+        cache_dir: Where they are kept.
+        cpu_name: Of this processor.
+        busy: Whether other programs keep it busy now: one more of that kind tells nothing new.
+    """
+    if len(_samples(cache_dir, cpu_name)) >= _ENOUGH_SAMPLES:
+        return True
+    return busy and len(_samples(cache_dir, cpu_name + _BUSY)) >= _ENOUGH_SAMPLES
 
 
 def remember_bandwidth(cache_dir: Path, cpu_name: str, reading: Reading) -> None:

@@ -10,6 +10,16 @@ from dataclasses import dataclass
 BUSY_SHARE = 0.2
 """From here on measured speeds say more about other programs than about the computer."""
 
+BUSY_LOAD = 0.5
+"""Programs that wanted to run, for each core: from here on a measurement would meet them."""
+
+
+def load_share() -> float:
+    """Programs that wanted to run within the last minute, for each core; 0 where nobody counts."""
+    with suppress(OSError, AttributeError):  # Windows has no such figure
+        return os.getloadavg()[0] / (os.cpu_count() or 1)
+    return 0.0
+
 
 def used_share(seconds: float = 0.5) -> float:
     """Watch all logical cores for a while.

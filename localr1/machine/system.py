@@ -26,6 +26,7 @@ from localr1.machine.bandwidth import (
     measured_enough,
     remember_bandwidth,
 )
+from localr1.machine.busy import BUSY_LOAD, load_share
 from localr1.machine.cgroup import in_container
 from localr1.machine.findings import Findings
 from localr1.machine.host import Host
@@ -160,7 +161,8 @@ def _with_bandwidth(
     ram: Memory, processor: Cpu, *, measure: bool, cache_dir: Path | None
 ) -> tuple[Memory, tuple[str, ...]]:
     name = processor.name
-    enough = cache_dir is not None and measured_enough(cache_dir, name)
+    busy = load_share() >= BUSY_LOAD
+    enough = cache_dir is not None and measured_enough(cache_dir, name, busy=busy)
     if measure and not enough:
         try:
             # A sixteenth of what is free: measuring must not push anything out.

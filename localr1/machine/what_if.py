@@ -14,16 +14,17 @@ from localr1.machine.gpu_table import (
     nearest_names,
     shown_name,
     vendor_of,
-    words_of,
 )
 from localr1.machine.types import Device, Machine, Memory
-
-_INTEGRATED = frozenset(("iris", "uhd", "hd"))
-"""In the names of graphics that are a part of an Intel processor."""
 
 _COUNTED = re.compile(r"(.*?)\s*(?:\s[x\N{MULTIPLICATION SIGN}]\s*(\d+))?", re.IGNORECASE)
 _COUNT_FIRST = re.compile(r"(\d+)\s*[x\N{MULTIPLICATION SIGN}]\s+(.*)", re.IGNORECASE)
 _MOST_GPUS = 16
+# Intel's graphics within a processor; those that the table has (Arc 140V) are known by it.
+_INTEGRATED_INTEL = re.compile(
+    r"\b(u?hd graphics|uhd|iris( plus| pro| xe)?( graphics)?|intel( \(r\)|\(r\))? graphics)\b(?!.*\bmax\b)",
+    re.IGNORECASE,
+)
 # The backend that serves a vendor's cards best with one build of llama.cpp.
 _BACKENDS = {"nvidia": "CUDA", "apple": "Metal"}
 _OTHER_BACKEND = "Vulkan"
@@ -125,6 +126,13 @@ def _counted(text: str) -> tuple[str, int]:
 
 def _named_gpu(machine: Machine, name: str, memory_bytes: int | None) -> Device:
     cards = meant_cards(name)
+    if not cards and _INTEGRATED_INTEL.search(name):
+        raise ProfileError(
+            f"{name!r} has no memory of its own: it uses the computer's.",
+            "It reads that no faster than the processor does: it holds no larger model, and hardly"
+            " writes faster.",
+            "Leave --gpu out, or write --gpu none: that advice holds for it.",
+        )
     vendor = cards[0].vendor if cards else vendor_of(name)
     shared = bool(cards) and cards[0].memory_gib is None
     if memory_bytes is None and shared:
@@ -155,12 +163,6 @@ def _named_gpu(machine: Machine, name: str, memory_bytes: int | None) -> Device:
 
 
 def _unknown(name: str) -> ProfileError:
-    if _INTEGRATED & set(words_of(name)):
-        return ProfileError(
-            f"The GPU {name!r} has no memory of its own.",
-            "It computes with the computer's, which is no faster for it than for the processor.",
-            "Leave it out: what is said of the processor holds for it too.",
-        )
     why = "It is not in localr1's table."
     if is_laptop(name):
         why += " A laptop's card has other memory than the desktop's of the same name."

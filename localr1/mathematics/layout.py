@@ -34,7 +34,7 @@ from localr1.mathematics.tree import (
     Symbol,
     Table,
     alone,
-    joined,
+    side_by_side,
 )
 
 _INDENT_CELLS: Final = 4
@@ -89,7 +89,7 @@ def drawn_within(node: Node, width: int) -> Box | None:
     if whole.width <= width:
         return whole
     if isinstance(node, Table) and node.equations:
-        rows = [drawn_within(joined(row), width) for row in node.rows]
+        rows = [drawn_within(side_by_side(row), width) for row in node.rows]
         fitting = [row for row in rows if row is not None]
         return stacked(with_air(fitting), 0, "l") if len(fitting) == len(rows) else None
     if not isinstance(node, Row):

@@ -27,7 +27,7 @@ from localr1.mathematics.tree import (
     Text,
     Unclear,
     alone,
-    joined,
+    side_by_side,
 )
 
 MOST_CHARACTERS: Final = 8000
@@ -313,6 +313,8 @@ def script(node: Node) -> tuple[str, bool]:
 
 def _scripts(node: Scripts, *, tight: bool) -> Piece:
     base = None if node.base is None or node.base == Row(()) else alone(node.base)
+    if node.limits and isinstance(base, Symbol) and base.kind in _NEVER_UNDER:
+        raise Unclear("over or under")  # 3 with a carry over it would be a power
     if base is None:
         text, firm = "", True
     else:
@@ -338,6 +340,10 @@ def _scripts(node: Scripts, *, tight: bool) -> Piece:
         text += small or ("^" + (upper if bare else _round(node.above, upper)))
         open_end = bare
     return Piece(text, Bond.ATOM if firm else Bond.LOOSE, open_end, open_start=base is None)
+
+
+_NEVER_UNDER: Final = frozenset({"number", "letter", "ordinary"})
+"""What has an exponent or an index at its side; over or under it stands something else."""
 
 
 def _base(base: Node, made: Piece) -> str:
@@ -380,7 +386,7 @@ def with_mark(node: Accent, text: str) -> str:
 
 def _table(node: Table) -> Piece:
     if node.equations:
-        text = "; ".join(piece(joined(cells)).text for cells in node.rows)
+        text = "; ".join(piece(side_by_side(cells)).text for cells in node.rows)
     else:
         text = table_line(node, [[piece(cell).text.strip() for cell in row] for row in node.rows])
     right = "}" if node.left == "{" else node.right

@@ -51,6 +51,7 @@ from localr1.mathematics.tree import (
     alone,
     joined,
     kind_of,
+    side_by_side,
 )
 
 _CELL_ENDS: Final = frozenset({"&", "\\\\", "\\cr", "\\end", ""})
@@ -299,8 +300,7 @@ class _Parser(Reader):
 
     def operator(self) -> Node:
         limits = self.skip("*")
-        name = self.words()
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9 \-]*", name):
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9 \-]*", name := self.words()):
             raise Unclear(name)
         return Symbol(name, "big" if limits else "function", limits)
 
@@ -363,7 +363,7 @@ class _Parser(Reader):
         if cells != [Row(())] or not rows:
             rows.append(tuple(cells))
         if equations and len(rows) == 1 and not rules:
-            return joined(rows[0])
+            return side_by_side(rows[0])
         if columns == "rl" and all(len(row) == 1 for row in rows):
             columns = "l"
         return Table(tuple(rows), columns, equations=equations, rules=tuple(rules))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 Kind: TypeAlias = Literal[
     "number",
@@ -24,6 +24,10 @@ Kind: TypeAlias = Literal[
 
 class Unclear(ValueError):
     """A formula, or a part of it, that is better shown as its source."""
+
+
+_EQUATION_GAP: Final = 4
+"""Cells between two equations in one line."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +180,20 @@ def joined(cells: tuple[Node, ...]) -> Node:
     items: list[Node] = []
     for cell in cells:
         items += cell.items if isinstance(cell, Row) else (cell,)
+    return alone(Row(tuple(items)))
+
+
+def side_by_side(cells: tuple[Node, ...]) -> Node:
+    """One row of equations: two cells are one, and a gap stands before the next."""
+    items: list[Node] = []
+    for index in range(0, len(cells), 2):
+        pair = joined(cells[index : index + 2])
+        if pair == Row(()):
+            continue
+        first = pair.items[0] if isinstance(pair, Row) else pair
+        if items and kind_of(first) not in {"relation", "binary"}:
+            items.append(Space(_EQUATION_GAP))
+        items += pair.items if isinstance(pair, Row) else (pair,)
     return alone(Row(tuple(items)))
 
 

@@ -23,6 +23,7 @@ from localr1.models.place import (
     target_path,
     write_sidecar,
 )
+from localr1.models.records import COPIED
 from localr1.models.refusal import origin_of
 from localr1.models.surroundings import is_address, shown
 from localr1.models.types import LocalModel
@@ -203,7 +204,7 @@ def take_copy(
         with copy_errors(target):
             modified_ns = target.stat().st_mtime_ns
         note = Sidecar(repository, name, "", size, digest, modified_ns, unit)
-        library.records.note(target, authority="the file it was copied from")
+        library.records.note(target, authority=COPIED)
         write_sidecar(target, note)
     return _listed(targets[0], library, catalogue)
 

@@ -10,13 +10,14 @@ import fnmatch
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from localr1.errors import FileError, GgufError
 from localr1.gguf import header
 from localr1.models import journal
+from localr1.models.copying import growing_path
 from localr1.models.lock import held
 from localr1.models.place import (
     Sidecar,
@@ -27,7 +28,6 @@ from localr1.models.place import (
     read_sidecar,
     sidecar_path,
     target_path,
-    write_sidecar,
 )
 from localr1.models.ranges import Ranges
 from localr1.models.types import Variant
@@ -137,6 +137,15 @@ def partials(folder: Path) -> tuple[Partial, ...]:
     return tuple(sorted(found, key=lambda item: -item.modified_seconds))
 
 
+def stopped_copies(folder: Path) -> tuple[Path, ...]:
+    """Copies into a folder that did not come to their end.
+
+    Raises:
+        FileError: The folder cannot be read.
+    """
+    return tuple(_files(folder, growing_path(Path("*")).name))
+
+
 def delete(folder: Path, repository: str, paths: Sequence[str]) -> int:
     """Delete the files of a variant, finished or not, with all that belongs to them.
 
@@ -154,7 +163,8 @@ def delete(folder: Path, repository: str, paths: Sequence[str]) -> int:
     freed = 0
     for target in targets:
         # The note goes first: a half-deleted model must not look complete.
-        for file in (sidecar_path(target), target, part_path(target), journal_path(target)):
+        parts = (part_path(target), journal_path(target), growing_path(target))
+        for file in (sidecar_path(target), target, *parts):
             with disk_errors(file), suppress(FileNotFoundError):
                 size = file.stat().st_size
                 file.unlink()
@@ -180,10 +190,7 @@ def _sound(folder: Path, repository: str, path: str, size_bytes: int) -> bool:
         header.read(target)
     except (FileError, GgufError):
         return False
-    # On a disk that cannot be written the header is simply read each time.
-    with suppress(FileError):
-        write_sidecar(target, replace(sidecar, modified_ns=status.st_mtime_ns))
-    return True
+    return True  # what its bytes are, only `verify` can say
 
 
 def _done_bytes(folder: Path, repository: str, path: str, size_bytes: int) -> int:

@@ -15,6 +15,7 @@ from localr1.models.downloaded import Partial
 from localr1.models.library import Library, Survey
 from localr1.models.place import read_sidecar, sidecar_path
 from localr1.models.places import OWN
+from localr1.models.records import COPIED, Recorded, real, standing
 from localr1.models.types import LocalModel
 
 UNUSED_DAYS: Final = 60
@@ -45,6 +46,8 @@ class Row:
     """What looks the same in other places, by header and size: program and path."""
     equal: Mapping[Path, bool] = field(default_factory=dict, hash=False)
     """Of the copies, whether the checksums are equal; only those whose checksums are known."""
+    altered: frozenset[Path] = frozenset()
+    """Of the copies, those that a check found altered."""
 
     @property
     def name(self) -> str:
@@ -75,16 +78,9 @@ def rows(library: Library, survey: Survey) -> tuple[Row, ...]:
     for local in survey.models:
         record = recorded.of(local.path)
         ours = library.unit(local) is not None
-        since = verified = 0.0
+        since = 0.0
         with suppress(OSError):
-            facts = local.path.stat()
-            if (facts.st_size, facts.st_mtime_ns) == (record.size_bytes, record.modified_ns):
-                verified = record.verified_seconds
-            note = read_sidecar(local.path) if ours else None
-            if note is not None:
-                since = sidecar_path(local.path).stat().st_mtime
-                if note.modified_ns == facts.st_mtime_ns and note.sha256:
-                    verified = max(verified, since)
+            since = sidecar_path(local.path).stat().st_mtime if ours else 0.0
         result.append(
             Row(
                 local,
@@ -92,13 +88,33 @@ def rows(library: Library, survey: Survey) -> tuple[Row, ...]:
                 record.imported,
                 since,
                 record.last_used_seconds,
-                verified,
+                _verified_seconds(recorded, local, ours=ours),
                 record.generation_tps,
                 copies.get(local.path, ()),
                 _equal(library, local.path, copies.get(local.path, ())),
+                frozenset(p for _, p in copies.get(local.path, ()) if library.is_altered(p)),
             )
         )
     return tuple(result)
+
+
+def _verified_seconds(recorded: Recorded, local: LocalModel, *, ours: bool) -> float:
+    """When every file of a model was found right; 0 where one was not, or has changed since."""
+    if local.altered:
+        return 0.0
+    times = []
+    for path in shard_paths(local.path):
+        seconds = 0.0
+        with suppress(OSError):
+            facts, checked = path.stat(), recorded.checked(path)
+            if standing(checked, facts) == "proven":
+                seconds = checked.verified_seconds
+            note = read_sidecar(path) if ours else None
+            vouched = note is not None and note.sha256 and recorded.of(path).authority != COPIED
+            if note is not None and vouched and note.modified_ns == facts.st_mtime_ns:
+                seconds = max(seconds, sidecar_path(path).stat().st_mtime)
+        times.append(seconds)
+    return min(times)
 
 
 def uncompared_bytes(known: Sequence[Row]) -> int:
@@ -131,7 +147,7 @@ def compare(library: Library, known: Sequence[Row], on_bytes: OnBytes) -> None:
                 with suppress(FileError, OSError):
                     facts = path.stat()
                     library.records.note(
-                        path,
+                        real(path),
                         sha256=file_sha256(path, on_bytes),
                         size_bytes=facts.st_size,
                         modified_ns=facts.st_mtime_ns,
@@ -150,7 +166,7 @@ def _checksums(library: Library, first: Path) -> tuple[str, ...] | None:
     recorded = library.records.read()
     sums = []
     for path in shard_paths(first):
-        record = recorded.of(path)
+        record = recorded.checked(path)
         with suppress(OSError):
             facts = path.stat()
             if (facts.st_size, facts.st_mtime_ns) == (record.size_bytes, record.modified_ns):

@@ -22,6 +22,7 @@ from localr1.models.headers import HeaderCache, Reading
 from localr1.models.identify import distinct, local_model
 from localr1.models.place import free_bytes, read_sidecar, target_path
 from localr1.models.places import ADDED, IMPORTED, OWN, Place
+from localr1.models.preferred import preferred
 from localr1.models.records import Records, Standing, standing
 from localr1.models.types import Choice, LocalModel, Model, Variant
 
@@ -91,7 +92,17 @@ class Library:
     @property
     def absent(self) -> tuple[Path, ...]:
         """Folders that downloads were moved to and that are not here now, as on a disk unplugged."""
-        return tuple(folder for folder in self.records.read().folders if not folder.is_dir())
+        recorded = self.records.read()
+        return tuple(
+            folder
+            for folder in recorded.folders
+            # A place where disks are mounted stays, empty, when one is taken away.
+            if not folder.is_dir()
+            or (
+                any(Path(name).is_relative_to(folder) for name in recorded.files)
+                and not downloaded.units(folder)
+            )
+        )
 
     @property
     def absence(self) -> str:
@@ -121,7 +132,7 @@ class Library:
         known = {local.path for local in own}
         strange = (found for found in discovery.found if found.path not in known)
         others = self._usable(catalogue.models, strange)
-        return Survey(_preferred([*own, *others], catalogue.models), discovery)
+        return Survey(preferred([*own, *others], catalogue.models), discovery)
 
     def files(self, catalogue: Models) -> tuple[LocalModel, ...]:
         """Every complete model file, also the second and third of one variant.
@@ -146,7 +157,7 @@ class Library:
         if not choice.model.demo and variants and all(one.path is not None for one in variants):
             # Files that were named as such: no other file is meant.
             here = [local for local in own if local is not None]
-            return _preferred(here, (choice.model,))[0] if here else None
+            return preferred(here, (choice.model,))[0] if here else None
         wanted = choice.variant.quantization.upper() if choice.variant is not None else None
 
         def fitting(found: Iterable[Found]) -> list[LocalModel]:
@@ -163,10 +174,14 @@ class Library:
             lambda: fitting(self._recalled()),
             lambda: fitting(self._discover().found if self._places else ()),
         )
+        altered: list[LocalModel] = []
         for place in places:
             if found := place():
-                return _preferred(found, (choice.model,))[0]
-        return None
+                best = preferred(found, (choice.model,))[0]
+                if not best.altered:
+                    return best
+                altered.append(best)
+        return altered[0] if altered else None
 
     def at(self, path: Path, catalogue: Models) -> LocalModel | None:
         """The model whose first or only file this is; None where it is none, or not complete.
@@ -264,6 +279,14 @@ class Library:
             return 0
         return downloaded.delete(folder, note.repository, names)
 
+    def stopped_copies(self) -> tuple[Path, ...]:
+        """What copies that were stopped have left; the same command goes on with it.
+
+        Raises:
+            FileError: A folder cannot be read.
+        """
+        return tuple(path for folder in self.folders for path in downloaded.stopped_copies(folder))
+
     def remove_partial(self, partial: Partial) -> int:
         """Delete what a stopped download has left, finished shards included.
 
@@ -295,11 +318,11 @@ class Library:
                 if path.is_file():
                     size = sum(shard.stat().st_size for shard in shard_paths(path))
                     tool = OWN if model.demo else self._tool_of(path)
-                    return LocalModel(model, variant, path, size, tool, self._is_altered(path))
+                    return LocalModel(model, variant, path, size, tool, self.is_altered(path))
             return None
         for unit in units:
             if unit.holds(variant):
-                altered = self._is_altered(unit.path)
+                altered = self.is_altered(unit.path)
                 return LocalModel(model, variant, unit.path, unit.size_bytes, OWN, altered)
         return None
 
@@ -324,11 +347,12 @@ class Library:
         """What the checks of a model's files say: the worst of its shards'."""
         recorded = self.records.read()
         with suppress(OSError):
-            known = [standing(recorded.of(shard), shard.stat()) for shard in shard_paths(path)]
+            known = [standing(recorded.checked(shard), shard.stat()) for shard in shard_paths(path)]
             return max(known, key=_STANDINGS.index)
         return "unknown"
 
-    def _is_altered(self, path: Path) -> bool:
+    def is_altered(self, path: Path) -> bool:
+        """Whether a check found that a model's files are not what they should be."""
         return self._standing(path) == "altered"
 
     def _imported(self) -> list[Path]:
@@ -369,24 +393,5 @@ class Library:
             # Another program may remove its file at any moment.
             with suppress(FileError):
                 local = local_model(one, models)
-                usable.append((one, replace(local, altered=self._is_altered(one.path))))
+                usable.append((one, replace(local, altered=self.is_altered(one.path))))
         return distinct(usable, models)
-
-
-def _preferred(found: Iterable[LocalModel], models: Sequence[Model]) -> tuple[LocalModel, ...]:
-    """One file for each variant, the first; models in the catalogue's order, best variant first."""
-    unique: dict[tuple[str, str], LocalModel] = {}
-    for local in found:
-        unique.setdefault((local.model.id, local.variant.quantization.upper()), local)
-    order = {model.id: at for at, model in enumerate(models)}
-    variants = {
-        (model.id, variant.quantization.upper()): at
-        for model in models
-        for at, variant in enumerate(model.variants)
-    }
-
-    def rank(local: LocalModel) -> tuple[int, int, int]:
-        key = (local.model.id, local.variant.quantization.upper())
-        return order.get(key[0], len(order)), variants.get(key, len(variants)), -local.size_bytes
-
-    return tuple(sorted(unique.values(), key=rank))

@@ -22,6 +22,9 @@ from localr1.models.place import read_whole
 RECORDS_NAME: Final = "library.json"
 _SCHEMA: Final = 1
 
+COPIED: Final = "when it was copied"
+"""The authority for a file that we copied from one of which nobody said what it should be."""
+
 Standing = Literal["proven", "unknown", "altered"]
 
 
@@ -45,7 +48,7 @@ class FileRecord:
     imported: bool = False
     """Whether the user imported it where it lies."""
     authority: str = ""
-    """Who said what its checksum is, where that was not the hub."""
+    """Who said what its checksum is, where that was not the hub; `COPIED` is nobody."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,19 @@ class Recorded:
     files: Mapping[str, FileRecord] = field(default_factory=dict)
 
     def of(self, path: Path) -> FileRecord:
-        """What is known of a file."""
+        """What is known of a file by this name."""
         return self.files.get(str(path), FileRecord())
+
+    def checked(self, path: Path) -> FileRecord:
+        """What is known of its bytes, which are the same by every name that a link gives it."""
+        return self.of(real(path))
+
+
+def real(path: Path) -> Path:
+    """Where the bytes of a file are, through every link."""
+    with suppress(OSError, RuntimeError):
+        return path.resolve()
+    return path
 
 
 def standing(record: FileRecord, facts: os.stat_result) -> Standing:

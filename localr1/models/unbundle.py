@@ -188,6 +188,14 @@ def _check_claim(model: BundledModel, gguf: GgufFile, catalogue: Models) -> None
                 or not variant.is_of(model.repository, names)
             ):
                 continue
+            # A file of the same length is the same file, or has been tampered with.
+            same_length = bool(variant.sha256) and model.size_bytes == variant.size_bytes
+            if same_length and list(variant.sha256) != model.digests:
+                raise FileError(
+                    f"its file is not the one of {listed.name} {variant.quantization}.",
+                    "It has the same length, but not the sha256 that the catalogue knows.",
+                    "Nothing was taken in. Make the bundle again where the model was downloaded.",
+                )
             near = (
                 abs(model.size_bytes - variant.size_bytes) <= _SIZE_TOLERANCE * variant.size_bytes
             )

@@ -16,17 +16,21 @@ from localr1.gguf.file import shard_paths
 from localr1.models import downloaded
 from localr1.models.copying import Span, check_room, copy, copy_errors, file_sha256
 from localr1.models.library import Library
+from localr1.models.lock import held_now
 from localr1.models.place import (
     read_sidecar,
     target_path,
     write_sidecar,
 )
 from localr1.models.places import ADDED, IMPORTED, OWN
+from localr1.models.records import COPIED, real
 from localr1.models.types import LocalModel
 
 Outcome = Literal["sound", "altered", "unchanged", "recorded"]
 
-_EARLIER_CHECK: Final = "an earlier check"
+_EARLIER_CHECK: Final = "at an earlier check"
+_OURSELVES: Final = frozenset({_EARLIER_CHECK, COPIED})
+"""Authorities that only say what a file was."""
 
 _BLOB_NAME: Final = re.compile(r"(?:sha256-)?([0-9a-f]{64})")
 
@@ -40,7 +44,7 @@ class Verdict:
 
     path: Path
     outcome: Outcome
-    """`unchanged`: as at an earlier check, when it was compared with nothing either.
+    """`unchanged`: as it was when we read it before, and nobody else says what it should be.
     `recorded`: nothing was known to compare it with; its checksum is kept for the next time.
     """
     sha256: str
@@ -48,6 +52,11 @@ class Verdict:
     """Empty where nothing was known."""
     authority: str
     """Who says what it should be: `the hub`, `the catalogue`, ...; empty where nobody does."""
+
+    @property
+    def vouched(self) -> bool:
+        """Whether that is somebody else, not only when we read it before."""
+        return bool(self.authority) and self.authority not in _OURSELVES
 
 
 def verify(
@@ -87,12 +96,16 @@ def verify(
         outcome = _outcome(digest, expected, authority)
         verdicts.append(Verdict(path, outcome, digest, expected, authority))
         if outcome == "altered":
-            library.records.note(path, verified_seconds=0.0, altered_ns=before.st_mtime_ns)
+            library.records.note(real(path), verified_seconds=0.0, altered_ns=before.st_mtime_ns)
             continue
         # Only what somebody else vouches for is verified; what it was before says nothing new.
         verified = {"sound": {"verified_seconds": clock()}, "recorded": {"verified_seconds": 0.0}}
+        note = read_sidecar(path) if library.unit(local) is not None else None
+        if note is not None and note.modified_ns != before.st_mtime_ns:
+            with suppress(FileError):  # on a disk that cannot be written it is looked at each time
+                write_sidecar(path, replace(note, modified_ns=before.st_mtime_ns))
         library.records.note(
-            path,
+            real(path),
             sha256=digest,
             size_bytes=before.st_size,
             modified_ns=before.st_mtime_ns,
@@ -107,7 +120,7 @@ def _outcome(digest: str, expected: str, authority: str) -> Outcome:
         return "recorded"
     if digest != expected:
         return "altered"
-    return "unchanged" if authority == _EARLIER_CHECK else "sound"
+    return "unchanged" if authority in _OURSELVES else "sound"
 
 
 def move(local: LocalModel, library: Library, folder: Path, on_progress: OnProgress) -> Path:
@@ -139,6 +152,17 @@ def move(local: LocalModel, library: Library, folder: Path, on_progress: OnProgr
             "Move it with the program that put it there; localr1 finds it again.",
         )
     folder = expanded(folder).absolute()
+    try:
+        # Beside the folders of models, which are removed once they are empty.
+        with held_now(library.directory / f"{local.path.name}.moving", limit_seconds=0.0):
+            return _moved(unit, library, folder, on_progress)
+    except TimeoutError:
+        raise FileError(
+            f"{local.path} is not moved.", "Another localr1 moves it now.", "Wait for that."
+        ) from None
+
+
+def _moved(unit: downloaded.Unit, library: Library, folder: Path, on_progress: OnProgress) -> Path:
     sidecar = unit.sidecar
     names = [name for name, _ in sidecar.unit]
     targets = [target_path(folder, sidecar.repository, name) for name in names]
@@ -146,9 +170,11 @@ def move(local: LocalModel, library: Library, folder: Path, on_progress: OnProgr
         check_room(folder, _missing_bytes(unit.paths, targets))
         _copy_unit(unit, targets, on_progress)
     library.records.add_folder(folder)
-    for old, new in zip(unit.paths, targets, strict=True):
+    for (_, size), old, new in zip(sidecar.unit, unit.paths, targets, strict=True):
         if old != new:
             library.records.moved(old, new)
+        # So that its absence is noticed, should this disk be unplugged.
+        library.records.note(new, size_bytes=size)
     # Also what an earlier move, stopped while deleting, has left.
     for other in library.folders:
         if not _same_folder(other, folder):
@@ -178,20 +204,22 @@ def _copy_unit(unit: downloaded.Unit, targets: list[Path], on_progress: OnProgre
 def _expected(path: Path, local: LocalModel, library: Library, size_bytes: int) -> tuple[str, str]:
     """What a file's sha256 should be, and who says so; empty where nobody does."""
     note = read_sidecar(path) if library.unit(local) is not None else None
-    if note is not None and note.sha256:
-        copied_from = library.records.read().of(path).authority
-        hub = "the hub" if downloaded.COMMIT.fullmatch(note.revision) else "the download"
-        return note.sha256, copied_from or (hub if note.modified_ns else "the download")
-    with suppress(OSError):
-        real = path.resolve(strict=True)
-        named = _BLOB_NAME.fullmatch(real.name)
-        if named and real.parent.name == "blobs":
-            return named[1], local.place
+    copied_from = library.records.read().of(path).authority
     hashes = local.variant.sha256
     paths = shard_paths(local.path)
-    if len(hashes) == len(paths) and local.variant.size_bytes == local.size_bytes:
+    listed = len(hashes) == len(paths) and local.variant.size_bytes == local.size_bytes
+    if listed and copied_from == COPIED:
         return hashes[paths.index(path)], "the catalogue"
-    record = library.records.read().of(path)
+    if note is not None and note.sha256:
+        hub = "the hub" if downloaded.COMMIT.fullmatch(note.revision) else "the download"
+        return note.sha256, copied_from or (hub if note.modified_ns else "the download")
+    blob = real(path)
+    named = _BLOB_NAME.fullmatch(blob.name)
+    if named and blob.parent.name == "blobs" and local.place not in {OWN, ADDED, IMPORTED}:
+        return named[1], local.place
+    if listed:
+        return hashes[paths.index(path)], "the catalogue"
+    record = library.records.read().checked(path)
     if record.sha256 and record.size_bytes == size_bytes:
         return record.sha256, _EARLIER_CHECK
     return "", ""

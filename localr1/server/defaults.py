@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 PORT: Final = 8017
+AT_ONCE: Final = 4
+"""Replies that may be written at once."""
+MOST_AT_ONCE: Final = 64
 MOST_WAITING: Final = 256
 """Requests that may wait."""
 LONGEST_SECONDS: Final = 3600

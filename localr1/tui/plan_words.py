@@ -160,7 +160,7 @@ def _times(plan: Plan) -> Content:
     return Content.assemble(
         "A typical answer in ",
         (f"{time_words.time_range(times.typical)}{star(plan)}", "bold"),
-        ", a hard one in ",
+        f", a hard one{', cut short,' if times.hard_cut_short else ''} in ",
         (f"{time_words.time_range(times.hard)}{star(plan, hard=True)}", "bold"),
     )
 

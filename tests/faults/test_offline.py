@@ -50,6 +50,8 @@ def session(merge: Path, folder: Path) -> list[tuple[str, ...]]:
         ("models", "--unused"),
         ("verify", "--all"),
         ("machine", "--json"),
+        ("estimate", "some-r1:F16"),
+        ("--offline", "estimate", "7b:Q4_K_M"),
         ("history", "list"),
         ("pull", "demo"),
         ("bundle", "export", str(folder / "usb")),
@@ -73,6 +75,8 @@ def test_a_session_never_asks_the_network(merge: Path, tmp_path: Path, spoiled: 
         done = localr1(guarded.environment(), *command)
         assert done.returncode == 0 or command == ("doctor",), (command, done.stderr)
         said[command[0]] = done.stdout
+        if "estimate" in command:
+            assert "It fits." in done.stdout or "Needs " in done.stdout
     assert "936" in said["ask"]
     assert guarded.attempts == []
     # The app each time, the worker of `ask` and another that asks llama.cpp what it is: all of them

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from localr1 import workflow
 from localr1.errors import DiskFull
 from localr1.models import bundle, copying, luggage, place, unbundle
 from localr1.models.manifest import FOLDER_NAME, MANIFEST_NAME, PART_BYTES, Manifest, read_manifest
-from localr1.models.types import LocalModel
+from localr1.models.types import LocalModel, Model
 
 NAME = "some-r1-merge-F16"
 PART = 100_000
@@ -226,14 +227,25 @@ def test_finished_parts_are_not_copied_again(
     assert first.stat().st_mtime_ns == before
 
 
+@dataclass(frozen=True)
+class Shelf:
+    models: tuple[Model, ...]
+
+
+@pytest.mark.parametrize("why", ["another network", "another sha256"])
 def test_what_cannot_be_the_variant_that_it_says_is_not_taken_in(
-    run: Run, merge: Path, usb: Path, another_computer: Callable[[str], workflow.Home]
+    run: Run, merge: Path, usb: Path, another_computer: Callable[[str], workflow.Home], why: str
 ) -> None:
     home = another_computer("left")
     run("import", str(merge))
     exported(home, usb)
     home = another_computer("arrived")
-    variant = home.catalogue.model("r1-distill-qwen-7b").variants[0]
+    model = home.catalogue.model("r1-distill-qwen-7b")
+    variant = model.variants[0]
+    shelf = Shelf((model,))
+    if why == "another sha256":
+        known = replace(variant, size_bytes=merge.stat().st_size, sha256=("0" * 64,))
+        shelf = Shelf((replace(model, variants=(known,)),))
 
     def claim(data: dict[str, Any]) -> None:
         (model,) = data["models"]
@@ -242,9 +254,9 @@ def test_what_cannot_be_the_variant_that_it_says_is_not_taken_in(
     spoil(usb, claim)
     manifest = read_manifest(usb)
     assert manifest is not None
-    taken = unbundle.take_in(manifest, usb, home.library, home.catalogue, lambda _: None)
+    taken = unbundle.take_in(manifest, usb, home.library, shelf, lambda _: None)
     (error,) = taken.refused
-    assert "it is not" in error.what
+    assert ("it is not" if why == "another network" else "not the one of") in error.what
     assert taken.models == []
     assert here(home) == {}
     assert not list(home.directories.models.rglob("*.gguf"))

@@ -138,15 +138,6 @@ def test_copies_are_told_with_the_one_that_is_used(library: Library, user: Path)
     assert [m.path for m in survey.models if not m.model.demo] == [first]
 
 
-def damage(path: Path) -> None:
-    """Change bytes that a quick look does not see: between the last two of its eight samples."""
-    content = bytearray(path.read_bytes())
-    at = (len(content) - 4096) * 6 // 7 + 4200
-    assert at + 200 < len(content) - 4096
-    content[at : at + 100] = bytes(byte ^ 0xFF for byte in content[at : at + 100])
-    path.write_bytes(content)
-
-
 def test_a_copy_that_was_proven_is_used_before_one_that_only_looks_the_same(
     tmp_path: Path, user: Path
 ) -> None:
@@ -157,7 +148,7 @@ def test_a_copy_that_was_proven_is_used_before_one_that_only_looks_the_same(
     sound = user / ".cache/llama.cpp/two.gguf"
     sound.parent.mkdir(parents=True)
     shutil.copy2(damaged, sound)
-    damage(damaged)
+    elsewhere.damage(damaged)
     facts = sound.stat()
     records.note(
         sound, size_bytes=facts.st_size, modified_ns=facts.st_mtime_ns, verified_seconds=1.0
@@ -173,7 +164,7 @@ def test_a_copy_that_was_proven_is_used_before_one_that_only_looks_the_same(
     assert again is not None
     assert again.path == sound
     # Not once it has changed since.
-    damage(sound)
+    elsewhere.damage(sound)
     (found,) = library.survey(catalog.load()).discovery.found
     assert found.path == damaged
 
@@ -189,7 +180,7 @@ def test_a_damaged_copy_stays_the_last_however_often_it_is_checked(
     damaged = elsewhere.write_merge(user / ".lmstudio/models/a/My-R1-Merge-Q8_0.gguf")
     other = Path(shutil.copy2(damaged, tmp_path / "other"))
     sound = elsewhere.into_ollama(user / ".ollama/models", "merge", "7b", other)
-    damage(damaged)
+    elsewhere.damage(damaged)
     models = catalog.load()
 
     def used() -> LocalModel:
@@ -211,13 +202,13 @@ def test_a_damaged_copy_stays_the_last_however_often_it_is_checked(
     assert check(damaged) == "unchanged"
     assert used().path == sound
     # One that is found altered comes after those of which nothing is known.
-    damage(sound)
+    elsewhere.damage(sound)
     assert check(sound) == "altered"
     assert used().path == damaged
     assert not used().altered
     damaged.unlink()
     assert used().altered
-    damage(sound)  # the same bytes again: what was
+    elsewhere.damage(sound)  # the same bytes again: what was
     assert check(sound) == "sound"
     assert not used().altered
 

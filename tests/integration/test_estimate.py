@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from commands import localr1
 from downloading import REPOSITORY
 from loopback_hub import LoopbackHub
 
+from localr1 import exact
 from localr1.config import Directories
-from localr1.machine import profile
+from localr1.machine import network, profile
 from localr1.models import catalog
 
 KEYS = {
@@ -91,6 +93,13 @@ def test_the_table_fits_the_terminal_and_says_what_is_what(laptop: str) -> None:
     assert "recipe for Q4_K_M" in done.stdout
     assert "It fits." in done.stdout
     assert "Speed: prompts" in done.stdout
+
+
+def test_a_chip_that_is_meant_brings_its_own_processor() -> None:
+    card, chip = (localr1("advise", "--gpu", name).stdout for name in ("RTX 4090", "M3 Max"))
+    assert "with this one's processor" in card
+    assert "the chip's own processor" in " ".join(chip.split())
+    assert "this one's" not in chip
 
 
 @pytest.mark.parametrize(
@@ -180,3 +189,32 @@ def test_the_catalogue_marks_where_each_list_of_tensors_is_from() -> None:
     # A mix that no recipe of llama.cpp gives.
     assert marks["r1-671b", "UD-IQ1_S"] == "size"
     assert set(marks.values()) == {"header", "recipe", "size"}
+
+
+async def test_a_hub_that_did_not_answer_is_not_waited_for_again_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(network, "connected", lambda: True)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    model = catalog.load().model("r1-distill-qwen-7b")
+    directories = Directories.standard()
+    path = directories.cache / exact._UNREACHED_NAME
+
+    async def told() -> str:
+        said: list[str] = []
+        found = await exact.from_hub(
+            model, model.variants[0], directories, offline=False, say=said.append
+        )
+        assert found == (model, model.variants[0])
+        return " ".join(said)
+
+    assert "Reading the header" in await told()
+    again = await told()
+    assert "a moment ago" in again
+    assert "Reading" not in again
+    # Another address was not tried yet, and in some minutes this one is again.
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    assert "Reading the header" in await told()
+    for entry in ({"http://127.0.0.1:1": time.time() - 400}, {"http://127.0.0.1:1": "?"}):
+        path.write_text(json.dumps(entry))
+        assert "Reading the header" in await told()

@@ -18,7 +18,7 @@ from downloading import REPOSITORY
 from loopback_hub import LoopbackHub
 
 from localr1 import workflow
-from localr1.models import copying
+from localr1.models import copying, lock
 from localr1.models.copying import Span
 from localr1.models.downloaded import units
 from localr1.models.inventory import STOPPED_DAYS, UNUSED_DAYS, Row, deletable
@@ -216,6 +216,64 @@ def test_other_programs_vouch_by_their_blobs_names(run: Run, user: Path, tmp_pat
 
 
 @pytest.mark.usefixtures("hub")
+def test_what_changed_since_it_was_checked_is_not_called_verified(run: Run, user: Path) -> None:
+    run("import", f"hf:{REPOSITORY}")
+    ours = Path(str(listed(run)[f"{NAME}:F16"]["path"]))
+    assert listed(run)[f"{NAME}:F16"]["verified_seconds"]
+    other = user / ".cache/llama.cpp" / f"{NAME}.gguf"
+    other.parent.mkdir(parents=True)
+    shutil.copy2(ours, other)
+    elsewhere.damage(ours)
+    row = listed(run)[f"{NAME}:F16"]
+    assert (row["path"], row["verified_seconds"], row["altered"]) == (str(ours), None, False)
+    code, _, err = run("verify", str(ours))
+    assert (code, f"localr1 rm {ours}" in err, "localr1 pull" in err) == (1, True, True)
+    # The copy that is not known to be altered is used now, and ours is told.
+    row = listed(run)[f"{NAME}:F16"]
+    assert (row["path"], row["altered"]) == (str(other), False)
+    assert run("rm", str(ours))[0] == 0
+    assert not ours.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
+def test_what_is_known_of_a_file_holds_by_all_its_names(run: Run, user: Path) -> None:
+    repository = user / ".cache/huggingface/hub/models--o--m"
+    blob = elsewhere.write_merge(repository / "blobs" / ("0" * 64))
+    links = [repository / "snapshots" / name / "merge-r1.gguf" for name in ("first", "second")]
+    for link in links:
+        link.parent.mkdir(parents=True)
+        link.symlink_to(blob)
+    assert run("verify", str(links[0]))[0] == 1  # its name is another sha256
+    shutil.rmtree(links[0].parent)
+    (row,) = (row for name, row in listed(run).items() if name != "demo:F16")
+    assert (row["path"], row["altered"]) == (str(links[1]), True)
+
+
+@pytest.mark.usefixtures("hub")
+@pytest.mark.parametrize("place", ["gone", "an empty folder"])
+def test_a_copy_that_was_stopped_and_a_disk_that_is_away(
+    run: Run, tmp_path: Path, merge: Path, place: str
+) -> None:
+    disk = tmp_path / "disk"
+    assert run("import", "--copy", str(merge))[0] == 0
+    assert run("move", NAME, str(disk))[0] == 0
+    (folder,) = disk.iterdir()
+    stopped = folder / "other.gguf.copying"
+    stopped.write_bytes(bytes(1000))
+    assert f"Stopped while it was copied: {stopped}" in run("models")[1]
+    assert run("rm", str(stopped))[0] == 0
+    assert not stopped.exists()
+    disk.rename(tmp_path / "drawer")
+    if place != "gone":
+        disk.mkdir()
+    assert "not connected" in run("models")[1]
+    code, _, err = run("ask", "--model", NAME, "hi")
+    assert (code, "not connected" in err) == (2, True)
+    assert run("rm", str(disk))[0] == 0
+    assert "not connected" not in run("models")[1]
+
+
+@pytest.mark.usefixtures("hub")
 def test_a_disk_that_is_not_connected_is_said(run: Run, tmp_path: Path) -> None:
     run("import", f"hf:{REPOSITORY}")
     disk, gone = tmp_path / "disk", tmp_path / "drawer"
@@ -240,6 +298,37 @@ def test_a_name_that_leaves_no_room_for_ours(run: Run, tmp_path: Path) -> None:
     code, _, err = run("import", "--copy", str(path))
     assert code == 1
     assert "shorter name" in err
+
+
+@pytest.mark.usefixtures("hub")
+def test_one_move_of_a_model_at_a_time(run: Run, tmp_path: Path) -> None:
+    run("import", f"hf:{REPOSITORY}")
+    models = workflow.open_home(offline=True).directories.models
+    with (
+        lock.held_now(models / f"{NAME}-F16.gguf.moving"),
+        lock.held_now(models / f"{NAME}.gguf.moving"),
+    ):
+        code, _, err = run("move", NAME, str(tmp_path / "disk"))
+    assert (code, "Another localr1 moves it now" in err) == (1, True)
+    assert run("move", NAME, str(tmp_path / "disk"))[0] == 0
+
+
+def test_a_set_of_shards_is_verified_when_every_one_is(run: Run, user: Path) -> None:
+    first = user / ".lmstudio/models/set-R1.gguf"
+    first.parent.mkdir(parents=True)
+    synthetic.write_tiny(first, shard_tensors=8, name="Some R1 Set")
+    *_, last = shards = sorted(first.parent.glob("*.gguf"))
+    assert len(shards) > 1
+    records = workflow.open_home(offline=True).library.records
+    (name,) = (name for name in listed(run) if name != "demo:F16")
+    for shard in shards:
+        assert listed(run)[name]["verified_seconds"] is None
+        facts = shard.stat()
+        stamp = {"size_bytes": facts.st_size, "modified_ns": facts.st_mtime_ns}
+        records.note(shard, verified_seconds=1.0, **stamp)
+    assert listed(run)[name]["verified_seconds"] == 1.0
+    os.utime(last, (5, 5))
+    assert listed(run)[name]["verified_seconds"] is None
 
 
 @pytest.mark.usefixtures("hub")
@@ -499,7 +588,8 @@ def test_offline_and_not_here_is_told_by_the_exit_code(run: Run) -> None:
 def test_a_copy_is_as_the_file_it_was_copied_from(run: Run, hub: LoopbackHub, merge: Path) -> None:
     run("import", "--copy", str(merge))
     _, out, _ = run("verify", NAME)
-    assert "as the file it was copied from says" in out
+    assert "as it was when it was copied; nobody else says" in out
+    assert listed(run)[f"{NAME}:F16"]["verified_seconds"] is None
     assert "hub" not in out
     run("rm", NAME)
     run("import", hub.link(REPOSITORY, f"{NAME}.gguf"))

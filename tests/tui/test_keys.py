@@ -213,7 +213,7 @@ async def test_keys_are_changed_on_their_screen_and_hold_at_once() -> None:
 def test_the_keys_of_every_command(
     snap_compare: Callable[..., bool], size: tuple[int, int]
 ) -> None:
-    set_keys('[keys]\n"app.fix" = "f10, ctrl+b"\n')
+    set_keys('[keys]\n"app.fix" = "f11, ctrl+b"\n')
     app = asyncio.run(a_chat())
 
     async def look(pilot: Pilot[None]) -> None:

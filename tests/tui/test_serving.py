@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import httpx2
 import openai
+import pytest
+from test_snapshots import chat_app, to_chat
 from textual.pilot import Pilot
-from tui_scene import ask, chat_of, first_run, texts, until
+from tui_scene import ask, chat_of, first_run, hold_still, texts, until
 
 from localr1.tui.app import LocalR1App
 from localr1.tui.screens.serve import Serve
@@ -114,3 +117,18 @@ async def test_the_palette_has_it() -> None:
     async with first_run() as (app, _):
         titles = [command.title for command in app.get_system_commands(app.screen)]
         assert "Serve this model (F10)" in titles
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
+def test_what_serving_means_is_said_before_it_begins(
+    snap_compare: Callable[..., bool], size: tuple[int, int]
+) -> None:
+    app = chat_app()
+
+    async def ready(pilot: Pilot[None]) -> None:
+        await to_chat(app, pilot)
+        await pilot.press("f10")
+        await until(pilot, lambda: isinstance(app.screen, Serve))
+        await hold_still(pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=ready)

@@ -118,6 +118,31 @@ def test_no_advice_has_a_cache_that_harms(name: str, goal: Goal) -> None:
         assert not (plan.model.id in SMALL and plan.settings.kv_cache_type == "q4_0")
 
 
+def _four_bit_words(model_id: str, where: Machine, kv: str | None) -> str:
+    plan = place(model(model_id), variant(model_id, "Q4_K_M"), where, kv_cache_type=kv)
+    assert plan.settings.kv_cache_type == "q4_0"
+    return " ".join(plan.reasons)
+
+
+def test_four_bits_of_cache_are_called_harmful_only_where_they_were_found_so() -> None:
+    for model_id in SMALL:
+        assert "known to harm" in _four_bit_words(model_id, LAPTOP_16, "q4_0")
+    assert "known to harm" not in _four_bit_words("r1-distill-qwen-14b", LAPTOP_16, "q4_0")
+
+
+def test_four_bits_of_cache_that_localr1_chose_are_not_called_harmless() -> None:
+    one = model("r1-distill-qwen-32b")
+    file = variant(one.id, "Q4_K_M")
+    found = (
+        place(one, file, machine(64, free / 4), context_window=65536) for free in range(110, 160)
+    )
+    plan = next(plan for plan in found if plan.fits)
+    assert plan.settings.kv_cache_type == "q4_0"
+    told = next(line for line in plan.reasons if line.startswith("KV cache"))
+    assert "costs this model a little" in told
+    assert "not harm" not in told
+
+
 # --- quantizations
 
 
@@ -128,7 +153,8 @@ def test_three_bits_cost_what_was_published() -> None:
         small = lost(name, parameters["r1-distill-qwen-1.5b"])
         assert 8 <= small <= 19
         assert 5 <= lost(name, parameters["r1-distill-qwen-7b"]) <= 6.5
-        assert 3 <= lost(name, parameters["r1-distill-qwen-32b"]) <= 5
+        assert 4 <= lost(name, parameters["r1-distill-qwen-14b"]) <= 6.5
+        assert 3 <= lost(name, parameters["r1-distill-qwen-32b"]) <= 5.5
     # Four bits: 2.1 to 2.4 points for the smallest, 0.4 to 1.9 for the largest that was tested.
     assert 2.0 <= lost("Q4_K_M", parameters["r1-distill-qwen-1.5b"]) <= 2.5
     assert 0.4 <= lost("Q4_K_M", parameters["r1-distill-qwen-32b"]) <= 1.9

@@ -28,6 +28,7 @@ from localr1.fit.speed import Speed, predict, time_to_answer, typical_depth
 from localr1.fit.types import Interval, Settings
 from localr1.fit.weights import spread
 from localr1.machine.types import Correction, Device, Kernel, Machine
+from localr1.models.types import Model
 
 
 def _card(name: str, bandwidth_gb: float, vendor: str = "nvidia") -> Machine:
@@ -243,6 +244,22 @@ def test_runs_correct_what_is_said_and_narrow_it() -> None:
     assert other.generation_tps(700) == _speed(plain, "r1-distill-qwen-7b", "Q8_0").generation_tps(
         700
     )
+
+
+def test_a_window_that_thinking_does_not_fit_into_is_said() -> None:
+    long, short = model("r1-0528-qwen3-8b"), model("r1-distill-qwen-7b")
+    speed = _speed(RTX_4090, "r1-distill-qwen-7b")
+
+    def cut(one: Model, window: int) -> tuple[bool, bool]:
+        times = time_to_answer(one, speed, window)
+        return times.typical_cut_short, times.hard_cut_short
+
+    assert long.thinking_tokens.hard == 23_000
+    assert cut(long, 16384) == (False, True)
+    assert cut(long, 24576) == (False, False)
+    assert cut(long, 2048) == (True, True)
+    assert cut(short, 16384) == (False, False)
+    assert cut(short, 8192) == (False, True)
 
 
 def test_an_assumed_length_of_thinking_doubles_the_interval() -> None:

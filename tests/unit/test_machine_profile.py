@@ -434,13 +434,6 @@ def test_unknown_gpu_asks_for_its_memory(name: str) -> None:
     assert device.bandwidth_bytes_per_second is None
 
 
-@pytest.mark.parametrize("name", ["Intel Iris Xe", "Intel UHD Graphics 630"])
-def test_graphics_without_memory_of_their_own_are_told(name: str) -> None:
-    with pytest.raises(ProfileError, match="no memory of its own") as caught:
-        what_if(h100(), gpu=name)
-    assert "Leave it out" in caught.value.todo
-
-
 @pytest.mark.parametrize("text", ["", "x2", "RTX 4090 x0", "RTX 4090 x99", "RTX 4090 x9999"])
 def test_gpu_text_that_names_nothing_is_refused(text: str) -> None:
     with pytest.raises(ProfileError):

@@ -679,7 +679,10 @@ def test_what_was_measured_on_a_busy_computer_gives_way(tmp_path: Path) -> None:
     for _ in range(9):
         remember_bandwidth(tmp_path, "cpu", busy)
     assert cached_bandwidth(tmp_path, "cpu") == 2e10
+    # As soon as it is calm it is measured again; not while it stays busy.
     assert not measured_enough(tmp_path, "cpu")
+    assert measured_enough(tmp_path, "cpu", busy=True)
+    assert not measured_enough(tmp_path, "other", busy=True)
     remember_bandwidth(tmp_path, "cpu", Reading(1.5e10, 1.0))
     assert cached_bandwidth(tmp_path, "cpu") == 1.5e10
 

@@ -78,6 +78,22 @@ def test_what_is_not_known_is_shown_as_source() -> None:
         assert in_a_block(source, WIDTH_CELLS) is None, source
 
 
+def test_equations_side_by_side_have_a_gap() -> None:
+    line = in_one_line(r"\begin{aligned} x &= 3 & y &= 4 \end{aligned}")
+    assert line is not None
+    assert line.split("    ") == ["x = 3", "y = 4"]
+    two = in_one_line(r"\begin{align}a&=b&c&=d\\e&=f&g&=h\end{align}")
+    assert two == "a = b    c = d; e = f    g = h"
+
+
+@pytest.mark.parametrize("source", [r"\overset{1}{3}47", r"\stackrel{2}{x}", r"\underset{2}{x}"])
+def test_what_stands_over_a_sign_is_no_exponent(source: str) -> None:
+    assert in_one_line(source) is None
+    block = in_a_block(source, 40)
+    assert block is not None
+    assert len(block) == 2
+
+
 def test_what_a_known_converter_gets_wrong_is_right_here() -> None:
     assert in_one_line(r"\dfrac{1}{2}·3^{x+1}") == "1/2 · 3ˣ⁺¹"
     assert in_one_line(r"\frac{a}{b+c}") == "a/(b+c)"
