@@ -13,15 +13,16 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
 from localr1.config import Directories, load_preferences
 from localr1.errors import HubUnreachable, LocalR1Error
-from localr1.fit.explain import gib
+from localr1.fit.explain import gib, room
 from localr1.install import recipes
-from localr1.install.diagnosis import best, diagnose
+from localr1.install.diagnosis import best, diagnose, out_of_reach, rests_beside
 from localr1.install.types import Backend, Bench, Build, Trouble
 from localr1.machine.terminal import Terminal
 from localr1.machine.types import Device, Machine
@@ -68,8 +69,9 @@ def engine(machine: Machine, bench: Bench) -> list[Finding]:
     if not any(trouble.grave for trouble in troubles):
         words = f"llama-cpp-python {machine.engine.version} starts."
         found.append(Finding("engine", "ok", words))
-    found += [_trouble(trouble, machine, bench) for trouble in troubles]
+    found += _joined([(one.device, _trouble(one, machine, bench)) for one in troubles])
     found += [_used(gpu) for gpu in machine.gpus]
+    found += [one for gpu in machine.devices for one in _left(gpu, machine)]
     # What could not be looked at may hide a card; `unseen` says what that was.
     if all(device.kind == "cpu" for device in machine.devices) and not machine.problems:
         found.append(Finding("gpu", "ok", "No GPU was found; models run on the CPU."))
@@ -103,8 +105,33 @@ def ways(machine: Machine, bench: Bench, wanted: Backend | None = None) -> tuple
 
 
 def _used(gpu: Device) -> Finding:
-    room = f"{gib(gpu.free_bytes)} free of {gib(gpu.total_bytes)}"
-    return Finding("gpu", "ok", f"{gpu.description or gpu.name}: {gpu.backend}, {room}.")
+    return Finding("gpu", "ok", f"{gpu.description or gpu.name}: {gpu.backend}, {room(gpu)}.")
+
+
+def _joined(findings: list[tuple[str, Finding]]) -> list[Finding]:
+    """Return findings, each with the GPU it is about, with one for GPUs that all lack the same."""
+    alike: dict[Finding, list[tuple[str, Finding]]] = {}
+    for device, finding in findings:
+        key = replace(finding, what="") if device else finding
+        alike.setdefault(key, []).append((device, finding))
+    found = []
+    for (device, finding), *more in alike.values():
+        names = Counter((device, *(other for other, _ in more)))
+        words = " and ".join(f"{n} × {name}" if n > 1 else name for name, n in names.items())
+        found.append(replace(finding, what=f"{words} are not used.") if more else finding)
+    return found
+
+
+def _left(gpu: Device, machine: Machine) -> list[Finding]:
+    """Say of a GPU that it is left in peace, and why; nothing of others."""
+    name = gpu.description or gpu.name
+    if out_of_reach(gpu):
+        return [Finding("gpu", "ok", f"{name} is not used. {gpu.reason.partition(': ')[2]}")]
+    if (card := rests_beside(gpu, machine)) is None:
+        return []
+    why = "" if gpu.unified else " One build for both: localr1 doctor --fix vulkan."
+    words = f"{name} rests: {card.description or card.name} is the one to use.{why}"
+    return [Finding("gpu", "ok", words)]
 
 
 def _trouble(trouble: Trouble, machine: Machine, bench: Bench) -> Finding:

@@ -61,18 +61,20 @@ def run(arguments: argparse.Namespace) -> int:
 def _after_fix(
     arguments: argparse.Namespace, home: Home, machine: Machine
 ) -> tuple[str, Plan | None]:
-    """What lies idle in this computer, and what would run best with it; empty where nothing does."""
-    elsewhere = any((arguments.profile, arguments.ram, arguments.gpu, arguments.gpu_memory))
-    if elsewhere or all(device.usable_by_engine for device in machine.devices):
+    """What lies idle in a computer, and what would run best with it; empty where nothing does."""
+    described = any((arguments.ram, arguments.gpu, arguments.gpu_memory))
+    if described or all(device.usable_by_engine for device in machine.devices):
         return "", None
     from localr1.install import look  # noqa: PLC0415 - most computers have nothing idle
     from localr1.install.prospect import prospect  # noqa: PLC0415 - as above
 
-    found = prospect(machine, look.bench())
+    here = home.profile is None
+    found = prospect(machine, look.bench() if here else look.bench_of(machine))
     if found is None:
         return "", None
     if found.machine is None:
-        return f"{found.words} localr1 doctor says more.", None
+        asked = "localr1 doctor" if here else "localr1 doctor with this profile"
+        return f"{found.words} {asked} says more.", None
     mended = advise(
         home,
         found.machine,
@@ -81,7 +83,8 @@ def _after_fix(
         every_variant=False,
     )
     best = next((p for p in mended.plans if p.fits and not p.model.demo), None)
-    return f"{found.words} localr1 doctor --fix mends that.", best
+    there = "localr1 doctor --fix mends that" + ("." if here else ", run there.")
+    return f"{found.words} {there}", best
 
 
 def _idle_lines(idle: str, mended: Plan | None, width: int) -> Iterator[str]:

@@ -93,7 +93,19 @@ def _tell(findings: list[doctor.Finding], *, as_json: bool) -> int:
 
 
 def _fix(wanted: str, machine: Machine, bench: Bench, directories: Directories) -> bool:
-    """Replace the engine; False where there is no reason to."""
+    """Replace the engine; False where there is no reason to.
+
+    Raises:
+        UsageError: There is no such build for this system.
+        BuildFailed: It was not replaced.
+    """
+    mac = bench.place.system == "Darwin"
+    if wanted in (("cuda", "rocm") if mac else ("metal",)):
+        raise UsageError(
+            f"There is no {wanted} build for {'macOS' if mac else bench.place.system}.",
+            "Metal is Apple's; CUDA and ROCm are not made for Macs.",
+            "Let the computer decide: localr1 doctor --fix",
+        )
     builds = doctor.ways(machine, bench, None if wanted == "best" else wanted)  # type: ignore[arg-type]  # the parser's choices
     if not builds:
         return False

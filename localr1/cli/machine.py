@@ -8,10 +8,10 @@ from dataclasses import asdict
 from localr1.amount import parse_size
 from localr1.cli import opening, output
 from localr1.errors import FileError, UsageError
-from localr1.fit.explain import gib
+from localr1.fit.explain import gib, room
 from localr1.home import Home, examine_machine, examined
 from localr1.machine import terminal
-from localr1.machine.types import Machine
+from localr1.machine.types import EngineDevice, Machine
 from localr1.models.place import free_bytes
 
 _SMALLEST_BYTES = 64 << 20
@@ -85,6 +85,18 @@ def _free(home: Home) -> int | None:
         return None  # doctor tells why
 
 
+def _listed_room(device: EngineDevice) -> str:
+    if not device.total_bytes:
+        return "and not its memory"
+    if device.kind == "cpu":  # of main memory it says what there is; what is free is said above
+        return gib(device.total_bytes)
+    return f"{gib(device.free_bytes)} free of {gib(device.total_bytes)}"
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def describe(machine: Machine) -> list[tuple[str, str]]:
     """The machine as labelled lines for people."""
     cpu, memory = machine.cpu, machine.memory
@@ -93,15 +105,18 @@ def describe(machine: Machine) -> list[tuple[str, str]]:
         ("System", machine.operating_system),
         (
             "CPU",
-            f"{cpu.name}, {cpu.physical_cores} cores ({cpu.performance_cores} fast,"
-            f" {cpu.logical_cores} threads)"
+            f"{cpu.name}, {_plural(cpu.physical_cores, 'core')} ({cpu.performance_cores} fast,"
+            f" {_plural(cpu.logical_cores, 'thread')})"
             + (f", {cpu.numa_nodes} NUMA nodes" if cpu.numa_nodes > 1 else ""),
         ),
         ("", "llama.cpp uses: " + (", ".join(cpu.features) or "no special instructions")),
         (
             "Memory",
-            f"{gib(memory.available_bytes)} free of"
-            f" {gib(memory.total_bytes)}"
+            (
+                f"{gib(memory.available_bytes)} free of {gib(memory.total_bytes)}"
+                if memory.total_bytes
+                else "not known"
+            )
             + (f", reads {bandwidth / 1e9:.0f} GB/s" if bandwidth else "")
             + (f"; {gib(memory.swap_bytes)} swap" if memory.swap_bytes else ""),
         ),
@@ -109,14 +124,7 @@ def describe(machine: Machine) -> list[tuple[str, str]]:
     gpus = [device for device in machine.devices if device.kind != "cpu"]
     for device in gpus:
         usable = "" if device.usable_by_engine else ", not usable"
-        pool = " (shared with the CPU)" if device.unified else ""
-        rows.append(
-            (
-                "GPU",
-                f"{device.description}: {gib(device.free_bytes)} free of"
-                f" {gib(device.total_bytes)}{pool}{usable}",
-            )
-        )
+        rows.append(("GPU", f"{device.description}: {room(device)}{usable}"))
         runs = ", ".join(filter(None, (device.capability, device.runtime)))
         rows += [("", text) for text in (device.reason, runs and f"runs {runs}") if text]
     if not gpus:
@@ -134,10 +142,7 @@ def describe(machine: Machine) -> list[tuple[str, str]]:
         rows.extend(
             (
                 "",
-                f"lists {device.name}: {device.description}, "
-                # Of main memory it says what there is; what is free is said above.
-                + (f"{gib(device.free_bytes)} free of " if device.kind != "cpu" else "")
-                + gib(device.total_bytes),
+                f"lists {device.name}: {device.description}, " + _listed_room(device),
             )
             for device in engine.devices
         )

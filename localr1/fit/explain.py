@@ -17,7 +17,7 @@ from localr1.fit.pool import Shortage, gpu_pools, main_memory, pool_needs, short
 from localr1.fit.search import speed_of, wished_window
 from localr1.fit.speed import typical_depth
 from localr1.fit.types import NOTHING, Asked, Interval, Plan
-from localr1.machine.types import Machine
+from localr1.machine.types import Device, Machine
 
 SLOW_TPS = 0.5
 """Below this a typical answer takes more than half an hour."""
@@ -49,6 +49,14 @@ def gib(size_bytes: float) -> str:
     if size_bytes < 0.1 * GIB:
         return f"{size_bytes / (1 << 20):.0f} MiB"
     return f"{size_bytes / GIB:,.1f} GiB"
+
+
+def room(device: Device) -> str:
+    """A GPU's memory for people: `11.0 GiB free of 12.0 GiB`, also where nobody knows it."""
+    if not device.total_bytes:
+        return "shares main memory" if device.unified else "its memory is not known"
+    pool = " (shared with the CPU)" if device.unified else ""
+    return f"{gib(device.free_bytes)} free of {gib(device.total_bytes)}{pool}"
 
 
 def duration(seconds: float) -> str:

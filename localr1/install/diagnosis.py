@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from localr1.install.types import TESTED_ENGINE, Backend, Kind, Place, Tools, Trouble
-from localr1.machine.reconcile import drives, gpu_backends
+from localr1.machine.reconcile import OUT_OF_REACH, drives, gpu_backends
 from localr1.machine.types import Device, EngineInfo, Machine
 
 # CUDA releases below this compute capability are in no prebuilt engine (llama-cpp-python's README).
 OLDEST_CAPABILITY: Final = (6, 0)
+# Cards of one size report a little less or more.
+_AS_MUCH_SHARE: Final = 0.9
 _INSTALL_DRIVER: Final = {
     "nvidia": "Install or repair NVIDIA's driver, and restart the computer.",
     "amd": "Install the amdgpu driver (it is in the kernel and in linux-firmware), and restart.",
@@ -48,7 +51,7 @@ def diagnose(machine: Machine, place: Place, tools: Tools) -> tuple[Trouble, ...
     found = []
     if emulated(machine, place):
         found.append(_emulated())
-    if info.version != TESTED_ENGINE:
+    if info.version.partition("+")[0] != TESTED_ENGINE:  # `0.3.36+cu124` is one of others' wheels
         found.append(_release(machine, tools))
     if "AVX2" in machine.cpu.features and "AVX2 = 1" not in info.system_info:
         found.append(
@@ -59,8 +62,10 @@ def diagnose(machine: Machine, place: Place, tools: Tools) -> tuple[Trouble, ...
                 current(info),
             )
         )
-    idle = (device for device in machine.devices if is_idle(device, machine))
-    found += [_idle(device, machine, place, tools) for device in idle]
+    idle = [device for device in machine.devices if is_idle(device, machine)]
+    wanted = best(machine, tools)
+    if not emulated(machine, place):  # no build mends that
+        found += [_beside(_idle(one, machine, place, tools), wanted) for one in idle]
     return tuple(found)
 
 
@@ -77,10 +82,14 @@ def best(machine: Machine, tools: Tools) -> Backend:
 
     The largest GPU that works decides: one build drives one maker's cards well.
     """
-    gpus = [one for one in machine.devices if one.kind != "cpu" and not _driver_fails(one)]
-    if not gpus:
-        return "cpu"
-    return backend_for(max(gpus, key=lambda one: (not one.unified, one.total_bytes)), tools)
+    gpu = best_gpu(machine)
+    return "cpu" if gpu is None else backend_for(gpu, tools)
+
+
+def best_gpu(machine: Machine) -> Device | None:
+    """Return the largest GPU that works, cards before graphics of processors; None for none."""
+    gpus = [one for one in machine.devices if one.kind != "cpu" and not driver_fails(one)]
+    return max(gpus, key=lambda one: (not one.unified, one.total_bytes), default=None)
 
 
 def emulated(machine: Machine, place: Place) -> bool:
@@ -166,7 +175,7 @@ def _cuda_runtime(
         return _library(info.problem, "cuda", runtimes=int(match.group(1)))
     # The libraries alone would be of no use: the build asks for NVIDIA's driver next.
     cards = [one for one in machine.devices if one.vendor == "nvidia"]
-    failing = any(_driver_fails(one) for one in cards)
+    failing = any(driver_fails(one) for one in cards)
     ours = "It is a build for NVIDIA cards, and this computer has none that it can use."
     why = f"{_sentence(info.problem)} {ours}"
     return _library(why, wanted, advice=_INSTALL_DRIVER["nvidia"] if failing else "")
@@ -246,29 +255,75 @@ def _emulated() -> Trouble:
     )
 
 
-def _driver_fails(device: Device) -> bool:
-    return "driver does not work" in device.reason
+def driver_fails(device: Device) -> bool:
+    """Whether a GPU cannot be used by any engine before something else is mended."""
+    return "driver does not work" in device.reason or out_of_reach(device)
+
+
+def out_of_reach(device: Device) -> bool:
+    """Whether nothing can or should be done for a GPU: too old, or given to a virtual machine."""
+    return device.reason.startswith(OUT_OF_REACH)
 
 
 def is_idle(device: Device, machine: Machine) -> bool:
     """Whether the engine leaves a GPU that it could use; not one that it knows by another name."""
-    if device.kind == "cpu" or device.usable_by_engine or "same card as" in device.reason:
-        return False
-    # A processor's own graphics are hardly faster than the processor; next to a card they rest.
-    cards = [one for one in machine.gpus if not one.unified]
-    return not (device.unified and cards)
+    return _unused(device) and not out_of_reach(device) and rests_beside(device, machine) is None
+
+
+def rests_beside(device: Device, machine: Machine) -> Device | None:
+    """Return the card beside which an unused GPU is left in peace; None where there is none.
+
+    A processor's own graphics are hardly faster than the processor: the card is the one to mend or
+    to use. A card of another maker than the engine's is not worth a build that drives both less
+    well, as long as one in use has as much memory.
+    """
+    if not _unused(device) or out_of_reach(device):
+        return None
+    cards = [one for one in machine.devices if one.kind != "cpu" and not one.unified]
+    if device.unified:
+        cards = [one for one in cards if not out_of_reach(one)]
+    elif driver_fails(device) or _able(device, machine.engine):
+        return None
+    else:
+        least_bytes = _AS_MUCH_SHARE * device.total_bytes
+        cards = [one for one in cards if one.usable_by_engine and one.total_bytes >= least_bytes]
+    return max(cards, key=lambda one: (one.usable_by_engine, one.total_bytes), default=None)
+
+
+def _able(device: Device, info: EngineInfo) -> list[str]:
+    """Return the engine's backends that can use a GPU; CUDA's builds leave out old cards."""
+    old = device.vendor == "nvidia" and capability(device) < OLDEST_CAPABILITY
+    backends = [one for one in gpu_backends(info) if drives(one, device.vendor)]
+    return [one for one in backends if not (old and one == "CUDA")]
+
+
+def _unused(device: Device) -> bool:
+    return not (device.kind == "cpu" or device.usable_by_engine or "same card as" in device.reason)
+
+
+def _beside(trouble: Trouble, wanted: Backend) -> Trouble:
+    """Return a trouble with no other build than `wanted`, the one for the best GPU."""
+    if trouble.kind not in ("cpu_build", "other_build") or trouble.backend in (None, wanted):
+        return trouble
+    if wanted == "vulkan":  # it drives every maker's cards
+        return replace(trouble, backend=wanted)
+    name = next(name for name, backend in _OF_BACKEND.items() if backend == wanted)
+    words = (
+        f"The {name} build, which the best GPU here wants, cannot use it. One build for cards of"
+        " several makers: localr1 doctor --fix vulkan."
+    )
+    return replace(trouble, backend=None, advice=words)
 
 
 def _idle(device: Device, machine: Machine, place: Place, tools: Tools) -> Trouble:
     info, name = machine.engine, device.description or device.name
     what = f"{name} is not used."
     size = device.total_bytes
-    if _driver_fails(device):
+    if driver_fails(device):
         advice = _INSTALL_DRIVER.get(device.vendor, "Install its driver, and restart.")
         return Trouble("driver", what, device.reason, advice=advice, device=name, idle_bytes=size)
     wanted = backend_for(device, tools)
-    able = [one for one in gpu_backends(info) if drives(one, device.vendor)]
-    if able:
+    if able := _able(device, info):
         why = f"The engine is built for {', '.join(able)}, but does not find the card."
         heard = info.words or "It gives no reason."
         advice = _INSTALL_DRIVER.get(device.vendor, "Install its driver, and restart.")

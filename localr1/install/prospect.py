@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from localr1.fit.explain import gib
-from localr1.install.diagnosis import backend_for, best, diagnose, is_idle
+from localr1.install.diagnosis import backend_for, best, diagnose, driver_fails, is_idle
 from localr1.install.types import Backend, Bench, Trouble
 from localr1.machine.types import Device, Machine
 
@@ -59,11 +59,30 @@ def _mended(machine: Machine, bench: Bench) -> Machine:
     devices: list[Device] = []
     count = 0
     for device in machine.devices:
-        if name and is_idle(device, machine) and backend_for(device, bench.tools) == wanted:
+        gained = is_idle(device, machine) and not driver_fails(device)
+        # CUDA gives one process one part of divided cards (NVIDIA's MIG User Guide).
+        part = " MIG " in device.description
+        gained = gained and not (part and any(" MIG " in one.description for one in devices))
+        if name and gained and backend_for(device, bench.tools) == wanted:
             used = name if wanted == "metal" else f"{name}{count}"
             count += 1
             device = replace(  # noqa: PLW2901 - the same device, described anew
                 device, name=used, backend=name, usable_by_engine=True, reason="after the fix"
             )
+            device = _with_memory(device, machine)  # noqa: PLW2901
         devices.append(device)
     return replace(machine, devices=tuple(devices))
+
+
+def _with_memory(device: Device, machine: Machine) -> Device:
+    """Return a GPU that shares main memory with what it may use of it, where nobody said how much.
+
+    NVIDIA's chips list all of it. For others the systems' common limit is half (Windows' "shared
+    GPU memory", TTM's default on Linux).
+    """
+    if device.total_bytes or not device.unified:
+        return device
+    share = 1.0 if device.vendor == "nvidia" else 0.5
+    total_bytes = int(machine.memory.total_bytes * share)
+    free_bytes = min(total_bytes, machine.memory.available_bytes)
+    return replace(device, total_bytes=total_bytes, free_bytes=free_bytes)

@@ -136,6 +136,8 @@ def best_cuda(gpus: Sequence[Device], place: Place) -> tuple[tuple[int, int], st
     run only where no code has to be translated (CUDA's guide to compatibility).
     """
     cards = [device for device in gpus if device.vendor == "nvidia"]
+    # An old card beside one that CUDA's engines are for is left out, and keeps none from it.
+    cards = [one for one in cards if capability(one) >= OLDEST_CAPABILITY] or cards
     driver = min((version for one in cards if (version := _version(one.runtime))), default=None)
     offered = _CUDA_OF_WINDOWS if place.system == "Windows" else tuple(_CUDA)
     fitting = [
@@ -279,6 +281,8 @@ def _command(
     if place.manager == "uv":
         head = ["uv", "pip", "install", "--python", place.executable]
         head += ["--reinstall", "--no-cache", "--no-deps"]
+        if place.managed:
+            head.append("--break-system-packages")
     else:
         if place.manager == "pipx":
             head = ["pipx", "runpip", place.environment_name or "localr1", "install"]

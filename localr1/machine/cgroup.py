@@ -8,6 +8,7 @@ Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 ROOT = "/sys/fs/cgroup"
 # Version 1 writes "no limit" as the largest page-aligned number it can count to.
 _NO_LIMIT_BYTES = 1 << 60
+# Groups that Kubernetes, containerd, LXC and Docker make for a container.
+_CONTAINERS = re.compile(r"/kubepods|cri-containerd-|/lxc(/|\.payload)|/docker[-/][0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,40 @@ def memory_limit(host: Host) -> MemoryLimit | None:
         limits.append(limit)
         left.append(max(0, min(limit, limit - used + droppable)))
     return MemoryLimit(min(limits), min(left)) if limits else None
+
+
+def swap_limit(host: Host) -> int | None:
+    """Return how much this process may have swapped out; None where there is no limit.
+
+    Version 1 limits memory and swap together (`memory.memsw.limit_in_bytes`).
+    """
+    limits: list[int] = []
+    for folder in _folders(host, "memory"):
+        own = read_int(host, f"{folder}/memory.swap.max")
+        both = read_int(host, f"{folder}/memory.memsw.limit_in_bytes")
+        memory = read_int(host, f"{folder}/memory.limit_in_bytes")
+        if own is not None:
+            limits.append(own)
+        elif both is not None and memory is not None and both < _NO_LIMIT_BYTES:
+            limits.append(max(0, both - memory))
+    return min(limits, default=None)
+
+
+def in_container(host: Host) -> bool:
+    """Whether this is a container: Docker's, Podman's, containerd's, LXC's or Kubernetes'.
+
+    Docker and Podman leave a file, systemd writes its kind into one (of Windows' Linux as well).
+    The others show in the group's path, or in the limits that the group at the root has: a
+    computer's own has none (cgroup-v2.rst).
+    """
+    if host.system != "Linux":
+        return False
+    if any(host.read_text(mark) is not None for mark in ("/.dockerenv", "/run/.containerenv")):
+        return True
+    kind = (host.read_text("/run/systemd/container") or "").strip()
+    groups = host.read_text("/proc/self/cgroup") or ""
+    at_root = "0::/" in groups.split() and host.read_text(f"{ROOT}/memory.max") is not None
+    return kind not in ("", "wsl") or _CONTAINERS.search(groups) is not None or at_root
 
 
 def cpu_quota(host: Host) -> float | None:

@@ -147,12 +147,15 @@ def _linux_cores(host: Host, fields: dict[str, str]) -> tuple[int, int, int]:
     if not allowed:
         logical = host.cpu_count(logical=True) or 1
         allowed = frozenset(range(logical))
-    cores: dict[tuple[int, int], list[int]] = {}
+    cores: dict[tuple[int, int] | str, list[int]] = {}
     for cpu in sorted(allowed):
         core = read_int(host, f"{_CPU}/cpu{cpu}/topology/core_id")
         package = read_int(host, f"{_CPU}/cpu{cpu}/topology/physical_package_id")
+        # On Arm with a device tree the numbers begin anew in every cluster (the kernel's
+        # drivers/base/arch_topology.c); who shares a core is listed everywhere.
+        siblings = (host.read_text(f"{_CPU}/cpu{cpu}/topology/thread_siblings_list") or "").strip()
         # Without a topology every CPU is its own core.
-        key = (-1, cpu) if core is None else (package or 0, core)
+        key = siblings or ((-1, cpu) if core is None else (package or 0, core))
         cores.setdefault(key, []).append(cpu)
     fast_cpus = _fast_cpus(host, allowed, fields.get("vendor_id", ""))
     fast = sum(any(cpu in fast_cpus for cpu in members) for members in cores.values())

@@ -24,6 +24,12 @@ _DRIVER = "amdgpu"
 _CARVE_OUT_BYTES = 2 << 30
 _NODES = "/sys/class/kfd/kfd/topology/nodes"
 # The names of AMD's cards by device and revision, kept by libdrm.
+# Device numbers of Southern and Sea Islands, which both drivers know (the kernel's
+# include/drm/drm_pciids.h and drivers/gpu/drm/amd/amdgpu/amdgpu_drv.c).
+_FIRST_GCN = (
+    *(range(0x6600, 0x6670), range(0x6780, 0x67C0), range(0x6800, 0x6840)),
+    *(range(0x1304, 0x131E), range(0x9830, 0x9860)),
+)
 _NAMES = "/usr/share/libdrm/amdgpu.ids"
 
 
@@ -53,10 +59,26 @@ def _silent(host: Host, card: PciGpu, names: ProductNames) -> SystemGpu:
     why = "No driver runs it."
     if card.driver == _DRIVER:
         why = "Its driver, amdgpu, does not say how much memory it has."
+    elif card.kept_for_guest:
+        why = card.kept_for_guest
+    elif card.driver == "radeon" and not _is_amdgpus(card):
+        why = "It is run by radeon, the driver of AMD's old cards, which computes nothing."
+    elif card.driver == "radeon":
+        why = (
+            "It is run by radeon, not by amdgpu. These parameters of the kernel change that:"
+            " radeon.si_support=0 radeon.cik_support=0 amdgpu.si_support=1 amdgpu.cik_support=1."
+        )
     elif card.driver:
         why = f"It is run by {card.driver}, not by amdgpu."
     name = _name(host, card, names, None)
-    return SystemGpu(name, "amd", None, None, False, None, "PCI bus", why)
+    lost = bool(card.kept_for_guest) or (card.driver == "radeon" and not _is_amdgpus(card))
+    return SystemGpu(name, "amd", None, None, False, None, "PCI bus", why, out_of_reach=lost)
+
+
+def _is_amdgpus(card: PciGpu) -> bool:
+    """Whether amdgpu knows a card that radeon runs: the first two generations of GCN."""
+    number = int(card.device_id or "0", 16)
+    return any(number in numbers for numbers in _FIRST_GCN)
 
 
 def _told(host: Host, card: PciGpu, names: ProductNames, told: rocm.Told) -> SystemGpu:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from localr1.machine import gpu_users
 from localr1.machine.findings import Findings
-from localr1.machine.gpu_table import bandwidth_of
+from localr1.machine.gpu_table import bandwidth_of, find_cards
 from localr1.machine.host import read_int
 from localr1.machine.pci import INTEL, PciGpu, ProductNames, list_gpus
 from localr1.machine.types import SystemGpu
@@ -32,8 +32,10 @@ def _gpu(host: Host, card: PciGpu, names: ProductNames) -> SystemGpu:
     name = found or f"GPU {card.device_id}"
     name = name if name.startswith("Intel") else f"Intel {name}"
     unified = card.slot == _INTEGRATED_SLOT
-    total_bytes = None if unified else _dedicated_bytes(host, card)
-    problem = "" if card.driver else "No driver runs it."
+    total_bytes = None
+    if not unified:
+        total_bytes = _dedicated_bytes(host, card) or _known_bytes(host, card, name)
+    problem = card.kept_for_guest or ("" if card.driver else "No driver runs it.")
     return SystemGpu(
         name,
         "intel",
@@ -43,6 +45,7 @@ def _gpu(host: Host, card: PciGpu, names: ProductNames) -> SystemGpu:
         bandwidth_of(name, total_bytes),
         "sysfs" if card.driver else "PCI bus",
         problem,
+        out_of_reach=bool(card.kept_for_guest),
     )
 
 
@@ -58,3 +61,15 @@ def _dedicated_bytes(host: Host, card: PciGpu) -> int | None:
         if name.startswith("card")
     ]
     return sum(sizes) or None
+
+
+def _known_bytes(host: Host, card: PciGpu, name: str) -> int | None:
+    """Return the memory of a card that the table knows; the kernel's i915 does not say it.
+
+    Of cards sold with two sizes it is the one that the processor sees whole (the sizes of
+    `resource`, with a resizable BAR), else the smaller.
+    """
+    sizes = [one.memory_bytes for one in find_cards(name) if one.memory_bytes]
+    rows = (line.split() for line in (host.read_text(f"{card.folder}/resource") or "").splitlines())
+    bars = {int(row[1], 16) - int(row[0], 16) + 1 for row in rows if len(row) == 3}
+    return next((size for size in sizes if size in bars), min(sizes, default=None))

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from localr1.machine import gpu_users
+from localr1.machine.cgroup import in_container
 from localr1.machine.findings import Findings
 from localr1.machine.gpu_table import bandwidth_of, find_cards
 from localr1.machine.host import ProbeError
@@ -32,15 +33,30 @@ def probe(host: Host) -> Findings:
     try:
         nvml = host.nvml()
     except ProbeError as error:
-        gpus = _silent_cards(host, str(error))
+        gpus = _silent_cards(host, list_gpus(host, NVIDIA), str(error))
         return Findings(gpus, () if gpus else (str(error),))
     try:
-        gpus = _from_nvml(host, nvml)
+        gpus, slots = _from_nvml(host, nvml)
     except ProbeError as error:
-        gpus = _silent_cards(host, str(error))
+        gpus = _silent_cards(host, list_gpus(host, NVIDIA), str(error))
         return Findings(gpus, () if gpus else _without_card(host, str(error)))
-    gpus = gpus or _silent_cards(host, "NVIDIA's driver does not list the card.")
+    missing = _missing(host, slots)
+    gpus += _silent_cards(host, missing)
     return Findings(gpus, () if gpus else (_NO_CARD,))
+
+
+def _missing(host: Host, slots: tuple[str, ...]) -> tuple[PciGpu, ...]:
+    """Return the cards on the PCI bus that NVML does not list.
+
+    Args:
+        host: The computer.
+        slots: The addresses of those that it lists, empty for one that does not tell.
+    """
+    cards = [card for card in list_gpus(host, NVIDIA) if card.slot not in slots]
+    # A container sees all cards on the bus, and in the driver only those that it was given.
+    if "" in slots or (slots and in_container(host)):
+        cards = [card for card in cards if card.driver != "nvidia"]
+    return tuple(cards)
 
 
 def _without_card(host: Host, words: str) -> tuple[str, ...]:
@@ -73,8 +89,11 @@ def _driver_or_card(host: Host) -> bool:
     return bool({"nvidiactl", "dxg"} & set(devices) or list_gpus(host, NVIDIA))
 
 
-def _from_nvml(host: Host, nvml: Any) -> tuple[SystemGpu, ...]:  # noqa: ANN401  # pynvml has no types
-    """Ask NVML for every card.
+def _from_nvml(
+    host: Host,
+    nvml: Any,  # noqa: ANN401  # pynvml has no types
+) -> tuple[tuple[SystemGpu, ...], tuple[str, ...]]:
+    """Ask NVML for every card, and for the PCI addresses, empty where it does not tell.
 
     Raises:
         ProbeError: NVML does not start; the text is NVML's own.
@@ -85,7 +104,8 @@ def _from_nvml(host: Host, nvml: Any) -> tuple[SystemGpu, ...]:  # noqa: ANN401 
         raise ProbeError(_words(error)) from error
     try:
         count = nvml.nvmlDeviceGetCount()
-        return tuple(gpu for index in range(count) for gpu in _cards(host, nvml, index))
+        gpus = tuple(gpu for index in range(count) for gpu in _cards(host, nvml, index))
+        return gpus, tuple(_slot(nvml, index) for index in range(count))
     except nvml.NVMLError as error:
         raise ProbeError(_words(error)) from error
     finally:
@@ -102,6 +122,15 @@ def _cards(host: Host, nvml: Any, index: int) -> tuple[SystemGpu, ...]:  # noqa:
         # One lost card must not hide the others.
         name = f"NVIDIA GPU {index}"
         return (SystemGpu(name, "nvidia", None, None, False, None, "NVML", _words(error)),)
+
+
+def _slot(nvml: Any, index: int) -> str:  # noqa: ANN401
+    """Return a card's address as Linux writes it: `0000:01:00.0`."""
+    try:
+        info = nvml.nvmlDeviceGetPciInfo(nvml.nvmlDeviceGetHandleByIndex(index))
+    except nvml.NVMLError:
+        return ""
+    return f"{info.domain:04x}:{info.bus:02x}:{info.device:02x}.0"
 
 
 def _parts(nvml: Any, handle: Any) -> list[Any]:  # noqa: ANN401
@@ -206,9 +235,14 @@ def _bandwidth(nvml: Any, handle: Any) -> float | None:  # noqa: ANN401
     return 2.0 * megahertz * 1e6 * bits / 8 or None
 
 
-def _silent_cards(host: Host, why: str) -> tuple[SystemGpu, ...]:
-    """Return the cards on Linux' PCI bus, each with the reason why it does not work."""
-    cards = list_gpus(host, NVIDIA) if host.system == "Linux" else ()
+def _silent_cards(host: Host, cards: tuple[PciGpu, ...], why: str = "") -> tuple[SystemGpu, ...]:
+    """Return cards of Linux' PCI bus, each with the reason why it does not work.
+
+    Args:
+        host: The computer.
+        cards: Those that NVML says nothing of.
+        why: What it says instead; empty where it works and leaves them out.
+    """
     names = ProductNames(host)
     return tuple(_silent_card(host, card, names, why) for card in cards)
 
@@ -221,9 +255,21 @@ def _silent_card(host: Host, card: PciGpu, names: ProductNames, why: str) -> Sys
     )
     found = model.group(1).strip() if model else names.of(card)
     name = found or f"NVIDIA GPU {card.device_id}"
-    if card.driver and card.driver != "nvidia":
-        why = f"{why} The card is run by {card.driver}, not by NVIDIA's driver."
-    return SystemGpu(name, "nvidia", None, None, False, None, "PCI bus", why)
+    loaded = "nvidiactl" in host.list_directory("/dev")
+    if card.kept_for_guest:
+        why = card.kept_for_guest
+    elif card.driver and card.driver != "nvidia":
+        why = f"It is run by {card.driver}, not by NVIDIA's driver."
+    elif not card.driver and not loaded:
+        why = "No driver runs it."
+    elif not card.driver and not why:
+        why = (
+            "No driver runs it. NVIDIA's driver is there and leaves it out, as releases after 580"
+            " do with cards older than the RTX 20 and GTX 16."
+        )
+    why = why or "NVIDIA's driver does not list the card."
+    guest = bool(card.kept_for_guest)
+    return SystemGpu(name, "nvidia", None, None, False, None, "PCI bus", why, out_of_reach=guest)
 
 
 def _words(error: Exception) -> str:

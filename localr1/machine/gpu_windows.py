@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 CLASS_ID = "{4d36e968-e325-11ce-bfc1-08002be10318}"
 CLASS_KEY = rf"SYSTEM\CurrentControlSet\Control\Class\{CLASS_ID}"
 ENUM_KEY = r"SYSTEM\CurrentControlSet\Enum"
-# Windows' own stand-ins and remote screens, which compute nothing.
-_NOT_GPUS = ("microsoft", "remote", "virtual", "parsec", "citrix", "displaylink")
+# Windows' own stand-ins, remote screens and those of virtual machines, which compute nothing.
+_NOT_GPUS = (
+    *("microsoft", "remote", "virtual", "parsec", "citrix", "displaylink"),
+    *("vmware", "red hat", "qxl", "virtio", "vbox", "parallels", "standard vga"),
+)
 _STAND_IN = "basic display"
 _VENDORS: Final[dict[str, tuple[Vendor, str]]] = {
     "10DE": ("nvidia", "NVIDIA"),

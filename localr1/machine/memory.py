@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from localr1.machine.cgroup import memory_limit
+from localr1.machine.cgroup import memory_limit, swap_limit
 from localr1.machine.types import Memory
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ def probe(host: Host) -> Memory:
 
 def _swap(host: Host) -> int:
     try:
-        return host.swap_bytes()
+        swap_bytes = host.swap_bytes()
     except (OSError, RuntimeError):
         return 0  # psutil cannot read it everywhere; nothing depends on it
+    limit = swap_limit(host) if host.system == "Linux" else None
+    return swap_bytes if limit is None else min(swap_bytes, limit)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 BUS = "/sys/bus/pci/devices"
 NVIDIA, AMD, INTEL = "0x10de", "0x1002", "0x8086"
 _DISPLAYS = ("0x03",)
+# The drivers that hold a device for a virtual machine (KVM's and Xen's).
+_GUESTS = ("vfio-pci", "pci-stub", "xen-pciback")
 # AMD's Instinct cards from MI300 on are processing accelerators; Intel's of that class are no GPUs.
 _CLASSES = {AMD: ("0x03", "0x12")}
 
@@ -30,6 +32,13 @@ class PciGpu:
     revision: str
     driver: str
     """Kernel driver in charge; empty for none."""
+
+    @property
+    def kept_for_guest(self) -> str:
+        """That its owner gives it to a virtual machine, in words; empty where it is not so."""
+        return (
+            f"It is kept for a virtual machine ({self.driver})." if self.driver in _GUESTS else ""
+        )
 
     @property
     def folder(self) -> str:

@@ -26,6 +26,8 @@ _BACKEND_NAMES = {"mtl": "Metal", "metal": "Metal", "cuda": "CUDA", "rocm": "ROC
 _NOT_GPU_BACKENDS = frozenset(("CPU", "BLAS", "RPC", "AMX", "Accelerate"))
 _VENDOR_NAMES = {"nvidia": "NVIDIA", "amd": "AMD", "intel": "Intel", "apple": "Apple"}
 _SAME_MEMORY_SHARE = 0.1
+OUT_OF_REACH = "out of reach"
+"""How the reason of a device begins for which nothing can or should be done."""
 
 
 def reconcile(system: System, engine: EngineInfo) -> Machine:
@@ -116,6 +118,11 @@ def _engine_device(
     if not device.total_bytes:
         free_bytes = total_bytes if gpu is None or gpu.free_bytes is None else gpu.free_bytes
     unified = gpu.unified if gpu else device.kind == "igpu" or backend == "Metal"
+    if device.kind == "igpu" and gpu and not unified and gpu.total_bytes:
+        # Vulkan counts main memory that a processor's graphics may use to their own: with the larger
+        # part shared all of it is taken for main memory, else the own part alone counts.
+        unified = total_bytes > 2 * gpu.total_bytes
+        total_bytes = total_bytes if unified else min(total_bytes, gpu.total_bytes)
     bandwidth = gpu.bandwidth_bytes_per_second if gpu else None
     if bandwidth is None and backend != "RPC":
         bandwidth = bandwidth_of(device.description, None if unified else total_bytes)
@@ -182,6 +189,8 @@ def _unusable_device(
 
 
 def _unusable_reason(gpu: SystemGpu, engine: EngineInfo) -> str:
+    if gpu.out_of_reach:
+        return f"{OUT_OF_REACH}: {gpu.problem}"
     # An engine that is mended does not mend the card's driver.
     if gpu.problem:
         return f"the driver does not work: {gpu.problem}"

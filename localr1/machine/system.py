@@ -27,6 +27,7 @@ from localr1.machine.bandwidth import (
     remember_bandwidth,
 )
 from localr1.machine.busy import BUSY_LOAD, load_share
+from localr1.machine.cgroup import in_container
 from localr1.machine.findings import Findings
 from localr1.machine.host import Host
 from localr1.machine.types import Cpu, Memory, Power, System, SystemGpu
@@ -90,13 +91,9 @@ def detect(
 def _named(host: Host) -> str:
     """Return the system's name for people, and whether it is a container or Windows' Linux."""
     words = [host.system, host.release, host.architecture]
-    # Docker's and Podman's own marks.
-    if (
-        host.read_text("/.dockerenv") is not None
-        or host.read_text("/run/.containerenv") is not None
-    ):
+    if in_container(host):
         words.append("(container)")
-    elif "dxg" in host.list_directory("/dev"):
+    elif "microsoft" in host.release.lower() or "dxg" in host.list_directory("/dev"):
         words.append("(WSL)")
     return " ".join(filter(None, words))
 

@@ -72,6 +72,9 @@ class SystemGpu:
     """What code it runs, in its maker's words: `8.9` (CUDA), `gfx1100` (ROCm)."""
     runtime: str = ""
     """The newest release that its driver can run: `CUDA 12.4`."""
+    out_of_reach: bool = False
+    """The problem is how it is meant to be, or nothing can be done: a card that a virtual machine
+    is given, or one too old."""
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,12 @@ class RecordedNvml:
             raise NvmlError(card["error"])
         return card
 
+    def nvmlDeviceGetPciInfo(self, card: dict[str, Any]) -> SimpleNamespace:  # noqa: N802
+        if "slot" not in card:
+            raise NvmlNotSupportedError("Not Supported")
+        domain, bus, device = (int(part, 16) for part in card["slot"].partition(".")[0].split(":"))
+        return SimpleNamespace(domain=domain, bus=bus, device=device)
+
     def nvmlDeviceGetName(self, card: dict[str, Any]) -> str:  # noqa: N802
         return str(card["name"])
 
