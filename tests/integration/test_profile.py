@@ -59,8 +59,11 @@ def test_what_is_not_here_is_said_by_name(run: Run, tmp_path: Path) -> None:
     listed = EngineDevice("CUDA0", "NVIDIA GeForce RTX 3060", "gpu", 12 * GIB, 11 * GIB)
     engine = replace(other.engine, devices=(listed,))
     workflow.check_devices(plan, replace(other, engine=engine))
-    # A plan that is not for the card runs here.
-    assert run("ask", "--model", "demo", "--profile", written(tmp_path, other), "1 + 1")[0] == 0
+    code, out, errors = run(
+        "ask", "--model", "demo", "--profile", written(tmp_path, other), "1 + 1"
+    )
+    assert (code, out) == (2, "")
+    assert "llama.cpp has no CUDA0 in this computer" in errors
 
 
 def test_what_is_measured_is_this_computer(
