@@ -262,6 +262,8 @@ async def test_in_the_app_a_key_brings_the_engine_back(
     home = offline_home()
     demo = replace(home.catalogue.model("demo"), sampling=Sampling(temperature=0.0))
     home = replace(home, catalogue=replace(home.catalogue, models=(demo,)))
+    # So that every question has room, and nobody is asked what to leave out.
+    home = replace(home, preferences=replace(home.preferences, context_window=2048))
     app = LocalR1App(home, Choice(demo, None))
     async with app.run_test(size=(100, 40)) as pilot:
         await until(pilot, lambda: app.screen.query("Composer") and in_chat(app))
