@@ -6,6 +6,7 @@ import json
 import ssl
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import Run
@@ -165,7 +166,7 @@ def test_the_key_comes_from_the_keyring(
     from keyring.backend import KeyringBackend
     from keyring.errors import KeyringLocked
 
-    class Memory(KeyringBackend):  # type: ignore[misc]
+    class Memory(KeyringBackend):
         priority = 1
         locked = False
 
@@ -177,7 +178,8 @@ def test_the_key_comes_from_the_keyring(
         def set_password(self, *_: str) -> None:
             raise AssertionError("localr1 writes no key")
 
-    backend, before = Memory(), keyring.get_keyring()
+    made: Any = Memory  # its making is untyped
+    backend, before = made(), keyring.get_keyring()
     monkeypatch.delenv("LOCALR1_API_KEY", raising=False)
     monkeypatch.setenv("LOCALR1_HOME", str(tmp_path))
     keyring.set_keyring(backend)
