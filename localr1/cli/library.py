@@ -76,8 +76,6 @@ def run_remove(arguments: argparse.Namespace) -> int:
     left = expanded(arguments.model).absolute()
     if left in home.library.absent:
         home.library.records.drop_folder(left)
-        known = home.library.records.read().files
-        home.library.records.forget(*(Path(n) for n in known if Path(n).is_relative_to(left)))
         output.say(f"{left} is no longer looked for.")
         return 0
     if left in home.library.stopped_copies():
@@ -210,11 +208,10 @@ def _remarks(survey: Survey, known: tuple[Row, ...], *, every: bool) -> list[str
 
 
 def _print_absent(home: workflow.Home) -> None:
+    if absence := home.library.absence:
+        output.say(absence)
     for folder in home.library.absent:
-        output.say(
-            f"{folder}, where downloads were moved to, is not connected now. Should it not come"
-            f" back: localr1 rm {shlex.quote(str(folder))}"
-        )
+        output.say(f"Should {folder} not come back: localr1 rm {shlex.quote(str(folder))}")
 
 
 def _print_unused(home: workflow.Home, known: tuple[Row, ...], *, as_json: bool) -> int:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from localr1 import workflow
 from localr1.cli import opening, output
 from localr1.cli.ask import choose
-from localr1.errors import UsageError
 from localr1.fit.types import Asked
 from localr1.models.types import LocalModel
 from localr1.server import defaults
@@ -25,11 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         from localr1.server import access, listening  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:
-        raise UsageError(
-            "The server's parts are not installed.",
-            f"There is no {error.name}.",
-            defaults.EXTRA,
-        ) from error
+        raise defaults.not_installed(error) from error
     home = opening.home(arguments)
     local = choose(home, arguments.model)
     place = listening.door(arguments.host, arguments.port)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -186,11 +187,20 @@ def _sound(folder: Path, repository: str, path: str, size_bytes: int) -> bool:
         return False
     if sidecar.modified_ns == status.st_mtime_ns:
         return True
+    return _readable(target, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _readable(target: Path, size_bytes: int, modified_ns: int) -> bool:  # noqa: ARG001 - the key
+    """Whether a file that was changed is a model still; what its bytes are, only `verify` says.
+
+    A command asks several times, and a header takes 50 ms.
+    """
     try:
         header.read(target)
     except (FileError, GgufError):
         return False
-    return True  # what its bytes are, only `verify` can say
+    return True
 
 
 def _done_bytes(folder: Path, repository: str, path: str, size_bytes: int) -> int:

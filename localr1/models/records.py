@@ -97,13 +97,18 @@ class Records:
 
     def __init__(self, folder: Path | None) -> None:
         self._path = folder / RECORDS_NAME if folder is not None else None
+        self._known: tuple[tuple[int, int, int], Recorded] | None = None
 
     def read(self) -> Recorded:
-        """What is remembered now."""
+        """What is remembered now; the file is parsed again only where it is another one."""
         if self._path is None:
             return Recorded()
         try:
-            return _parsed(json.loads(read_whole(self._path)))
+            facts = self._path.stat()
+            stamp = facts.st_ino, facts.st_mtime_ns, facts.st_size
+            if self._known is None or self._known[0] != stamp:
+                self._known = stamp, _parsed(json.loads(read_whole(self._path)))
+            return self._known[1]
         except OSError:
             return Recorded()
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -172,14 +177,19 @@ class Records:
             self._change(change)
 
     def drop_folder(self, folder: Path) -> None:
-        """Look there no longer.
+        """Look there no longer, and remember nothing of the files that were there.
 
         Raises:
             FileError: It cannot be written.
         """
-        self._change(
-            lambda known: replace(known, folders=tuple(f for f in known.folders if f != folder))
-        )
+
+        def change(known: Recorded) -> Recorded:
+            folders = tuple(other for other in known.folders if other != folder)
+            inside = {name for name in known.files if Path(name).is_relative_to(folder)}
+            files = {name: one for name, one in known.files.items() if name not in inside}
+            return replace(known, folders=folders, files=files)
+
+        self._change(change)
 
     def _change(self, change: Callable[[Recorded], Recorded]) -> None:
         if self._path is None:
@@ -192,6 +202,7 @@ class Records:
                 "folders": [str(folder) for folder in known.folders],
                 "files": {name: asdict(record) for name, record in known.files.items()},
             }
+            self._known = None  # clocks of file systems are coarse
             write_atomically(self._path, json.dumps(data, indent=1) + "\n")
 
 

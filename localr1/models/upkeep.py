@@ -14,10 +14,11 @@ from localr1.config import expanded
 from localr1.errors import FileError
 from localr1.gguf.file import shard_paths
 from localr1.models import downloaded
-from localr1.models.copying import Span, check_room, copy, copy_errors, file_sha256
+from localr1.models.copying import Span, check_room, copy, copy_errors, file_sha256, growing_path
 from localr1.models.library import Library
 from localr1.models.lock import held_now
 from localr1.models.place import (
+    Sidecar,
     read_sidecar,
     target_path,
     write_sidecar,
@@ -80,6 +81,7 @@ def verify(
         FileError: A file cannot be read.
     """
     paths = shard_paths(local.path)
+    ours = library.unit(local) is not None
     verdicts = []
     done = 0
     for path in paths:
@@ -91,7 +93,8 @@ def verify(
             done += count
             on_progress(path, done, local.size_bytes)
 
-        expected, authority = _expected(path, local, library, before.st_size)
+        note = read_sidecar(path) if ours else None
+        expected, authority = _expected(path, note, local, library, before.st_size)
         digest = file_sha256(path, tell)
         outcome = _outcome(digest, expected, authority)
         verdicts.append(Verdict(path, outcome, digest, expected, authority))
@@ -100,7 +103,6 @@ def verify(
             continue
         # Only what somebody else vouches for is verified; what it was before says nothing new.
         verified = {"sound": {"verified_seconds": clock()}, "recorded": {"verified_seconds": 0.0}}
-        note = read_sidecar(path) if library.unit(local) is not None else None
         if note is not None and note.modified_ns != before.st_mtime_ns:
             with suppress(FileError):  # on a disk that cannot be written it is looked at each time
                 write_sidecar(path, replace(note, modified_ns=before.st_mtime_ns))
@@ -201,10 +203,12 @@ def _copy_unit(unit: downloaded.Unit, targets: list[Path], on_progress: OnProgre
         write_sidecar(target, replace(note, sha256=digest, modified_ns=modified_ns))
 
 
-def _expected(path: Path, local: LocalModel, library: Library, size_bytes: int) -> tuple[str, str]:
+def _expected(
+    path: Path, note: Sidecar | None, local: LocalModel, library: Library, size_bytes: int
+) -> tuple[str, str]:
     """What a file's sha256 should be, and who says so; empty where nobody does."""
-    note = read_sidecar(path) if library.unit(local) is not None else None
-    copied_from = library.records.read().of(path).authority
+    recorded = library.records.read()
+    copied_from = recorded.of(path).authority
     hashes = local.variant.sha256
     paths = shard_paths(local.path)
     listed = len(hashes) == len(paths) and local.variant.size_bytes == local.size_bytes
@@ -219,7 +223,7 @@ def _expected(path: Path, local: LocalModel, library: Library, size_bytes: int) 
         return named[1], local.place
     if listed:
         return hashes[paths.index(path)], "the catalogue"
-    record = library.records.read().checked(path)
+    record = recorded.checked(path)
     if record.sha256 and record.size_bytes == size_bytes:
         return record.sha256, _EARLIER_CHECK
     return "", ""
@@ -230,7 +234,7 @@ def _missing_bytes(sources: tuple[Path, ...], targets: list[Path]) -> int:
     for source, target in zip(sources, targets, strict=True):
         there = 0
         with suppress(OSError):
-            there = target.with_name(target.name + ".copying").stat().st_size
+            there = growing_path(target).stat().st_size
         with copy_errors(source):
             missing += max(0, source.stat().st_size - there)
     return missing

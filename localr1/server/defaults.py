@@ -1,8 +1,10 @@
-"""What a server does where nobody says otherwise; importing this loads nothing else."""
+"""What a server does where nobody says otherwise; importing this loads no server."""
 
 from __future__ import annotations
 
 from typing import Final
+
+from localr1.errors import UsageError
 
 PORT: Final = 8017
 AT_ONCE: Final = 4
@@ -12,5 +14,12 @@ MOST_WAITING: Final = 256
 """Requests that may wait."""
 LONGEST_SECONDS: Final = 3600
 """A longer reply is cut."""
-EXTRA: Final = 'Install them: pip install "localr1[server]"'
-"""What to do where the server's parts are not installed."""
+
+
+def not_installed(error: ModuleNotFoundError) -> UsageError:
+    """The error where the server's parts, an extra, are not installed."""
+    return UsageError(
+        "The server's parts are not installed.",
+        f"There is no {error.name}.",
+        'Install them: pip install "localr1[server]"',
+    )

@@ -75,11 +75,7 @@ class Serving:
             from localr1.server import access, listening  # noqa: PLC0415 - an extra
             from localr1.server.desk import Desk  # noqa: PLC0415 - as above
         except ModuleNotFoundError as error:
-            raise UsageError(
-                "The server's parts are not installed.",
-                f"There is no {error.name}.",
-                defaults.EXTRA,
-            ) from error
+            raise defaults.not_installed(error) from error
         folder = self._services.home.directories.data
         self.key = await asyncio.to_thread(access.key_at, folder)
         place = _door(listening.door)
